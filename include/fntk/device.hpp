@@ -1,0 +1,47 @@
+// A device handle: which backend does the work, and with how many threads. Cheap to copy; one handle per thread of
+// the caller.
+#pragma once
+
+#include <fntk/export.hpp>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fntk {
+
+namespace backend {
+class Ops;
+}
+
+struct DeviceInfo {
+    std::string name;         ///< "reference", "cpu", "cuda"
+    bool available = false;   ///< whether Device::open(name) works here and now
+    std::string description;  ///< what it is, or why it is not available
+};
+
+/// Every backend this library knows of, available or not.
+FNTK_API std::vector<DeviceInfo> devices();
+
+class FNTK_API Device {
+  public:
+    /// name: "reference" (plain loops in double and int64, the oracle), "cpu" (BLAS and threads), "cuda", or "auto":
+    /// the environment variable FNTK_DEVICE if it is set, else the fastest backend available.
+    /// threads: 0 takes the environment variable FNTK_THREADS if it is set, else all processors.
+    /// Throws DeviceError for an unknown or absent device, ValueError for a thread count outside [0, 4096].
+    static Device open(std::string_view name = "auto", int threads = 0);
+
+    [[nodiscard]] const std::string& name() const { return name_; }
+    [[nodiscard]] int threads() const;
+    /// The operations behind the handle; src/backend/ops.hpp has the contract.
+    [[nodiscard]] backend::Ops& ops() const { return *ops_; }
+
+  private:
+    Device(std::string name, std::shared_ptr<backend::Ops> ops);
+
+    std::string name_;
+    std::shared_ptr<backend::Ops> ops_;
+};
+
+}  // namespace fntk

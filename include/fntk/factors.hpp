@@ -1,0 +1,82 @@
+// The parts a network is made of: families of the two factors of W = V·U, the activation, and how a backend is told
+// about a factor that exists only as a seed.
+#pragma once
+
+#include <fntk/matrix.hpp>
+
+#include <vector>
+
+namespace fntk {
+
+/// U, the "down" factor, p × d. Every family is scaled so that ‖U x/√p‖ ≈ ‖x‖.
+enum class Down : std::uint8_t {
+    identity,     ///< p = d, U = √p·I, h = x: the dense baseline
+    gaussian,     ///< independent N(0, 1) entries
+    orthonormal,  ///< √d·Q, Q random with orthonormal rows; an isometry when p = d
+    pca,          ///< √p·B, rows of B the top p right singular vectors of the data; an isometry on it when p ≥ rank(X)
+    srht,         ///< p random rows of H·diag(±1), H the Hadamard matrix of the next power of two ≥ d
+};
+
+/// V, the "up" factor, m × p, unit-variance entries.
+enum class Up : std::uint8_t {
+    gaussian,    ///< independent N(0, 1)
+    rademacher,  ///< independent ±1
+    srht,        ///< stacked blocks H_P·diag(±1), P = next power of two ≥ p, first p columns
+};
+
+/// σ. At z = 0 the piecewise linear ones take their left derivative: relu 0, leaky_relu its slope, abs −1.
+enum class Activation : std::uint8_t { relu, leaky_relu, abs, erf, gelu, tanh, softplus };
+
+FNTK_API const char* name(Down family);
+FNTK_API const char* name(Up family);
+FNTK_API const char* name(Activation activation);
+
+/// σ with its parameter.
+struct ActivationSpec {
+    Activation kind = Activation::relu;
+    double slope = 0.01;  ///< of leaky_relu for z < 0
+
+    /// relu, leaky_relu, abs: σ(z) = σ'(z)·z, and σ' takes two values only.
+    [[nodiscard]] bool homogeneous() const {
+        return kind == Activation::relu || kind == Activation::leaky_relu || kind == Activation::abs;
+    }
+    /// σ' where the gate is closed (z ≤ 0) and where it is open (z > 0), for the homogeneous ones.
+    [[nodiscard]] double closed_slope() const {
+        return kind == Activation::relu ? 0.0 : kind == Activation::abs ? -1.0 : slope;
+    }
+    [[nodiscard]] double open_slope() const { return 1.0; }
+};
+
+/// V as a backend sees it. `values` (m × p, f32 or f64) when it is stored; else entries come from the seed.
+struct UpFactor {
+    Up family = Up::srht;
+    std::int64_t width = 0;
+    std::int64_t rank = 0;
+    std::uint64_t seed = 0;
+    ConstMatrixView values;
+
+    /// ±1 entries that the seed reproduces: the exact-integer class.
+    [[nodiscard]] bool signs() const { return values.data == nullptr && family != Up::gaussian; }
+};
+
+/// A as a backend sees it. `values` (m × k, f32 or f64) when it is stored; else random ±1 from the seed.
+struct Readout {
+    std::int64_t width = 0;
+    std::int64_t outputs = 1;
+    std::uint64_t seed = 0;
+    ConstMatrixView values;
+
+    [[nodiscard]] bool signs() const { return values.data == nullptr; }
+};
+
+/// U in fixed point: U = Σ_j digit_j · 2^(exponent − 21(j+1)), |digit| ≤ 2^21; one digit for float32, three for
+/// float64. A random or pca U *is* this rounded matrix. Empty for the identity.
+struct FixedPoint {
+    std::int64_t rows = 0, cols = 0;
+    int exponent = 0;
+    std::vector<std::vector<std::int32_t>> digits;  // each rows × cols, row-major
+
+    [[nodiscard]] bool empty() const { return digits.empty(); }
+};
+
+}  // namespace fntk

@@ -1,0 +1,16 @@
+// Everything: data → Network → Tangent → Gram or operator → spectrum, regression, training.
+#pragma once
+
+#include <fntk/device.hpp>
+#include <fntk/error.hpp>
+#include <fntk/factors.hpp>
+#include <fntk/io.hpp>
+#include <fntk/kernel.hpp>
+#include <fntk/limit.hpp>
+#include <fntk/matrix.hpp>
+#include <fntk/network.hpp>
+#include <fntk/plan.hpp>
+#include <fntk/regression.hpp>
+#include <fntk/spectrum.hpp>
+#include <fntk/tangent.hpp>
+#include <fntk/training.hpp>

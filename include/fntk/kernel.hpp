@@ -1,0 +1,80 @@
+// Neural tangent kernels from tangents: dense Gram matrices and matrix-free products.
+//     K_down = (X X'ᵀ) ∘ (G G'ᵀ)    K_up = (H H'ᵀ) ∘ (D diag(a²) D'ᵀ)/m    K_readout = σ(Z) σ(Z')ᵀ/m
+// Several trained factors: the sum of their kernels.
+#pragma once
+
+#include <fntk/tangent.hpp>
+
+namespace fntk {
+
+/// What becomes of the k outputs.
+enum class KernelOutput : std::uint8_t {
+    full,           ///< nk × nk; sample i, output c is row i·k + c
+    trace,          ///< n × n, (1/k)·Σ_c K^cc
+    sum_of_logits,  ///< n × n, the kernel of Σ_c f_c/√k (pseudo-NTK): (1/k)·Σ_cc' K^cc'
+};
+FNTK_API const char* name(KernelOutput output);
+FNTK_API KernelOutput parse_kernel_output(std::string_view text);
+
+/// Gram matrix of the trained factors, exactly symmetric, in the network's precision.
+/// Throws ValueError when the tangent did not keep what `train` needs.
+FNTK_API Matrix gram(const Tangent& tangent, KernelOutput output, Train train);
+FNTK_API Matrix gram(const Tangent& tangent, KernelOutput output = KernelOutput::trace);
+/// Cross-Gram matrix K(X, X'), both tangents of one network.
+FNTK_API Matrix cross_gram(const Tangent& rows, const Tangent& cols, KernelOutput output, Train train);
+FNTK_API Matrix cross_gram(const Tangent& rows, const Tangent& cols, KernelOutput output = KernelOutput::trace);
+
+/// Anything that maps vectors: dense or matrix-free.
+class FNTK_API LinearOperator {
+  public:
+    virtual ~LinearOperator();
+    [[nodiscard]] virtual std::int64_t rows() const = 0;
+    [[nodiscard]] virtual std::int64_t cols() const = 0;
+    [[nodiscard]] virtual DType dtype() const = 0;
+    [[nodiscard]] virtual const Device& device() const = 0;
+    /// out (rows × r) = this · v (cols × r), both in dtype().
+    virtual void apply(ConstMatrixView v, MatrixView out) const = 0;
+};
+
+/// K(X, X')·v without K. For down: M = G'ᵀ diag(v) X' (p × d), (K v)_i = G_iᵀ M x_i; 4npd flop, p·d workspace.
+/// For up and readout: J (J'ᵀ v), one block of the width at a time. Refers to the tangents, which must outlive it.
+class FNTK_API KernelOperator final : public LinearOperator {
+  public:
+    KernelOperator(const Tangent& tangent, KernelOutput output, Train train);
+    explicit KernelOperator(const Tangent& tangent, KernelOutput output = KernelOutput::trace);
+    KernelOperator(const Tangent& rows, const Tangent& cols, KernelOutput output, Train train);
+
+    [[nodiscard]] std::int64_t rows() const override;
+    [[nodiscard]] std::int64_t cols() const override;
+    [[nodiscard]] DType dtype() const override;
+    [[nodiscard]] const Device& device() const override;
+    void apply(ConstMatrixView v, MatrixView out) const override;
+
+  private:
+    void apply_down(ConstMatrixView v, MatrixView out) const;
+
+    const Tangent* rows_;
+    const Tangent* cols_;
+    KernelOutput output_;
+    Train train_;
+};
+
+/// A matrix as an operator; refers to it.
+class FNTK_API DenseOperator final : public LinearOperator {
+  public:
+    DenseOperator(Device device, ConstMatrixView matrix);
+    [[nodiscard]] std::int64_t rows() const override { return matrix_.rows; }
+    [[nodiscard]] std::int64_t cols() const override { return matrix_.cols; }
+    [[nodiscard]] DType dtype() const override { return matrix_.dtype; }
+    [[nodiscard]] const Device& device() const override { return device_; }
+    void apply(ConstMatrixView v, MatrixView out) const override;
+
+  private:
+    Device device_;
+    ConstMatrixView matrix_;
+};
+
+/// The operator applied to the unit vectors.
+FNTK_API Matrix to_dense(const LinearOperator& op);
+
+}  // namespace fntk

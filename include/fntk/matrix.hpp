@@ -1,0 +1,208 @@
+// Matrices: row-major values of one of four element types. A view is five words that own nothing; a Matrix owns its
+// memory, moves, and copies only when asked.
+#pragma once
+
+#include <fntk/export.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace fntk {
+
+enum class DType : std::uint8_t { f32, f64, i32, i64 };
+
+/// Bytes of one element.
+FNTK_API std::size_t size_of(DType dtype);
+/// "float32", "float64", "int32", "int64".
+FNTK_API const char* name(DType dtype);
+
+template <class T>
+inline constexpr DType dtype_of = std::is_same_v<T, float>          ? DType::f32
+                                  : std::is_same_v<T, double>       ? DType::f64
+                                  : std::is_same_v<T, std::int32_t> ? DType::i32
+                                                                    : DType::i64;
+
+/// Where an element lives.
+enum class Place : std::uint8_t { host, cuda };
+
+namespace detail {
+/// Throws ValueError when a view of `have` is read as `want`.
+FNTK_API void check_dtype(DType have, DType want);
+}  // namespace detail
+
+/// rows × cols elements; element (i, j) stands at data + (i·stride + j)·size_of(dtype). Owns nothing.
+/// Byte is `std::byte` (writable) or `const std::byte`.
+template <class Byte>
+struct BasicMatrixView {
+    Byte* data = nullptr;
+    std::int64_t rows = 0;
+    std::int64_t cols = 0;
+    std::int64_t stride = 0;
+    DType dtype = DType::f32;
+    Place place = Place::host;
+
+    template <class T>
+    using Element = std::conditional_t<std::is_const_v<Byte>, const T, T>;
+
+    BasicMatrixView() = default;
+    BasicMatrixView(Byte* data_, std::int64_t rows_, std::int64_t cols_, std::int64_t stride_, DType dtype_,
+                    Place place_ = Place::host)
+        : data(data_), rows(rows_), cols(cols_), stride(stride_), dtype(dtype_), place(place_) {}
+    /// Contiguous host memory of T.
+    template <class T>
+    BasicMatrixView(T* values, std::int64_t rows_, std::int64_t cols_)
+        requires(!std::is_same_v<std::remove_const_t<T>, std::byte>)
+        : data(reinterpret_cast<Byte*>(values)),
+          rows(rows_),
+          cols(cols_),
+          stride(cols_),
+          dtype(dtype_of<std::remove_const_t<T>>) {}
+    /// A writable view is a readable one.
+    operator BasicMatrixView<const std::byte>() const { return {data, rows, cols, stride, dtype, place}; }
+
+    [[nodiscard]] bool empty() const { return rows == 0 || cols == 0; }
+    [[nodiscard]] std::int64_t size() const { return rows * cols; }
+
+    /// Row i as T; throws ValueError when T is not the element type.
+    template <class T>
+    [[nodiscard]] Element<T>* row(std::int64_t i) const {
+        detail::check_dtype(dtype, dtype_of<T>);
+        return reinterpret_cast<Element<T>*>(data) + i * stride;
+    }
+    template <class T>
+    [[nodiscard]] Element<T>& at(std::int64_t i, std::int64_t j) const {
+        return row<T>(i)[j];
+    }
+    /// The block of `count` rows from `first`.
+    [[nodiscard]] BasicMatrixView row_block(std::int64_t first, std::int64_t count) const {
+        return {offset(first * stride), count, cols, stride, dtype, place};
+    }
+    /// The block of `count` columns from `first`.
+    [[nodiscard]] BasicMatrixView col_block(std::int64_t first, std::int64_t count) const {
+        return {offset(first), rows, count, stride, dtype, place};
+    }
+
+  private:
+    Byte* offset(std::int64_t elements) const {
+        return data == nullptr ? nullptr : data + elements * static_cast<std::int64_t>(size_of(dtype));
+    }
+};
+
+using MatrixView = BasicMatrixView<std::byte>;
+using ConstMatrixView = BasicMatrixView<const std::byte>;
+
+/// Memory taken by Matrix and BitMatrix in this process, in bytes.
+struct MemoryUse {
+    std::int64_t current = 0;
+    std::int64_t peak = 0;
+};
+FNTK_API MemoryUse memory_use();
+/// Sets the peak back to the current use.
+FNTK_API void reset_memory_peak();
+
+namespace detail {
+struct FreeAligned {
+    std::int64_t bytes = 0;
+    FNTK_API void operator()(std::byte* memory) const;
+};
+using Buffer = std::unique_ptr<std::byte, FreeAligned>;
+/// Zeroed host memory, aligned to 64 bytes. Throws MemoryError.
+FNTK_API Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row);
+}  // namespace detail
+
+/// Owner of rows × cols zero-initialised elements in contiguous row-major host memory, aligned to 64 bytes.
+class FNTK_API Matrix {
+  public:
+    Matrix() = default;
+    /// Throws ValueError for a negative extent, MemoryError when the memory cannot be had.
+    Matrix(std::int64_t rows, std::int64_t cols, DType dtype);
+    /// A copy of any view, contiguous.
+    static Matrix copy_of(ConstMatrixView source);
+    /// A copy in another element type; float to integer is refused by ValueError.
+    static Matrix converted(ConstMatrixView source, DType dtype);
+
+    [[nodiscard]] Matrix copy() const { return copy_of(*this); }
+    [[nodiscard]] std::int64_t rows() const { return rows_; }
+    [[nodiscard]] std::int64_t cols() const { return cols_; }
+    [[nodiscard]] DType dtype() const { return dtype_; }
+    [[nodiscard]] bool empty() const { return rows_ == 0 || cols_ == 0; }
+    [[nodiscard]] std::int64_t bytes() const { return rows_ * cols_ * static_cast<std::int64_t>(size_of(dtype_)); }
+
+    [[nodiscard]] MatrixView view() { return {memory_.get(), rows_, cols_, cols_, dtype_}; }
+    [[nodiscard]] ConstMatrixView view() const { return {memory_.get(), rows_, cols_, cols_, dtype_}; }
+    operator MatrixView() { return view(); }
+    operator ConstMatrixView() const { return view(); }
+
+    template <class T>
+    [[nodiscard]] T* row(std::int64_t i) {
+        return view().row<T>(i);
+    }
+    template <class T>
+    [[nodiscard]] const T* row(std::int64_t i) const {
+        return view().row<T>(i);
+    }
+    template <class T>
+    [[nodiscard]] T& at(std::int64_t i, std::int64_t j) {
+        return view().row<T>(i)[j];
+    }
+    template <class T>
+    [[nodiscard]] const T& at(std::int64_t i, std::int64_t j) const {
+        return view().row<T>(i)[j];
+    }
+
+  private:
+    detail::Buffer memory_;
+    std::int64_t rows_ = 0, cols_ = 0;
+    DType dtype_ = DType::f32;
+};
+
+/// Element (i, j) of a floating-point or integer view as double.
+FNTK_API double value(ConstMatrixView view, std::int64_t i, std::int64_t j);
+/// Throws ValueError that names `argument` and the first row and column holding NaN or infinity.
+FNTK_API void require_finite(ConstMatrixView view, const char* argument);
+
+/// rows × cols bits: bit j of a row is bit j % 64 of its word j / 64 (little-endian: bit j % 8 of byte j / 8).
+/// The bits behind `cols` in the last word are zero. Word is `std::uint64_t` or `const std::uint64_t`.
+template <class Word>
+struct BasicBitView {
+    Word* words = nullptr;
+    std::int64_t rows = 0;
+    std::int64_t cols = 0;
+    std::int64_t stride = 0;  // words from one row to the next
+
+    operator BasicBitView<const std::uint64_t>() const { return {words, rows, cols, stride}; }
+    [[nodiscard]] bool empty() const { return words == nullptr || rows == 0 || cols == 0; }
+    [[nodiscard]] Word* row(std::int64_t i) const { return words + i * stride; }
+    [[nodiscard]] bool get(std::int64_t i, std::int64_t j) const { return (row(i)[j / 64] >> (j % 64)) & 1U; }
+};
+using BitView = BasicBitView<std::uint64_t>;
+using ConstBitView = BasicBitView<const std::uint64_t>;
+
+/// Owner of a BitView, all bits zero at first.
+class FNTK_API BitMatrix {
+  public:
+    BitMatrix() = default;
+    BitMatrix(std::int64_t rows, std::int64_t cols);
+
+    [[nodiscard]] std::int64_t rows() const { return rows_; }
+    [[nodiscard]] std::int64_t cols() const { return cols_; }
+    [[nodiscard]] bool empty() const { return rows_ == 0 || cols_ == 0; }
+    [[nodiscard]] std::int64_t words_per_row() const { return (cols_ + 63) / 64; }
+    [[nodiscard]] std::int64_t bytes() const { return rows_ * words_per_row() * 8; }
+    [[nodiscard]] BitView view() {
+        return {reinterpret_cast<std::uint64_t*>(memory_.get()), rows_, cols_, words_per_row()};
+    }
+    [[nodiscard]] ConstBitView view() const {
+        return {reinterpret_cast<const std::uint64_t*>(memory_.get()), rows_, cols_, words_per_row()};
+    }
+    operator BitView() { return view(); }
+    operator ConstBitView() const { return view(); }
+
+  private:
+    detail::Buffer memory_;
+    std::int64_t rows_ = 0, cols_ = 0;
+};
+
+}  // namespace fntk

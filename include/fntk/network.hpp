@@ -1,0 +1,99 @@
+// The network  f(x) = (1/√m)·Aᵀ σ(V h),  h = U x/√p,  after arXiv 2210.04807: the hidden layer W = V·U (m × d) is
+// never formed. A NetworkSpec says what is wanted; a Network is that, drawn, immutable, and cheap to copy.
+#pragma once
+
+#include <fntk/factors.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace fntk {
+
+/// Version of the map from (seed, position) to random numbers; written into every file.
+inline constexpr int random_scheme = 1;
+
+/// Which factors carry gradients. The dense NTK of the hidden layer is down = identity, train = up.
+struct Train {
+    bool down = false;
+    bool up = false;
+    bool readout = false;
+
+    [[nodiscard]] bool any() const { return down || up || readout; }
+    bool operator==(const Train&) const = default;
+};
+/// "down", "up+readout", ... and back; parse throws ValueError.
+FNTK_API std::string to_string(Train train);
+FNTK_API Train parse_train(std::string_view text);
+FNTK_API Down parse_down(std::string_view text);
+FNTK_API Up parse_up(std::string_view text);
+FNTK_API Activation parse_activation(std::string_view text);
+
+struct NetworkSpec {
+    std::int64_t dim = 0;       ///< d, columns of the data
+    std::int64_t width = 4096;  ///< m, 1 to 2^31 − 1
+    std::int64_t rank = 0;      ///< p; 0 stands for d when down = identity
+    std::int64_t outputs = 1;   ///< k
+    Down down = Down::srht;
+    Up up = Up::srht;
+    Train train{.down = true};
+    ActivationSpec activation;
+    DType precision = DType::f32;  ///< of H, G, K, V, A: f32 or f64
+    std::uint64_t seed = 0;
+
+    bool operator==(const NetworkSpec& other) const;
+};
+
+/// `integer`: gates, Ĝ and f̂ are exact integers, bit-identical on every backend, for any thread count and tile size.
+/// `floating`: a stored V or A, a gaussian V or a smooth σ; results carry rounding errors.
+enum class Exactness : std::uint8_t { integer, floating };
+
+/// V, U and A given as values; an empty view leaves the factor to the seed.
+struct NetworkTensors {
+    ConstMatrixView down;     // p × d, f32 or f64
+    ConstMatrixView up;       // m × p
+    ConstMatrixView readout;  // m × k
+};
+
+class FNTK_API Network {
+  public:
+    /// Draws the network. `data` (n × d) is read only by down = pca, which throws ValueError without it.
+    /// Throws ShapeError and ValueError for extents out of range: each rank must be at most d for orthonormal and
+    /// pca, at most the next power of two ≥ d for srht, and a power of two for up = srht unless down = identity.
+    static Network create(NetworkSpec spec, ConstMatrixView data = {});
+    /// The network with some factors given as values. A V or A equal to what the seed draws stays seeded (and the
+    /// network in the exact class). Values are copied. NaN and infinity are refused by row and column.
+    static Network from_tensors(NetworkSpec spec, const NetworkTensors& tensors);
+
+    [[nodiscard]] const NetworkSpec& spec() const;
+    [[nodiscard]] Exactness exactness() const;
+    /// U as double, p × d (√p·I for the identity is not stored: the view is empty).
+    [[nodiscard]] ConstMatrixView down() const;
+    /// The same U digit by digit; empty for the identity.
+    [[nodiscard]] const FixedPoint& fixed_down() const;
+    [[nodiscard]] UpFactor up() const;
+    [[nodiscard]] Readout readout() const;
+    /// Bits of Ĥ: |ĥ| ≤ 2^b with b = min(22, 30 − ⌈log2 p⌉), in float64 min(52, 62 − ⌈log2 p⌉).
+    [[nodiscard]] int hidden_bits() const;
+
+    /// Dense copies in the network's precision: U (p × d), V (m × p), A (m × k).
+    [[nodiscard]] Matrix materialize_down() const;
+    [[nodiscard]] Matrix materialize_up() const;
+    [[nodiscard]] Matrix materialize_readout() const;
+
+    /// The same weights with another set of trained factors; throws ValueError when it is empty.
+    [[nodiscard]] Network with_train(Train train) const;
+    /// The same network with U replaced (p × d, rounded to the precision's fixed point), or with V or A shared
+    /// by pointer instead of drawn from the seed.
+    [[nodiscard]] Network with_down(ConstMatrixView down) const;
+    [[nodiscard]] Network with_up(std::shared_ptr<const Matrix> up) const;
+    [[nodiscard]] Network with_readout(std::shared_ptr<const Matrix> readout) const;
+
+  private:
+    struct State;
+    explicit Network(std::shared_ptr<const State> state);
+    std::shared_ptr<const State> state_;
+};
+
+}  // namespace fntk

@@ -1,0 +1,145 @@
+#include <fntk/error.hpp>
+#include <fntk/matrix.hpp>
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+namespace fntk {
+
+std::size_t size_of(DType dtype) { return dtype == DType::f32 || dtype == DType::i32 ? 4 : 8; }
+
+const char* name(DType dtype) {
+    switch (dtype) {
+        case DType::f32: return "float32";
+        case DType::f64: return "float64";
+        case DType::i32: return "int32";
+        case DType::i64: return "int64";
+    }
+    return "";
+}
+
+namespace detail {
+namespace {
+
+std::atomic<std::int64_t> g_current{0};
+std::atomic<std::int64_t> g_peak{0};
+
+}  // namespace
+
+void check_dtype(DType have, DType want) {
+    if (have == want) return;
+    throw ValueError(fmt::format("matrix holds {}, read as {}; convert it with Matrix::converted", name(have), name(want)));
+}
+
+void FreeAligned::operator()(std::byte* memory) const {
+    std::free(memory);
+    g_current -= bytes;
+}
+
+Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) {
+    if (rows < 0 || bytes_per_row < 0)
+        throw ValueError(fmt::format("a matrix of {} rows of {} bytes: extents must not be negative", rows, bytes_per_row));
+    std::int64_t bytes = 0;
+    if (__builtin_mul_overflow(rows, bytes_per_row, &bytes) || bytes > (std::int64_t{1} << 60))
+        throw MemoryError(fmt::format("a matrix of {} rows of {} bytes does not fit the address space; use smaller blocks",
+                                      rows, bytes_per_row));
+    if (bytes == 0) return {};
+    const std::int64_t rounded = (bytes + 63) / 64 * 64;
+    auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<std::size_t>(rounded)));
+    if (memory == nullptr)
+        throw MemoryError(fmt::format("{} bytes for a matrix of {} rows cannot be had; use fewer rows at a time", bytes, rows));
+    std::memset(memory, 0, static_cast<std::size_t>(rounded));
+    const std::int64_t now = g_current += rounded;
+    std::int64_t peak = g_peak;
+    while (now > peak && !g_peak.compare_exchange_weak(peak, now)) {}
+    return Buffer(memory, FreeAligned{rounded});
+}
+
+}  // namespace detail
+
+MemoryUse memory_use() { return {detail::g_current, detail::g_peak}; }
+void reset_memory_peak() { detail::g_peak = detail::g_current.load(); }
+
+Matrix::Matrix(std::int64_t rows, std::int64_t cols, DType dtype)
+    : memory_(detail::allocate(rows, cols < 0 ? cols : cols * static_cast<std::int64_t>(size_of(dtype)))),
+      rows_(rows),
+      cols_(cols),
+      dtype_(dtype) {}
+
+Matrix Matrix::copy_of(ConstMatrixView source) {
+    Matrix result(source.rows, source.cols, source.dtype);
+    const auto element = static_cast<std::int64_t>(size_of(source.dtype));
+    if (source.empty()) return result;
+    for (std::int64_t i = 0; i < source.rows; ++i)
+        std::memcpy(result.memory_.get() + i * result.cols_ * element, source.data + i * source.stride * element,
+                    static_cast<std::size_t>(source.cols * element));
+    return result;
+}
+
+namespace {
+
+template <class F>
+void with_type(DType dtype, F&& f) {
+    switch (dtype) {
+        case DType::f32: return f(float{});
+        case DType::f64: return f(double{});
+        case DType::i32: return f(std::int32_t{});
+        case DType::i64: return f(std::int64_t{});
+    }
+}
+
+}  // namespace
+
+Matrix Matrix::converted(ConstMatrixView source, DType dtype) {
+    const bool from_real = source.dtype == DType::f32 || source.dtype == DType::f64;
+    const bool to_real = dtype == DType::f32 || dtype == DType::f64;
+    if (from_real && !to_real)
+        throw ValueError(fmt::format("a {} matrix cannot become {}: it would lose its fractions", name(source.dtype), name(dtype)));
+    if (source.dtype == dtype) return copy_of(source);
+    Matrix result(source.rows, source.cols, dtype);
+    with_type(source.dtype, [&](auto from) {
+        with_type(dtype, [&](auto to) {
+            using From = decltype(from);
+            using To = decltype(to);
+            for (std::int64_t i = 0; i < source.rows; ++i) {
+                const From* in = source.row<From>(i);
+                To* out = result.row<To>(i);
+                for (std::int64_t j = 0; j < source.cols; ++j) out[j] = static_cast<To>(in[j]);
+            }
+        });
+    });
+    return result;
+}
+
+double value(ConstMatrixView view, std::int64_t i, std::int64_t j) {
+    double result = 0;
+    with_type(view.dtype, [&](auto type) { result = static_cast<double>(view.row<decltype(type)>(i)[j]); });
+    return result;
+}
+
+void require_finite(ConstMatrixView view, const char* argument) {
+    with_type(view.dtype, [&](auto type) {
+        using T = decltype(type);
+        if constexpr (std::is_floating_point_v<T>) {
+            for (std::int64_t i = 0; i < view.rows; ++i) {
+                const T* row = view.row<T>(i);
+                T sum = 0;  // 0·x is NaN exactly when x is not finite
+                for (std::int64_t j = 0; j < view.cols; ++j) sum += row[j] * T{0};
+                if (sum == T{0}) continue;
+                for (std::int64_t j = 0; j < view.cols; ++j)
+                    if (!std::isfinite(row[j]))
+                        throw ValueError(fmt::format("{} holds {} at row {}, column {}; every value must be finite: "
+                                                     "remove or impute it", argument, row[j], i, j));
+            }
+        }
+    });
+}
+
+BitMatrix::BitMatrix(std::int64_t rows, std::int64_t cols)
+    : memory_(detail::allocate(rows, cols < 0 ? cols : (cols + 63) / 64 * 8)), rows_(rows), cols_(cols) {}
+
+}  // namespace fntk
