@@ -30,6 +30,9 @@ class FNTK_API MappedNpy {
 /// Writes a matrix (any dtype) as .npy, C order. A one-column matrix stays two-dimensional.
 FNTK_API void save_npy(const std::string& path, ConstMatrixView matrix);
 
+/// Writes a text file whole: temporary file, fsync, rename.
+FNTK_API void save_text(const std::string& path, const std::string& text);
+
 /// Labelled rows.
 struct Samples {
     Matrix inputs;               ///< n × d
