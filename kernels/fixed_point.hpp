@@ -1,0 +1,52 @@
+// Fixed point: how real numbers enter the exact path, and how its integers are rounded. Every function here is a
+// handful of IEEE double operations in a fixed order, so that all backends agree to the last bit.
+//     digits      x·2^−E = Σ_j digit_j·2^(−bits(j+1)), |x| < 2^E, each digit the remainder rounded half to even
+//     product     x·u·2^−(Ex+Eu) = Σ_ij P_ij·2^(−22(i+1)−21(j+1)), P_ij exact int64, summed from the last pair to the first
+//     quantise    ĥ = rint(v·2^(bits−E)), |ĥ| ≤ 2^bits
+#pragma once
+
+#include "host_device.hpp"
+
+#include <cmath>
+#include <cstdint>
+
+namespace fntk::kernels {
+
+inline constexpr int input_digit_bits = 22;  // of X, scaled row by row
+inline constexpr int down_digit_bits = 21;   // of U, one scale for the matrix
+inline constexpr std::int64_t exact_columns = 1024;  // 22 + 21 + 10 ≤ 53: sums over so many columns are exact in double
+inline constexpr std::int64_t max_columns = std::int64_t{1} << 20;  // 22 + 21 + 20 ≤ 63: and in int64
+
+/// The E with 2^(E−1) ≤ |x| < 2^E; 0 for x = 0.
+FNTK_HD inline int exponent_of(double x) {
+    int exponent = 0;
+    std::frexp(x, &exponent);
+    return x == 0.0 ? 0 : exponent;
+}
+
+/// Takes the next digit off `rest` (scaled to |rest| ≤ 1), leaving the remainder scaled for the digit after it.
+FNTK_HD inline std::int32_t take_digit(double& rest, int bits) {
+    const double scaled = std::ldexp(rest, bits);
+    const double digit = std::nearbyint(scaled);
+    rest = scaled - digit;
+    return static_cast<std::int32_t>(digit);
+}
+
+/// One term of the digit product: P_ij at its weight.
+FNTK_HD inline double digit_term(std::int64_t product, int i, int j) {
+    return std::ldexp(static_cast<double>(product), -input_digit_bits * (i + 1) - down_digit_bits * (j + 1));
+}
+
+/// v·2^shift rounded half to even.
+FNTK_HD inline std::int64_t quantise(double v, int shift) {
+    return static_cast<std::int64_t>(std::nearbyint(std::ldexp(v, shift)));
+}
+
+/// Bits of ĥ so that p·2^bits stays within 2^30 (int32 sums) or 2^62 (int64 sums).
+FNTK_HD constexpr int hidden_bits(int ceil_log2_rank, bool wide) {
+    const int room = (wide ? 62 : 30) - ceil_log2_rank;
+    const int most = wide ? 52 : 22;
+    return room < most ? room : most;
+}
+
+}  // namespace fntk::kernels

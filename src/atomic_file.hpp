@@ -1,0 +1,34 @@
+// A file that stands under its name whole or not at all. Bytes go to `.<name>.<pid>.tmp` in the same folder; commit()
+// syncs it, renames it over the target and syncs the folder. Without commit() the destructor removes it again.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace fntk::detail {
+
+class AtomicFile {
+  public:
+    /// Opens the temporary file, so that a target that cannot be written is known before the work for it begins: a
+    /// directory, a device, a missing or read-only folder. A link is followed. Throws IoError, as all members do.
+    explicit AtomicFile(const std::string& path);
+    ~AtomicFile();
+    AtomicFile(const AtomicFile&) = delete;
+    AtomicFile& operator=(const AtomicFile&) = delete;
+
+    void write(const void* data, std::size_t bytes);
+    void write(std::string_view text) { write(text.data(), text.size()); }
+    void commit();
+
+  private:
+    void write_through(const char* data, std::size_t bytes);
+
+    std::string path_;       // as the caller wrote it, for messages
+    std::string target_;     // path_ behind links
+    std::string temporary_;  // empty once committed
+    std::string buffer_;     // small writes are gathered here
+    int file_ = -1;
+};
+
+}  // namespace fntk::detail

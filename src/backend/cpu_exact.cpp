@@ -1,0 +1,163 @@
+// Into and out of the integers. X̂Ûᵀ is a product of integer-valued doubles by BLAS, in chunks of 1024 columns: every
+// partial sum stays below 2^53, so the result is exact in any order; the chunks are added in int64.
+#include <backend/blas.hpp>
+#include <backend/cpu.hpp>
+#include <backend/scalar.hpp>
+
+#include <fixed_point.hpp>
+
+#include <algorithm>
+#include <bit>
+
+namespace fntk::backend {
+
+namespace {
+
+/// Rows [begin, end) of X: exponents out, digits as doubles (digit a of row i at digits[a].row(i − begin)).
+void split_digits(ConstMatrixView x, std::int64_t begin, std::int64_t end, std::vector<Matrix>& digits,
+                  std::vector<int>& exponents) {
+    with_real(x.dtype, [&](auto type) {
+        using T = decltype(type);
+        for (std::int64_t i = begin; i < end; ++i) {
+            const T* row = x.row<T>(i);
+            T largest = 0;
+            for (std::int64_t j = 0; j < x.cols; ++j) largest = std::max(largest, std::abs(row[j]));
+            const int exponent = kernels::exponent_of(largest);
+            exponents[i - begin] = exponent;
+            for (std::int64_t j = 0; j < x.cols; ++j) {
+                double rest = std::ldexp(static_cast<double>(row[j]), -exponent);
+                for (auto& digit : digits)
+                    digit.at<double>(i - begin, j) = kernels::take_digit(rest, kernels::input_digit_bits);
+            }
+        }
+    });
+}
+
+constexpr std::int64_t row_block = 512;
+
+}  // namespace
+
+void Cpu::over_rows(std::int64_t rows, const Range& body) {
+    pool_.run(rows, std::max<std::int64_t>(1, rows / (8 * pool_.threads())), body);
+}
+
+void Cpu::down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v, MatrixView row_exponents) {
+    if (u.empty()) {
+        over_rows(x.rows, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t i = begin; i < end; ++i) {
+                double largest = 0;
+                for (std::int64_t j = 0; j < x.cols; ++j) largest = std::max(largest, std::abs(value(x, i, j)));
+                const int exponent = kernels::exponent_of(largest);
+                row_exponents.at<std::int32_t>(i, 0) = exponent;
+                for (std::int64_t j = 0; j < x.cols; ++j) v.at<double>(i, j) = std::ldexp(value(x, i, j), -exponent);
+            }
+        });
+        return;
+    }
+    set_blas_threads(threads());
+    const std::int64_t block = std::min(row_block, x.rows);
+    std::vector<Matrix> u_digits;
+    for (const auto& digit : u.digits)
+        u_digits.push_back(Matrix::converted(ConstMatrixView(digit.data(), u.rows, u.cols), DType::f64));
+    std::vector<Matrix> x_digits;
+    for (int a = 0; a < (x.dtype == DType::f32 ? 1 : 3); ++a) x_digits.emplace_back(block, x.cols, DType::f64);
+    Matrix partial(block, u.rows, DType::f64), total(block, u.rows, DType::i64);
+    std::vector<int> exponents(block);
+
+    for (std::int64_t begin = 0; begin < x.rows; begin += block) {
+        const std::int64_t end = std::min(begin + block, x.rows), rows = end - begin;
+        split_digits(x, begin, end, x_digits, exponents);
+        for (std::int64_t i = 0; i < rows; ++i) {
+            row_exponents.at<std::int32_t>(begin + i, 0) = exponents[i] + u.exponent;
+            std::fill_n(v.row<double>(begin + i), u.rows, 0.0);
+        }
+        for (int a = static_cast<int>(x_digits.size()) - 1; a >= 0; --a)
+            for (int b = static_cast<int>(u_digits.size()) - 1; b >= 0; --b) {
+                for (std::int64_t j = 0; j < x.cols; j += kernels::exact_columns) {
+                    const std::int64_t cols = std::min(kernels::exact_columns, x.cols - j);
+                    blas_gemm(false, true, 1, x_digits[a].view().row_block(0, rows).col_block(j, cols),
+                              u_digits[b].view().col_block(j, cols), 0, partial.view().row_block(0, rows));
+                    for (std::int64_t i = 0; i < rows; ++i)
+                        for (std::int64_t q = 0; q < u.rows; ++q) {
+                            const auto exact = static_cast<std::int64_t>(partial.row<double>(i)[q]);
+                            auto& sum = total.row<std::int64_t>(i)[q];
+                            sum = j == 0 ? exact : sum + exact;
+                        }
+                }
+                for (std::int64_t i = 0; i < rows; ++i)
+                    for (std::int64_t q = 0; q < u.rows; ++q)
+                        v.row<double>(begin + i)[q] += kernels::digit_term(total.row<std::int64_t>(i)[q], a, b);
+            }
+        for (std::int64_t i = 0; i < rows; ++i)
+            for (std::int64_t q = 0; q < u.rows; ++q) v.row<double>(begin + i)[q] *= scale;
+    }
+}
+
+void Cpu::quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) {
+    over_rows(v.rows, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+            const double* row = v.row<double>(i);
+            double largest = 0;
+            for (std::int64_t q = 0; q < v.cols; ++q) largest = std::max(largest, std::abs(row[q]));
+            const int shift = bits - kernels::exponent_of(largest);
+            auto& exponent = row_exponents.at<std::int32_t>(i, 0);
+            exponent = largest == 0 ? 0 : exponent - shift;
+            with_int(h.dtype, [&](auto type) {
+                using T = decltype(type);
+                T* out = h.row<T>(i);
+                for (std::int64_t q = 0; q < v.cols; ++q) out[q] = static_cast<T>(kernels::quantise(row[q], shift));
+            });
+        }
+    });
+}
+
+void Cpu::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed, double open,
+                     ConstMatrixView offset, MatrixView out) {
+    const auto rows = [&](auto in_type, auto out_type) {
+        using In = decltype(in_type);
+        using Out = decltype(out_type);
+        over_rows(in.rows, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t i = begin; i < end; ++i) {
+                const double gated =
+                    std::ldexp(scale * (open - closed), exponents.data == nullptr ? 0 : exponents.at<std::int32_t>(i, 0));
+                const In* from = in.row<In>(i);
+                Out* to = out.row<Out>(i);
+                if (offset.data == nullptr)
+                    for (std::int64_t j = 0; j < in.cols; ++j) to[j] = static_cast<Out>(gated * static_cast<double>(from[j]));
+                else
+                    for (std::int64_t j = 0; j < in.cols; ++j)
+                        to[j] = static_cast<Out>(gated * static_cast<double>(from[j]) +
+                                                 scale * closed * offset.row<std::int32_t>(0)[j]);
+            }
+        });
+    };
+    with_real(out.dtype, [&](auto out_type) {
+        if (in.dtype == DType::f64) return rows(double{}, out_type);
+        with_int(in.dtype, [&](auto in_type) { rows(in_type, out_type); });
+    });
+}
+
+void Cpu::gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) {
+    const bool symmetric = rows.words == cols.words && rows.rows == cols.rows;
+    const std::int64_t words = (rows.cols + 63) / 64;
+    pool_.run(rows.rows, 16, [&](std::int64_t begin, std::int64_t end) {
+        std::vector<std::uint64_t> plus(words);
+        for (std::int64_t i = begin; i < end; ++i) {
+            const std::uint64_t* b = rows.row(i);
+            std::int32_t* out = counts.row<std::int32_t>(i);
+            if (!weights.empty())
+                for (std::int64_t w = 0; w < words; ++w) plus[w] = b[w] & weights.row(0)[w];
+            for (std::int64_t j = 0; j < (symmetric ? i + 1 : cols.rows); ++j) {
+                const std::uint64_t* c = cols.row(j);
+                std::int64_t all = 0, positive = 0;
+                for (std::int64_t w = 0; w < words; ++w) all += std::popcount(b[w] & c[w]);
+                if (!weights.empty())
+                    for (std::int64_t w = 0; w < words; ++w) positive += std::popcount(plus[w] & c[w]);
+                out[j] = static_cast<std::int32_t>(weights.empty() ? all : 2 * positive - all);
+            }
+        }
+    });
+    if (symmetric) mirror(counts);
+}
+
+}  // namespace fntk::backend

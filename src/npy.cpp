@@ -1,0 +1,98 @@
+#include "npy.hpp"
+
+#include "atomic_file.hpp"
+#include "binary.hpp"
+
+#include <fntk/error.hpp>
+#include <fntk/io.hpp>
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace fntk {
+namespace detail {
+namespace {
+
+/// IEEE binary16: sign, 5 bits of exponent, 10 bits of fraction.
+double from_half(std::uint16_t bits) {
+    const int exponent = bits >> 10 & 31;
+    const int fraction = bits & 1023;
+    const double magnitude = exponent == 31  ? (fraction == 0 ? std::numeric_limits<double>::infinity()
+                                                              : std::numeric_limits<double>::quiet_NaN())
+                             : exponent == 0 ? std::ldexp(fraction, -24)
+                                             : std::ldexp(fraction + 1024, exponent - 25);
+    return (bits & 0x8000) != 0 ? -magnitude : magnitude;
+}
+
+template <class T>
+void widen(const std::byte* in, std::int64_t count, double* out) {
+    for (std::int64_t j = 0; j < count; ++j, in += sizeof(T)) out[j] = static_cast<double>(load<T>(in));
+}
+
+}  // namespace
+
+DType float_dtype(const NpyArray& array, const std::string& path) {
+    if (array.kind == 'f' && array.item == 4) return DType::f32;
+    if (array.kind == 'f' && array.item == 8) return DType::f64;
+    throw ValueError(fmt::format("{}: its element type is {}{}, float32 or float64 is wanted; save x.astype('<f4') or "
+                                 "x.astype('<f8')", path, array.kind, array.item));
+}
+
+void read_row(const NpyArray& array, std::int64_t row, double* out) {
+    const std::byte* in = array.data + row * array.cols * array.item;
+    const bool is_signed = array.kind == 'i';
+    if (array.kind == 'f') {
+        if (array.item == 4) return widen<float>(in, array.cols, out);
+        if (array.item == 8) return widen<double>(in, array.cols, out);
+        for (std::int64_t j = 0; j < array.cols; ++j) out[j] = from_half(load<std::uint16_t>(in + 2 * j));
+        return;
+    }
+    switch (array.item) {
+        case 1: return is_signed ? widen<std::int8_t>(in, array.cols, out) : widen<std::uint8_t>(in, array.cols, out);
+        case 2: return is_signed ? widen<std::int16_t>(in, array.cols, out) : widen<std::uint16_t>(in, array.cols, out);
+        case 4: return is_signed ? widen<std::int32_t>(in, array.cols, out) : widen<std::uint32_t>(in, array.cols, out);
+        default: return is_signed ? widen<std::int64_t>(in, array.cols, out) : widen<std::uint64_t>(in, array.cols, out);
+    }
+}
+
+}  // namespace detail
+
+struct MappedNpy::Mapping {
+    explicit Mapping(const std::string& path) : file(path) {
+        const detail::NpyArray array = detail::read_npy(file);
+        const DType dtype = detail::float_dtype(array, path);
+        view = {array.data, array.rows, array.cols, array.cols, dtype};
+        // numpy aligns its data; a file of another writer may not, and is copied so that elements can be addressed.
+        if (reinterpret_cast<std::uintptr_t>(array.data) % size_of(dtype) == 0) return;
+        aligned = Matrix(array.rows, array.cols, dtype);
+        if (!view.empty()) std::memcpy(aligned.view().data, array.data, static_cast<std::size_t>(aligned.bytes()));
+        view = aligned.view();
+    }
+
+    detail::MappedFile file;
+    Matrix aligned;
+    ConstMatrixView view;
+};
+
+MappedNpy::MappedNpy(const std::string& path) : mapping_(std::make_unique<Mapping>(path)) {}
+MappedNpy::~MappedNpy() = default;
+MappedNpy::MappedNpy(MappedNpy&&) noexcept = default;
+MappedNpy& MappedNpy::operator=(MappedNpy&&) noexcept = default;
+
+ConstMatrixView MappedNpy::view() const { return mapping_ == nullptr ? ConstMatrixView{} : mapping_->view; }
+
+void save_npy(const std::string& path, ConstMatrixView matrix) {
+    if (matrix.place != Place::host)
+        throw ValueError(fmt::format("{}: cannot save a matrix that lives on a device; copy it to the host first", path));
+    detail::AtomicFile file(path);
+    file.write(detail::npy_header(matrix.rows, matrix.cols, matrix.dtype));
+    const std::size_t row_bytes = static_cast<std::size_t>(matrix.cols) * size_of(matrix.dtype);
+    if (!matrix.empty())
+        for (std::int64_t i = 0; i < matrix.rows; ++i) file.write(matrix.row_block(i, 1).data, row_bytes);
+    file.commit();
+}
+
+}  // namespace fntk

@@ -1,0 +1,251 @@
+// Eigenvalues of symmetric K (n × n).
+//     dense       K Q = Q Λ in double; kept only if max_i ‖K q_i − λ_i q_i‖/‖K‖₂ and max |QᵀQ − I| are ≤ 1e-10·n
+//     Lanczos     K V_k = V_k T_k + β_k v_{k+1} e_kᵀ, T_k tridiagonal (α_j, β_j); λ = λ_max(T_k), T_k s = λ s, q = V_k s,
+//                 ‖K q − λ q‖ = |β_k s_k| in exact arithmetic
+// Invariants. K and T are scaled by a power of two before the eigensolver sees them, so that any scale is legal. The
+// rows of V are orthonormal to rounding: every new vector is orthogonalised against all before it, twice.
+#include <fntk/error.hpp>
+#include <fntk/spectrum.hpp>
+
+#include <backend/ops.hpp>
+#include <philox.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace fntk {
+namespace {
+
+double largest_magnitude(ConstMatrixView matrix) {
+    double largest = 0;
+    for (std::int64_t i = 0; i < matrix.rows; ++i) {
+        const double* row = matrix.row<double>(i);
+        for (std::int64_t j = 0; j < matrix.cols; ++j) largest = std::max(largest, std::abs(row[j]));
+    }
+    return largest;
+}
+
+/// e such that 2^−e is finite and brings `largest` near 1; 0 for 0.
+int scale_exponent(double largest) { return largest > 0 ? std::max(std::ilogb(largest), -1022) : 0; }
+
+/// 2^−e·(K + Kᵀ)/2 in double.
+Matrix scaled_symmetric(ConstMatrixView kernel, int& exponent) {
+    Matrix k = Matrix::converted(kernel, DType::f64);
+    exponent = scale_exponent(largest_magnitude(k));
+    const double scale = std::ldexp(1.0, -exponent);
+    for (std::int64_t i = 0; i < k.rows(); ++i)
+        for (std::int64_t j = 0; j <= i; ++j) {
+            const double mean = 0.5 * (scale * k.at<double>(i, j) + scale * k.at<double>(j, i));
+            k.at<double>(i, j) = k.at<double>(j, i) = mean;
+        }
+    return k;
+}
+
+/// max_j ‖(K Q)_j − λ_j q_j‖.
+double largest_residual(ConstMatrixView product, ConstMatrixView vectors, const std::vector<double>& eigenvalues) {
+    std::vector<double> squares(eigenvalues.size());
+    for (std::int64_t i = 0; i < product.rows; ++i) {
+        const double* p = product.row<double>(i);
+        const double* q = vectors.row<double>(i);
+        for (std::size_t j = 0; j < squares.size(); ++j) {
+            const double difference = p[j] - eigenvalues[j] * q[j];
+            squares[j] += difference * difference;
+        }
+    }
+    return std::sqrt(*std::max_element(squares.begin(), squares.end()));
+}
+
+double distance_from_identity(ConstMatrixView matrix) {
+    double distance = 0;
+    for (std::int64_t i = 0; i < matrix.rows; ++i) {
+        const double* row = matrix.row<double>(i);
+        for (std::int64_t j = 0; j < matrix.cols; ++j)
+            distance = std::max(distance, std::abs(row[j] - (i == j ? 1.0 : 0.0)));
+    }
+    return distance;
+}
+
+}  // namespace
+
+void require_symmetric(ConstMatrixView matrix, const char* argument) {
+    if (matrix.rows != matrix.cols || matrix.rows < 1)
+        throw ShapeError(fmt::format("{} is {} × {}: it must be square with at least one row; pass a Gram matrix",
+                                     argument, matrix.rows, matrix.cols));
+    if (matrix.dtype != DType::f32 && matrix.dtype != DType::f64)
+        throw ValueError(fmt::format("{} holds {}: it must be float32 or float64; convert it with Matrix::converted",
+                                     argument, name(matrix.dtype)));
+    require_finite(matrix, argument);
+    double largest = 0, worst = 0;
+    std::int64_t row = 0, col = 0;
+    const auto scan = [&](auto type) {
+        using T = decltype(type);
+        for (std::int64_t i = 0; i < matrix.rows; ++i) {
+            const T* values = matrix.row<T>(i);
+            for (std::int64_t j = 0; j <= i; ++j) {
+                const double below = values[j], above = matrix.at<T>(j, i);
+                largest = std::max({largest, std::abs(below), std::abs(above)});
+                const double difference = std::abs(0.5 * below - 0.5 * above);
+                if (difference > worst) worst = difference, row = i, col = j;
+            }
+        }
+    };
+    matrix.dtype == DType::f32 ? scan(float{}) : scan(double{});
+    const double allowed = matrix.dtype == DType::f32 ? 1e-6 : 1e-12;
+    if (worst > 0.5 * allowed * largest)
+        throw ValueError(fmt::format("{} is not symmetric: ({}, {}) holds {}, ({}, {}) holds {}, and they may differ by {} of "
+                                     "the largest entry {}; symmetrise it as (K + Kᵀ)/2", argument, row, col,
+                                     value(matrix, row, col), col, row, value(matrix, col, row), allowed, largest));
+}
+
+double Spectrum::condition() const {
+    return min() > 0 ? max() / min() : std::numeric_limits<double>::infinity();
+}
+
+Spectrum spectrum(const Device& device, ConstMatrixView kernel) {
+    require_symmetric(kernel, "kernel");
+    const std::int64_t n = kernel.rows;
+    backend::Ops& ops = device.ops();
+    int exponent = 0;
+    const Matrix k = scaled_symmetric(kernel, exponent);
+    Matrix vectors(n, n, DType::f64), product(n, n, DType::f64);
+
+    Spectrum result;
+    if (!ops.eigh(k, result.eigenvalues, vectors))
+        throw Error(fmt::format("the eigensolver did not converge on the {} × {} kernel; add a small ridge to its diagonal, or "
+                                "try device \"reference\"", n, n));
+    const double norm = std::max(std::abs(result.min()), std::abs(result.max()));
+    ops.gemm(false, false, 1, k, vectors, 0, product);
+    const double residual = largest_residual(product, vectors, result.eigenvalues);
+    result.residual = norm > 0 ? residual / norm : residual;
+    ops.gemm(true, false, 1, vectors, vectors, 0, product);
+    result.orthogonality = distance_from_identity(product);
+
+    const double limit = 1e-10 * static_cast<double>(n);
+    if (!(result.residual <= limit) || !(result.orthogonality <= limit))
+        throw Error(fmt::format("the eigenvectors of the {} × {} kernel fail their check: residual {:.3g}, orthogonality {:.3g}, "
+                                "limit {:.3g}; try device \"reference\" or another LAPACK", n, n, result.residual,
+                                result.orthogonality, limit));
+    for (double& eigenvalue : result.eigenvalues) eigenvalue = std::ldexp(eigenvalue, exponent);
+    return result;
+}
+
+namespace {
+
+double norm(ConstMatrixView row) {
+    const double largest = largest_magnitude(row);
+    if (largest == 0) return 0;
+    const int exponent = scale_exponent(largest);
+    const double scale = std::ldexp(1.0, -exponent);
+    double sum = 0;
+    for (std::int64_t j = 0; j < row.cols; ++j) sum += scale * row.row<double>(0)[j] * (scale * row.row<double>(0)[j]);
+    return std::ldexp(std::sqrt(sum), exponent);
+}
+
+/// out (1 × n, f64) = K q, whatever the operator's type.
+void apply(const LinearOperator& op, ConstMatrixView q, MatrixView out) {
+    const std::int64_t n = q.cols;
+    const Matrix in = op.dtype() == DType::f64 ? Matrix() : [&] {
+        Matrix narrow(n, 1, op.dtype());
+        for (std::int64_t j = 0; j < n; ++j) narrow.at<float>(j, 0) = static_cast<float>(q.row<double>(0)[j]);
+        return narrow;
+    }();
+    Matrix product(n, 1, op.dtype());
+    op.apply(op.dtype() == DType::f64 ? ConstMatrixView(q.row<double>(0), n, 1) : in.view(), product);
+    for (std::int64_t j = 0; j < n; ++j) {
+        out.row<double>(0)[j] = value(product, j, 0);
+        if (!std::isfinite(out.row<double>(0)[j]))
+            throw Error(fmt::format("the operator's product with a unit vector holds {} at row {}: its values overflow {}; "
+                                    "scale the data down", out.row<double>(0)[j], j, name(op.dtype())));
+    }
+}
+
+/// The largest eigenpair (λ, s) of the k × k tridiagonal matrix.
+double largest_ritz(backend::Ops& ops, const std::vector<double>& alpha, const std::vector<double>& beta,
+                    std::vector<double>& s) {
+    const auto k = static_cast<std::int64_t>(alpha.size());
+    double largest = 0;
+    for (const double a : alpha) largest = std::max(largest, std::abs(a));
+    for (const double b : beta) largest = std::max(largest, b);
+    const int exponent = scale_exponent(largest);
+    const double scale = std::ldexp(1.0, -exponent);
+    Matrix t(k, k, DType::f64), vectors(k, k, DType::f64);
+    for (std::int64_t j = 0; j < k; ++j) {
+        t.at<double>(j, j) = scale * alpha[static_cast<std::size_t>(j)];
+        if (j + 1 < k) t.at<double>(j, j + 1) = t.at<double>(j + 1, j) = scale * beta[static_cast<std::size_t>(j)];
+    }
+    std::vector<double> eigenvalues;
+    if (!ops.eigh(t, eigenvalues, vectors))
+        throw Error(fmt::format("the eigensolver did not converge on the {} × {} Lanczos matrix; try another seed", k, k));
+    s.resize(alpha.size());
+    for (std::int64_t j = 0; j < k; ++j) s[static_cast<std::size_t>(j)] = vectors.at<double>(j, k - 1);
+    return std::ldexp(eigenvalues.back(), exponent);
+}
+
+void check(const LinearOperator& op, const LanczosOptions& options) {
+    if (op.rows() != op.cols() || op.rows() < 1)
+        throw ShapeError(fmt::format("op is {} × {}: it must be square with at least one row; pass the kernel of one batch",
+                                     op.rows(), op.cols()));
+    if (options.max_iterations < 1)
+        throw ValueError(fmt::format("max_iterations = {}: it must be at least 1; 200 is usual", options.max_iterations));
+    if (!(options.tolerance >= 0) || !std::isfinite(options.tolerance))
+        throw ValueError(fmt::format("tolerance = {}: it must be finite and not negative; 1e-4 is usual", options.tolerance));
+}
+
+}  // namespace
+
+ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) {
+    check(op, options);
+    const std::int64_t n = op.rows(), most = std::min<std::int64_t>(options.max_iterations, n);
+    backend::Ops& ops = op.device().ops();
+    Matrix basis(most, n, DType::f64), next(1, n, DType::f64), overlaps(1, most, DType::f64);
+
+    double* start = basis.row<double>(0);
+    for (std::int64_t j = 0; j < n; ++j)
+        start[j] = kernels::random_normal(options.seed, kernels::Stream::probes, static_cast<std::uint64_t>(j));
+    const double length = norm(basis.view().row_block(0, 1));
+    for (std::int64_t j = 0; j < n; ++j) start[j] /= length;
+
+    ExtremalEigenvalue result;
+    std::vector<double> alpha, beta, s;  // beta[k − 1] couples v_k to v_{k+1}
+    double scale = 0;                    // the largest |α| and β: of the order of ‖K‖₂
+    for (std::int64_t k = 1, next_look = 1; k <= most; ++k) {
+        const ConstMatrixView q = basis.view().row_block(k - 1, 1), before = basis.view().row_block(0, k);
+        const MatrixView c = overlaps.view().col_block(0, k);
+        apply(op, q, next);
+        double along = 0;
+        for (int pass = 0; pass < 2; ++pass) {
+            ops.inner(1, next, before, 0, c);
+            ops.gemm(false, false, -1, c, before, 1, next);
+            along += c.at<double>(0, k - 1);
+        }
+        alpha.push_back(along);
+        beta.push_back(norm(next));
+        scale = std::max({scale, std::abs(along), beta.back()});
+        result.iterations = static_cast<int>(k);
+
+        const bool exhausted = k == n || beta.back() <= 1e-15 * static_cast<double>(n) * scale;
+        if (k == next_look || k == most || exhausted) {
+            next_look = k + std::max<std::int64_t>(1, k / 8);  // the small problems together cost a few of the last one
+            result.value = largest_ritz(ops, alpha, beta, s);
+            result.converged = exhausted || beta.back() * std::abs(s.back()) <= options.tolerance * std::abs(result.value);
+            if (result.converged) break;
+        }
+        if (k == most) break;
+        const double* from = next.row<double>(0);
+        double* to = basis.row<double>(k);
+        for (std::int64_t j = 0; j < n; ++j) to[j] = from[j] / beta.back();
+    }
+
+    Matrix q(1, n, DType::f64);
+    const auto k = static_cast<std::int64_t>(s.size());
+    ops.gemm(false, false, 1, ConstMatrixView(s.data(), 1, k), basis.view().row_block(0, k), 0, q);
+    apply(op, q, next);
+    ops.axpby(-result.value, q, 1, next);
+    result.residual = norm(next) / norm(q);
+    return result;
+}
+
+}  // namespace fntk
