@@ -1,18 +1,13 @@
-# The system's packages; scripts/install-deps.sh installs them on Debian and Ubuntu.
+# The system's packages; scripts/install-deps.sh installs them on Debian and Ubuntu. What a static libfntk asks its
+# users to link is named once more in fntkConfig.cmake.in.
+if(NOT PROJECT_IS_TOP_LEVEL)
+    set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)  # a project around this one links them through a static libfntk
+endif()
 find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 
-# fntk_blas: CBLAS and LAPACKE from any vendor (-DBLA_VENDOR=...).
-find_package(BLAS REQUIRED)
-find_package(LAPACK REQUIRED)
-find_path(FNTK_CBLAS_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas openblas-pthread REQUIRED)
-find_path(FNTK_LAPACKE_INCLUDE_DIR lapacke.h PATH_SUFFIXES openblas openblas-pthread REQUIRED)
-find_library(FNTK_LAPACKE_LIBRARY lapacke)
-add_library(fntk_blas INTERFACE)
-target_include_directories(fntk_blas SYSTEM INTERFACE ${FNTK_CBLAS_INCLUDE_DIR} ${FNTK_LAPACKE_INCLUDE_DIR})
-if(FNTK_LAPACKE_LIBRARY)
-    target_link_libraries(fntk_blas INTERFACE ${FNTK_LAPACKE_LIBRARY})
-endif()
-target_link_libraries(fntk_blas INTERFACE LAPACK::LAPACK BLAS::BLAS)
+list(PREPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
+find_package(FntkBLAS REQUIRED)
+list(POP_FRONT CMAKE_MODULE_PATH)

@@ -5,13 +5,13 @@
 
 #include <fmt/format.h>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <cerrno>
 #include <cstdio>
-#include <fcntl.h>
 #include <filesystem>
-#include <sys/stat.h>
 #include <system_error>
-#include <unistd.h>
 
 namespace fntk::detail {
 namespace {
@@ -20,14 +20,19 @@ constexpr std::size_t buffer_bytes = std::size_t{1} << 20;
 
 const char* remedy(int error) {
     switch (error) {
-        case ENOENT: return "create its folder first";
-        case ENOTDIR: return "a part of the path is a file: choose another folder";
+        case ENOENT:
+            return "create its folder first";
+        case ENOTDIR:
+            return "a part of the path is a file: choose another folder";
         case EACCES:
         case EPERM:
-        case EROFS: return "choose a folder you may write to";
+        case EROFS:
+            return "choose a folder you may write to";
         case ENOSPC:
-        case EDQUOT: return "free some space or choose another disk";
-        default: return "choose another path";
+        case EDQUOT:
+            return "free some space or choose another disk";
+        default:
+            return "choose another path";
     }
 }
 
@@ -36,8 +41,8 @@ const char* remedy(int error) {
                               remedy(error)));
 }
 
-/// The file that `path` names behind links. Only a regular file may be replaced: renaming over /dev/null would be a
-/// disaster, over a directory it fails.
+/// The file that `path` names behind links. Only a regular file may be replaced: renaming over /dev/null
+/// would be a disaster, over a directory it fails.
 std::string resolve(const std::string& path) {
     struct stat status {};
     if (::stat(path.c_str(), &status) != 0) {
@@ -53,7 +58,8 @@ std::string resolve(const std::string& path) {
     return target.string();
 }
 
-/// Makes the rename last through a power cut. Some file systems cannot sync a folder; there it is left to them.
+/// Makes the rename last through a power cut. Some file systems cannot sync a folder; there it is left to
+/// them.
 void sync_folder(const std::string& path, const std::string& folder) {
     const int file = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (file < 0) return;
@@ -71,8 +77,10 @@ std::string folder_of(const std::string& target) {
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(resolve(path)) {
     const std::string name = std::filesystem::path(target_).filename().string();
-    if (name.empty()) throw IoError(fmt::format("'{}': cannot be written: it ends in no file name; add one", path));
-    // The plain name is taken when another thread writes the same target, or a killed process had the same id.
+    if (name.empty())
+        throw IoError(fmt::format("'{}': cannot be written: it ends in no file name; add one", path));
+    // The plain name is taken when another thread writes the same target, or a killed process had the same
+    // id.
     constexpr int attempts = 100;
     for (int i = 0; file_ < 0; ++i) {
         const std::string suffix = i == 0 ? "" : fmt::format("-{}", i);

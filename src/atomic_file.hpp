@@ -1,5 +1,6 @@
-// A file that stands under its name whole or not at all. Bytes go to `.<name>.<pid>.tmp` in the same folder; commit()
-// syncs it, renames it over the target and syncs the folder. Without commit() the destructor removes it again.
+// A file that stands under its name whole or not at all. Bytes go to `.<name>.<pid>.tmp` in the same
+// folder; commit() syncs it, renames it over the target and syncs the folder. Without commit() the
+// destructor removes it again.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +11,9 @@ namespace fntk::detail {
 
 class AtomicFile {
   public:
-    /// Opens the temporary file, so that a target that cannot be written is known before the work for it begins: a
-    /// directory, a device, a missing or read-only folder. A link is followed. Throws IoError, as all members do.
+    /// Opens the temporary file, so that a target that cannot be written is known before the work for it
+    /// begins: a directory, a device, a missing or read-only folder. A link is followed. Throws IoError, as
+    /// all members do.
     explicit AtomicFile(const std::string& path);
     ~AtomicFile();
     AtomicFile(const AtomicFile&) = delete;

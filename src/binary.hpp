@@ -1,5 +1,6 @@
-// Numbers inside the bytes of a file. The data of .npy and safetensors files is little-endian and used where it lies, so
-// the library is for little-endian machines; what may be misaligned or big-endian is read through load().
+// Numbers inside the bytes of a file. The data of .npy and safetensors files is little-endian and used
+// where it lies, so the library is for little-endian machines; what may be misaligned or big-endian is read
+// through load().
 #pragma once
 
 #include <algorithm>
@@ -14,7 +15,8 @@
 
 namespace fntk::detail {
 
-static_assert(std::endian::native == std::endian::little, "fntk reads and writes little-endian files in place");
+static_assert(std::endian::native == std::endian::little,
+              "fntk reads and writes little-endian files in place");
 
 /// The T at `bytes`, which need not be aligned; `order` is the order in the file.
 template <class T>
@@ -27,7 +29,8 @@ T load(const std::byte* bytes, std::endian order = std::endian::little) {
     return value;
 }
 
-/// The product of the extents and the bytes of one element; nothing when one is negative or the product leaves int64.
+/// The product of the extents and the bytes of one element; nothing when one is negative or the product
+/// leaves int64.
 inline std::optional<std::int64_t> byte_count(std::span<const std::int64_t> shape, std::size_t element) {
     auto bytes = static_cast<std::int64_t>(element);
     for (const std::int64_t extent : shape)

@@ -15,6 +15,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
+#include <memory>
+#include <system_error>
 
 namespace fntk {
 namespace detail {
@@ -23,9 +25,10 @@ Table npy_table(const std::string& path, Content content) {
     auto file = std::make_shared<const MappedFile>(path);
     const NpyArray array = read_npy(*file);
     if (content == Content::inputs) float_dtype(array, path);
-    return {.path = path, .rows = array.rows, .cols = array.cols, .read = [file, array](std::int64_t row, double* out) {
-                read_row(array, row, out);
-            }};
+    return {.path = path,
+            .rows = array.rows,
+            .cols = array.cols,
+            .read = [file, array](std::int64_t row, double* out) { read_row(array, row, out); }};
 }
 
 Table open_table(const std::string& path, Content content, std::int64_t max_rows) {
@@ -34,16 +37,19 @@ Table open_table(const std::string& path, Content content, std::int64_t max_rows
     if (ends(".npy")) return npy_table(path, content);
     if (ends(".csv")) return csv_table(path, max_rows);
     if (ends(".idx", ".idx.gz", "-ubyte", "-ubyte.gz")) return idx_table(path, content, max_rows);
-    throw ValueError(fmt::format("{}: unknown ending; name a .npy, .csv, .idx, .idx.gz or *-ubyte[.gz] file, or the data "
-                                 "set fashion-mnist", path));
+    throw ValueError(fmt::format(
+        "{}: unknown ending; name a .npy, .csv, .idx, .idx.gz or *-ubyte[.gz] file, or the data "
+        "set fashion-mnist",
+        path));
 }
 
 namespace {
 
 namespace fs = std::filesystem;
 
-/// 1 / 2^e with 2^e just above the largest magnitude, so that squares of scaled values neither overflow nor vanish.
-/// A power of two: scaling rounds nothing. e ≥ −1000 keeps the reciprocal finite when only subnormals are there.
+/// 1 / 2^e with 2^e just above the largest magnitude, so that squares of scaled values neither overflow nor
+/// vanish. A power of two: scaling rounds nothing. e ≥ −1000 keeps the reciprocal finite when only
+/// subnormals are there.
 double scale_of(double largest) {
     int exponent = 0;
     std::frexp(largest, &exponent);
@@ -71,17 +77,22 @@ Matrix read_inputs(const Table& table, std::int64_t rows, bool normalize) {
         double largest = 0;
         for (std::size_t j = 0; j < row.size(); ++j) {
             if (!std::isfinite(row[j]))
-                throw ValueError(fmt::format("{}: row {}, column {} (both from 0) holds {}; every value must be finite: "
-                                             "remove or impute it", table.path, i, j, row[j]));
+                throw ValueError(
+                    fmt::format("{}: row {}, column {} (both from 0) holds {}; every value must be finite: "
+                                "remove or impute it",
+                                table.path, i, j, row[j]));
             largest = std::max(largest, std::abs(row[j]));
         }
         if (normalize && largest == 0)
-            throw ValueError(fmt::format("{}: row {} (from 0) is all zeros and has no direction; remove it or load "
-                                         "without normalisation", table.path, i));
+            throw ValueError(
+                fmt::format("{}: row {} (from 0) is all zeros and has no direction; remove it or load "
+                            "without normalisation",
+                            table.path, i));
         if (normalize) normalize_row(row, largest);
         if (!normalize && largest > static_cast<double>(std::numeric_limits<T>::max()))
-            throw ValueError(fmt::format("{}: row {} (from 0) holds {}, beyond {}; load as float64 or with normalisation",
-                                         table.path, i, largest, name(dtype_of<T>)));
+            throw ValueError(fmt::format(
+                "{}: row {} (from 0) holds {}, beyond {}; load as float64 or with normalisation",
+                table.path, i, largest, name(dtype_of<T>)));
         std::ranges::transform(row, inputs.row<T>(i), [](double x) { return static_cast<T>(x); });
     }
     return inputs;
@@ -91,11 +102,11 @@ Matrix read_inputs(const Table& table, std::int64_t rows, bool normalize) {
 Samples read_samples(const Table& table, std::vector<double> labels, const std::string& labels_path,
                      std::int64_t max_rows, const LoadOptions& options) {
     if (table.rows == 0 || table.cols == 0)
-        throw ValueError(fmt::format("{}: it holds {} rows of {} columns; at least one of each is needed", table.path,
-                                     table.rows, table.cols));
+        throw ValueError(fmt::format("{}: it holds {} rows of {} columns; at least one of each is needed",
+                                     table.path, table.rows, table.cols));
     if (!labels_path.empty() && std::ssize(labels) != table.rows)
-        throw ValueError(fmt::format("{}: it holds {} labels, {} has {} rows; give one label for each row", labels_path,
-                                     labels.size(), table.path, table.rows));
+        throw ValueError(fmt::format("{}: it holds {} labels, {} has {} rows; give one label for each row",
+                                     labels_path, labels.size(), table.path, table.rows));
     const std::int64_t rows = max_rows > 0 ? std::min(max_rows, table.rows) : table.rows;
     if (!labels.empty()) labels.resize(static_cast<std::size_t>(rows));
     return {options.dtype == DType::f32 ? read_inputs<float>(table, rows, options.normalize)
@@ -120,33 +131,40 @@ constexpr std::array fashion_files{"train-images-idx3-ubyte.gz", "train-labels-i
 
 /// The first folder that holds all four files.
 fs::path fashion_folder() {
-    std::vector<std::string> folders{"/usr/share/datasets/fashion-mnist", "/usr/local/share/datasets/fashion-mnist"};
+    std::vector<std::string> folders{"/usr/share/datasets/fashion-mnist",
+                                     "/usr/local/share/datasets/fashion-mnist"};
     if (const char* data = std::getenv("FNTK_DATA_DIR"); data != nullptr && *data != '\0')
         folders.insert(folders.begin(), (fs::path(data) / "fashion-mnist").string());
     for (const fs::path folder : folders) {
         std::error_code ignored;
-        if (std::ranges::all_of(fashion_files, [&](const char* file) { return fs::exists(folder / file, ignored); }))
+        if (std::ranges::all_of(fashion_files,
+                                [&](const char* file) { return fs::exists(folder / file, ignored); }))
             return folder;
     }
-    throw IoError(fmt::format("fashion-mnist: its four files {} are in none of {}; install the Debian package "
-                              "dataset-fashion-mnist, or set FNTK_DATA_DIR to the folder that holds fashion-mnist/",
-                              fmt::join(fashion_files, ", "), fmt::join(folders, ", ")));
+    throw IoError(
+        fmt::format("fashion-mnist: its four files {} are in none of {}; install the Debian package "
+                    "dataset-fashion-mnist, or set FNTK_DATA_DIR to the folder that holds fashion-mnist/",
+                    fmt::join(fashion_files, ", "), fmt::join(folders, ", ")));
 }
 
 Dataset load_fashion(const LoadOptions& options) {
     if (!options.labels.empty())
-        throw ValueError(fmt::format("labels: '{}' given for fashion-mnist, which has its own; leave it empty",
-                                     options.labels));
+        throw ValueError(fmt::format(
+            "labels: '{}' given for fashion-mnist, which has its own; leave it empty", options.labels));
     const fs::path folder = fashion_folder();
     const auto split = [&](std::size_t first, std::int64_t max_rows) {
         const std::string labels = folder / fashion_files[first + 1];
-        return read_samples(idx_table(folder / fashion_files[first], Content::inputs, max_rows), load_labels(labels), labels, max_rows,
-                            options);
+        return read_samples(idx_table(folder / fashion_files[first], Content::inputs, max_rows),
+                            load_labels(labels), labels, max_rows, options);
     };
-    Dataset data{.name = "fashion-mnist", .train = split(0, options.max_samples), .test = split(2, options.max_test_samples)};
+    Dataset data;
+    data.name = "fashion-mnist";
+    data.train = split(0, options.max_samples);
+    data.test = split(2, options.max_test_samples);
     if (data.train.inputs.cols() != data.test.inputs.cols())
-        throw IoError(fmt::format("{}: {} columns in the training images, {} in the test images; install them again",
-                                  folder.string(), data.train.inputs.cols(), data.test.inputs.cols()));
+        throw IoError(
+            fmt::format("{}: {} columns in the training images, {} in the test images; install them again",
+                        folder.string(), data.train.inputs.cols(), data.test.inputs.cols()));
     return data;
 }
 
@@ -154,8 +172,10 @@ Dataset load_file(const std::string& source, const LoadOptions& options) {
     const Table table = open_table(source, Content::inputs, options.max_samples);
     std::vector<double> labels;
     if (!options.labels.empty()) labels = load_labels(options.labels);
-    return {.name = fs::path(source).filename().string(),
-            .train = read_samples(table, std::move(labels), options.labels, options.max_samples, options)};
+    Dataset data;
+    data.name = fs::path(source).filename().string();
+    data.train = read_samples(table, std::move(labels), options.labels, options.max_samples, options);
+    return data;
 }
 
 }  // namespace
@@ -163,11 +183,14 @@ Dataset load_file(const std::string& source, const LoadOptions& options) {
 
 Dataset load_dataset(const std::string& source, const LoadOptions& options) {
     if (options.dtype != DType::f32 && options.dtype != DType::f64)
-        throw ValueError(fmt::format("dtype: {} is not for inputs; choose float32 or float64", name(options.dtype)));
+        throw ValueError(
+            fmt::format("dtype: {} is not for inputs; choose float32 or float64", name(options.dtype)));
     if (options.max_samples < 0 || options.max_test_samples < 0)
-        throw ValueError(fmt::format("max_samples, max_test_samples: {} and {} given, at least 0 is needed; 0 takes all",
-                                     options.max_samples, options.max_test_samples));
-    Dataset data = source == "fashion-mnist" ? detail::load_fashion(options) : detail::load_file(source, options);
+        throw ValueError(
+            fmt::format("max_samples, max_test_samples: {} and {} given, at least 0 is needed; 0 takes all",
+                        options.max_samples, options.max_test_samples));
+    Dataset data =
+        source == "fashion-mnist" ? detail::load_fashion(options) : detail::load_file(source, options);
     data.classes = detail::count_classes(data);
     return data;
 }
@@ -175,15 +198,19 @@ Dataset load_dataset(const std::string& source, const LoadOptions& options) {
 std::vector<double> load_labels(const std::string& path) {
     const detail::Table table = detail::open_table(path, detail::Content::labels, 0);
     if (table.rows > 0 && table.cols != 1)
-        throw ValueError(fmt::format("{}: labels are one number a row, it has {} columns; save the column of the labels "
-                                     "alone", path, table.cols));
+        throw ValueError(
+            fmt::format("{}: labels are one number a row, it has {} columns; save the column of the labels "
+                        "alone",
+                        path, table.cols));
     std::vector<double> labels(static_cast<std::size_t>(table.rows));
     for (std::int64_t i = 0; i < table.rows; ++i) {
         double& label = labels[static_cast<std::size_t>(i)];
         table.read(i, &label);
         if (!std::isfinite(label))
-            throw ValueError(fmt::format("{}: row {}, column 0 (both from 0) holds {}; every label must be finite: remove "
-                                         "its row from data and labels", path, i, label));
+            throw ValueError(fmt::format(
+                "{}: row {}, column 0 (both from 0) holds {}; every label must be finite: remove "
+                "its row from data and labels",
+                path, i, label));
     }
     return labels;
 }

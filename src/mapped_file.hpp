@@ -1,5 +1,5 @@
-// A file mapped read-only. Pages are read when they are touched, so opening costs nothing whatever the size; the file
-// must not shrink while it is mapped.
+// A file mapped read-only. Pages are read when they are touched, so opening costs nothing whatever the
+// size; the file must not shrink while it is mapped.
 #pragma once
 
 #include <cstddef>

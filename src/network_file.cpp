@@ -1,5 +1,5 @@
-// A network as a safetensors file: the spec as JSON in the metadata, and the tensors U, V, A that the seed does not give
-// again. A seeded network is thus a file of a few hundred bytes, whatever its width.
+// A network as a safetensors file: the spec as JSON in the metadata, and the tensors U, V, A that the seed
+// does not give again. A seeded network is thus a file of a few hundred bytes, whatever its width.
 #include "binary.hpp"
 
 #include <fntk/error.hpp>
@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <array>
 #include <limits>
 
 namespace fntk {
@@ -23,13 +22,15 @@ class Fields {
   public:
     explicit Fields(const std::string& text) : object_(json::parse(text, nullptr, false)) {
         if (!object_.is_object())
-            throw ValueError(fmt::format("spec: '{}' is no JSON object; write one with to_json", detail::printable(text)));
+            throw ValueError(fmt::format("spec: '{}' is no JSON object; write one with to_json",
+                                         detail::printable(text)));
     }
     std::int64_t integer(const char* key) {
         const json value = take(key);
-        const bool fits = value.is_number_integer() &&
-                          (!value.is_number_unsigned() ||
-                           value.get<std::uint64_t>() <= std::uint64_t{std::numeric_limits<std::int64_t>::max()});
+        const bool fits =
+            value.is_number_integer() &&
+            (!value.is_number_unsigned() ||
+             value.get<std::uint64_t>() <= std::uint64_t{std::numeric_limits<std::int64_t>::max()});
         if (!fits) refuse(key, value, "an integer below 2^63");
         return value.get<std::int64_t>();
     }
@@ -56,28 +57,31 @@ class Fields {
     }
     void expect_none_left() const {
         if (!object_.empty())
-            throw ValueError(fmt::format("spec: unknown field '{}'; remove it, or use the version of fntk that wrote it",
-                                         detail::printable(object_.begin().key())));
+            throw ValueError(
+                fmt::format("spec: unknown field '{}'; remove it, or use the version of fntk that wrote it",
+                            detail::printable(object_.begin().key())));
     }
 
   private:
     json take(const char* key) {
         const auto found = object_.find(key);
-        if (found == object_.end()) throw ValueError(fmt::format("spec: field '{}' is missing; add it", key));
+        if (found == object_.end())
+            throw ValueError(fmt::format("spec: field '{}' is missing; add it", key));
         json value = *found;
         object_.erase(found);
         return value;
     }
     [[noreturn]] static void refuse(const char* key, const json& value, const char* wanted) {
-        throw ValueError(fmt::format("spec: field '{}' is {}, it must be {}", key, detail::printable(value.dump()), wanted));
+        throw ValueError(fmt::format("spec: field '{}' is {}, it must be {}", key,
+                                     detail::printable(value.dump()), wanted));
     }
 
     json object_;
 };
 
-/// True when the spec alone gives the same U: drawn again, it has the same digits.
+/// True when the spec alone gives the same U: drawn again, it has the same digits (none for an untouched
+/// identity).
 bool down_is_seeded(const Network& network) {
-    if (network.spec().down == Down::identity) return true;
     if (network.spec().down == Down::pca) return false;
     const Network drawn = Network::create(network.spec());
     const FixedPoint& a = network.fixed_down();
@@ -86,37 +90,50 @@ bool down_is_seeded(const Network& network) {
 }
 
 /// The metadata under `key`, which must be `wanted`.
-void expect_metadata(const SafeTensors& file, const std::string& key, const std::string& wanted, const char* remedy) {
+void expect_metadata(const SafeTensors& file, const std::string& key, const std::string& wanted,
+                     const char* remedy) {
     const auto found = file.metadata().find(key);
-    const std::string value = found == file.metadata().end() ? "missing" : "'" + detail::printable(found->second) + "'";
+    const std::string value =
+        found == file.metadata().end() ? "missing" : "'" + detail::printable(found->second) + "'";
     if (value != "'" + wanted + "'")
-        throw IoError(fmt::format("{}: its metadata '{}' is {}, this library reads '{}'; {}", file.path(), key, value,
-                                  wanted, remedy));
+        throw IoError(fmt::format("{}: its metadata '{}' is {}, this library reads '{}'; {}", file.path(),
+                                  key, value, wanted, remedy));
 }
 
 /// Tensor `name` with the extents that the spec demands; an empty view when the file leaves it to the seed.
-ConstMatrixView factor(const SafeTensors& file, const std::string& name, std::int64_t rows, std::int64_t cols) {
+ConstMatrixView factor(const SafeTensors& file, const std::string& name, std::int64_t rows,
+                       std::int64_t cols) {
     if (!file.has(name)) return {};
     const ConstMatrixView view = file.matrix(name);
     if (view.rows != rows || view.cols != cols)
-        throw IoError(fmt::format("{}: tensor {} is {} x {}, its spec says {} x {}; write the file again", file.path(), name,
-                                  view.rows, view.cols, rows, cols));
+        throw IoError(fmt::format("{}: tensor {} is {} x {}, its spec says {} x {}; write the file again",
+                                  file.path(), name, view.rows, view.cols, rows, cols));
+    if (view.dtype != DType::f32 && view.dtype != DType::f64)
+        throw ValueError(fmt::format("{}: tensor {} holds {}, a factor is float32 or float64; convert it",
+                                     file.path(), name, fntk::name(view.dtype)));
     return view;
+}
+
+/// The text of an error about a file's content, with the file in front.
+std::string in_file(const std::string& path, const std::string& text) {
+    return text.starts_with(path) ? text : fmt::format("{}: {}", path, text);
 }
 
 Network read_network(const SafeTensors& file) {
     const auto text = file.metadata().find("spec");
     if (text == file.metadata().end())
-        throw IoError(fmt::format("{}: its metadata lacks 'spec'; write it with save_network", file.path()));
+        throw IoError(
+            fmt::format("{}: its metadata lacks 'spec'; write it with save_network", file.path()));
     const NetworkSpec spec = spec_from_json(text->second);
     const std::int64_t rank = spec.rank == 0 && spec.down == Down::identity ? spec.dim : spec.rank;
-    NetworkTensors tensors{.down = factor(file, "U", rank, spec.dim),
-                           .up = factor(file, "V", spec.width, rank),
-                           .readout = factor(file, "A", spec.width, spec.outputs)};
+    const NetworkTensors tensors{.down = factor(file, "U", rank, spec.dim),
+                                 .up = factor(file, "V", spec.width, rank),
+                                 .readout = factor(file, "A", spec.width, spec.outputs)};
     if (spec.down == Down::pca && tensors.down.data == nullptr)
-        throw IoError(fmt::format("{}: a pca network needs the tensor U, which the seed cannot give; save it again with "
-                                  "save_network", file.path()));
-    if (spec.down == Down::identity) tensors.down = {};  // sqrt(p)·I, written for other readers
+        throw IoError(fmt::format(
+            "{}: a pca network needs the tensor U, which the seed cannot give; save it again with "
+            "save_network",
+            file.path()));
     return Network::from_tensors(spec, tensors);
 }
 
@@ -164,7 +181,8 @@ void save_network(const std::string& path, const Network& network, bool material
     };
     if (materialize || !down_is_seeded(network)) add("U", down, network.materialize_down());
     if (materialize || network.up().values.data != nullptr) add("V", up, network.materialize_up());
-    if (materialize || network.readout().values.data != nullptr) add("A", readout, network.materialize_readout());
+    if (materialize || network.readout().values.data != nullptr)
+        add("A", readout, network.materialize_readout());
     save_safetensors(path,
                      {{"format", format_name},
                       {"scheme", std::to_string(random_scheme)},
@@ -176,13 +194,14 @@ void save_network(const std::string& path, const Network& network, bool material
 Network load_network(const std::string& path) {
     const SafeTensors file(path);
     expect_metadata(file, "format", format_name, "name a file written by save_network");
-    expect_metadata(file, "scheme", std::to_string(random_scheme), "load it with the version of fntk that wrote it");
+    expect_metadata(file, "scheme", std::to_string(random_scheme),
+                    "load it with the version of fntk that wrote it");
     try {
         return read_network(file);
-    } catch (const ValueError& error) {  // about the content: add whose content it is
-        throw ValueError(fmt::format("{}: {}", path, error.what()));
+    } catch (const ValueError& error) {
+        throw ValueError(in_file(path, error.what()));
     } catch (const ShapeError& error) {
-        throw ShapeError(fmt::format("{}: {}", path, error.what()));
+        throw ShapeError(in_file(path, error.what()));
     }
 }
 

@@ -37,8 +37,10 @@ void widen(const std::byte* in, std::int64_t count, double* out) {
 DType float_dtype(const NpyArray& array, const std::string& path) {
     if (array.kind == 'f' && array.item == 4) return DType::f32;
     if (array.kind == 'f' && array.item == 8) return DType::f64;
-    throw ValueError(fmt::format("{}: its element type is {}{}, float32 or float64 is wanted; save x.astype('<f4') or "
-                                 "x.astype('<f8')", path, array.kind, array.item));
+    throw ValueError(
+        fmt::format("{}: its element type is {}{}, float32 or float64 is wanted; save x.astype('<f4') or "
+                    "x.astype('<f8')",
+                    path, array.kind, array.item));
 }
 
 void read_row(const NpyArray& array, std::int64_t row, double* out) {
@@ -51,10 +53,18 @@ void read_row(const NpyArray& array, std::int64_t row, double* out) {
         return;
     }
     switch (array.item) {
-        case 1: return is_signed ? widen<std::int8_t>(in, array.cols, out) : widen<std::uint8_t>(in, array.cols, out);
-        case 2: return is_signed ? widen<std::int16_t>(in, array.cols, out) : widen<std::uint16_t>(in, array.cols, out);
-        case 4: return is_signed ? widen<std::int32_t>(in, array.cols, out) : widen<std::uint32_t>(in, array.cols, out);
-        default: return is_signed ? widen<std::int64_t>(in, array.cols, out) : widen<std::uint64_t>(in, array.cols, out);
+        case 1:
+            return is_signed ? widen<std::int8_t>(in, array.cols, out)
+                             : widen<std::uint8_t>(in, array.cols, out);
+        case 2:
+            return is_signed ? widen<std::int16_t>(in, array.cols, out)
+                             : widen<std::uint16_t>(in, array.cols, out);
+        case 4:
+            return is_signed ? widen<std::int32_t>(in, array.cols, out)
+                             : widen<std::uint32_t>(in, array.cols, out);
+        default:
+            return is_signed ? widen<std::int64_t>(in, array.cols, out)
+                             : widen<std::uint64_t>(in, array.cols, out);
     }
 }
 
@@ -65,10 +75,12 @@ struct MappedNpy::Mapping {
         const detail::NpyArray array = detail::read_npy(file);
         const DType dtype = detail::float_dtype(array, path);
         view = {array.data, array.rows, array.cols, array.cols, dtype};
-        // numpy aligns its data; a file of another writer may not, and is copied so that elements can be addressed.
+        // numpy aligns its data; a file of another writer may not, and is copied so that elements can be
+        // addressed.
         if (reinterpret_cast<std::uintptr_t>(array.data) % size_of(dtype) == 0) return;
         aligned = Matrix(array.rows, array.cols, dtype);
-        if (!view.empty()) std::memcpy(aligned.view().data, array.data, static_cast<std::size_t>(aligned.bytes()));
+        if (!view.empty())
+            std::memcpy(aligned.view().data, array.data, static_cast<std::size_t>(aligned.bytes()));
         view = aligned.view();
     }
 
@@ -86,7 +98,8 @@ ConstMatrixView MappedNpy::view() const { return mapping_ == nullptr ? ConstMatr
 
 void save_npy(const std::string& path, ConstMatrixView matrix) {
     if (matrix.place != Place::host)
-        throw ValueError(fmt::format("{}: cannot save a matrix that lives on a device; copy it to the host first", path));
+        throw ValueError(fmt::format(
+            "{}: cannot save a matrix that lives on a device; copy it to the host first", path));
     detail::AtomicFile file(path);
     file.write(detail::npy_header(matrix.rows, matrix.cols, matrix.dtype));
     const std::size_t row_bytes = static_cast<std::size_t>(matrix.cols) * size_of(matrix.dtype);

@@ -1,5 +1,6 @@
-// The .npy format: magic "\x93NUMPY", version, header length (2 bytes in version 1, 4 in 2 and 3, little-endian), a
-// Python dict {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), } padded to a multiple of 64, then the data.
+// The .npy format: magic "\x93NUMPY", version, header length (2 bytes in version 1, 4 in 2 and 3,
+// little-endian), a Python dict {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), } padded to a
+// multiple of 64, then the data.
 #pragma once
 
 #include "mapped_file.hpp"
@@ -12,15 +13,15 @@ namespace fntk::detail {
 
 /// A one- or two-dimensional little-endian C-order array inside a mapped file; not necessarily aligned.
 struct NpyArray {
-    char kind = 'f';       ///< 'f' float, 'i' signed, 'u' unsigned
+    char kind = 'f';        ///< 'f' float, 'i' signed, 'u' unsigned
     std::int64_t item = 4;  ///< bytes of one element: 1, 2, 4 or 8, for 'f' 2, 4 or 8
     std::int64_t rows = 0;
     std::int64_t cols = 0;  ///< 1 for a one-dimensional file
     const std::byte* data = nullptr;
 };
 
-/// Checks header and length. Throws IoError (no .npy file, truncated, trailing bytes) or ValueError (Fortran order,
-/// big-endian, another element type, another number of dimensions).
+/// Checks header and length. Throws IoError (no .npy file, truncated, trailing bytes) or ValueError
+/// (Fortran order, big-endian, another element type, another number of dimensions).
 NpyArray read_npy(const MappedFile& file);
 
 /// f32 or f64; throws ValueError for every other element type.

@@ -53,7 +53,8 @@ std::size_t value_length(std::string_view text) {
 /// {'key': value, ...} with the values left as text.
 std::map<std::string_view, std::string_view> parse_dict(std::string_view text, const std::string& path) {
     text = trim(text);
-    if (text.size() < 2 || text.front() != '{' || text.back() != '}') malformed(path, "its header is no dict");
+    if (text.size() < 2 || text.front() != '{' || text.back() != '}')
+        malformed(path, "its header is no dict");
     text = trim(text.substr(1, text.size() - 2));
     std::map<std::string_view, std::string_view> fields;
     while (!text.empty()) {
@@ -79,7 +80,8 @@ std::string_view field(const std::map<std::string_view, std::string_view>& field
 
 /// "(3, 4)", "(3,)"; Python 2 wrote 3L.
 std::vector<std::int64_t> parse_shape(std::string_view text, const std::string& path) {
-    if (text.size() < 2 || text.front() != '(' || text.back() != ')') malformed(path, "its shape is no tuple");
+    if (text.size() < 2 || text.front() != '(' || text.back() != ')')
+        malformed(path, "its shape is no tuple");
     std::vector<std::int64_t> shape;
     text = trim(text.substr(1, text.size() - 2));
     while (!text.empty()) {
@@ -102,11 +104,13 @@ void parse_descr(std::string_view text, NpyArray& array, const std::string& path
                                                      "<u4", "<f4", "<i8", "<u8", "<f8"};
     if (text.size() >= 2 && text.front() == text.back()) text = text.substr(1, text.size() - 2);
     if (text.starts_with('>'))
-        throw ValueError(fmt::format("{}: its element type {} is big-endian; save x.astype('<{}') instead", path,
-                                     printable(text), printable(text.substr(1))));
+        throw ValueError(fmt::format("{}: its element type {} is big-endian; save x.astype('<{}') instead",
+                                     path, printable(text), printable(text.substr(1))));
     if (std::ranges::find(known, text) == known.end())
-        throw ValueError(fmt::format("{}: its element type {} is not supported; save x.astype('<f4') or "
-                                     "x.astype('<f8') instead", path, printable(text)));
+        throw ValueError(
+            fmt::format("{}: its element type {} is not supported; save x.astype('<f4') or "
+                        "x.astype('<f8') instead",
+                        path, printable(text)));
     array.kind = text[1];
     array.item = text[2] - '0';
 }
@@ -118,34 +122,42 @@ NpyArray read_npy(const MappedFile& file) {
     if (!file.text().starts_with(magic)) malformed(path, "it does not begin with the magic \\x93NUMPY");
     const auto need = [&](std::int64_t bytes) {
         if (file.size() < bytes)
-            malformed(path, fmt::format("truncated, its header reaches to byte {}, the file has {}", bytes, file.size()));
+            malformed(path, fmt::format("truncated, its header reaches to byte {}, the file has {}", bytes,
+                                        file.size()));
     };
     need(10);
     const auto version = std::to_integer<int>(file.data()[6]);
-    if (version < 1 || version > 3) malformed(path, fmt::format("its version is {}, known are 1 to 3", version));
+    if (version < 1 || version > 3)
+        malformed(path, fmt::format("its version is {}, known are 1 to 3", version));
     const std::int64_t begin = version == 1 ? 10 : 12;
     need(begin);
-    const std::int64_t length =
-        version == 1 ? std::int64_t{load<std::uint16_t>(file.data() + 8)} : load<std::uint32_t>(file.data() + 8);
+    const std::int64_t length = version == 1 ? std::int64_t{load<std::uint16_t>(file.data() + 8)}
+                                             : load<std::uint32_t>(file.data() + 8);
     need(begin + length);
 
-    const auto fields =
-        parse_dict(file.text().substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(length)), path);
+    const auto fields = parse_dict(
+        file.text().substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(length)), path);
     const std::vector<std::int64_t> shape = parse_shape(field(fields, "shape", path), path);
     const std::string_view fortran = field(fields, "fortran_order", path);
     NpyArray array;
     parse_descr(field(fields, "descr", path), array, path);
-    if (fortran != "True" && fortran != "False") malformed(path, "its fortran_order is neither True nor False");
+    if (fortran != "True" && fortran != "False")
+        malformed(path, "its fortran_order is neither True nor False");
     if (shape.empty() || shape.size() > 2)
-        throw ValueError(fmt::format("{}: it has {} dimensions, a matrix has 1 or 2; reshape it to rows and columns",
-                                     path, shape.size()));
+        throw ValueError(
+            fmt::format("{}: it has {} dimensions, a matrix has 1 or 2; reshape it to rows and columns",
+                        path, shape.size()));
     if (fortran == "True")
-        throw ValueError(fmt::format("{}: it is in Fortran order, only C order is read; save "
-                                     "numpy.ascontiguousarray(x) instead", path));
+        throw ValueError(
+            fmt::format("{}: it is in Fortran order, only C order is read; save "
+                        "numpy.ascontiguousarray(x) instead",
+                        path));
     const auto bytes = byte_count(shape, static_cast<std::size_t>(array.item));
     const std::int64_t have = file.size() - begin - length;
     if (!bytes) malformed(path, "its shape does not fit 64 bits");
-    if (have < *bytes) malformed(path, fmt::format("truncated, its shape needs {} bytes of data, the file has {}", *bytes, have));
+    if (have < *bytes)
+        malformed(path, fmt::format("truncated, its shape needs {} bytes of data, the file has {}", *bytes,
+                                    have));
     if (have > *bytes) malformed(path, fmt::format("{} bytes follow its data", have - *bytes));
     array.rows = shape[0];
     array.cols = shape.size() == 2 ? shape[1] : 1;
@@ -155,8 +167,8 @@ NpyArray read_npy(const MappedFile& file) {
 
 std::string npy_header(std::int64_t rows, std::int64_t cols, DType dtype) {
     const bool real = dtype == DType::f32 || dtype == DType::f64;
-    std::string dict = fmt::format("{{'descr': '<{}{}', 'fortran_order': False, 'shape': ({}, {}), }}", real ? 'f' : 'i',
-                                   size_of(dtype), rows, cols);
+    std::string dict = fmt::format("{{'descr': '<{}{}', 'fortran_order': False, 'shape': ({}, {}), }}",
+                                   real ? 'f' : 'i', size_of(dtype), rows, cols);
     dict.resize((magic.size() + 4 + dict.size() + 1 + 63) / 64 * 64 - magic.size() - 4 - 1, ' ');
     dict += '\n';
     std::string header(magic);

@@ -1,7 +1,9 @@
 // Kernel ridge regression. K: n × n, Y and α: n × k, K' = K(X', X): n' × n.
 //     jitter = λ·mean(diag K)      (K + jitter·I) α = Y by Cholesky      prediction K' α
-// Invariants. All arithmetic is in double; the caller's matrices are not written to. K' is converted block by block,
-// so that a prediction takes no second copy of it.
+// Invariants. All arithmetic is in double; the caller's matrices are not written to. K' is converted block
+// by block, so that a prediction takes no second copy of it.
+#include "matrix_real.hpp"
+
 #include <fntk/error.hpp>
 #include <fntk/regression.hpp>
 #include <fntk/spectrum.hpp>
@@ -17,38 +19,36 @@
 namespace fntk {
 namespace {
 
-void require_real(ConstMatrixView matrix, const char* argument) {
-    if (matrix.dtype != DType::f32 && matrix.dtype != DType::f64)
-        throw ValueError(fmt::format("{} holds {}: it must be float32 or float64; convert it with Matrix::converted",
-                                     argument, name(matrix.dtype)));
-    require_finite(matrix, argument);
-}
-
 /// k = 1 stands for two classes.
 void check_class(std::int64_t value, std::size_t index, std::int64_t outputs) {
     const std::int64_t count = std::max<std::int64_t>(outputs, 2);
     if (value < 0 || value >= count)
-        throw ValueError(fmt::format("classes[{}] = {}: it must lie in [0, {}) for {} output{}; use more outputs or renumber "
-                                     "the classes", index, value, count, outputs, outputs == 1 ? "" : "s"));
+        throw ValueError(fmt::format(
+            "classes[{}] = {}: it must lie in [0, {}) for {} output{}; use more outputs or renumber "
+            "the classes",
+            index, value, count, outputs, outputs == 1 ? "" : "s"));
 }
 
-/// A ridge above the rounding errors of the element type, which shift eigenvalues by up to eps·n·mean(diag K).
+/// A ridge above the rounding errors of the element type, which shift eigenvalues by about eps·λ_max ≤
+/// eps·n·mean(diag K).
 double larger_ridge(double ridge, ConstMatrixView kernel) {
     const double eps = kernel.dtype == DType::f32 ? std::numeric_limits<float>::epsilon()
                                                   : std::numeric_limits<double>::epsilon();
-    return std::max(10 * ridge, 2 * eps * static_cast<double>(kernel.rows));
+    return std::max(10 * ridge, 4 * eps * static_cast<double>(kernel.rows));
 }
 
 }  // namespace
 
 RidgeModel fit_ridge(const Device& device, ConstMatrixView kernel, ConstMatrixView targets, double ridge) {
     if (!(ridge >= 0) || !std::isfinite(ridge))
-        throw ValueError(fmt::format("ridge = {}: it must be finite and not negative; 1e-6 is usual", ridge));
+        throw ValueError(
+            fmt::format("ridge = {}: it must be finite and not negative; 1e-6 is usual", ridge));
     require_symmetric(kernel, "kernel");
     const std::int64_t n = kernel.rows;
     if (targets.rows != n)
-        throw ShapeError(fmt::format("targets has {} rows, kernel is {} × {}: give one row of targets for each sample",
-                                     targets.rows, n, n));
+        throw ShapeError(
+            fmt::format("targets has {} rows, kernel is {} × {}: give one row of targets for each sample",
+                        targets.rows, n, n));
     require_real(targets, "targets");
 
     double mean = 0;
@@ -59,16 +59,24 @@ RidgeModel fit_ridge(const Device& device, ConstMatrixView kernel, ConstMatrixVi
     const std::int64_t minor = device.ops().solve_spd(factor, model.dual);
     if (minor == 0) return model;
     if (!(mean > 0))
-        throw Error(fmt::format("kernel has a diagonal of mean {}: it is not positive definite at any ridge (ridge = {}, leading "
-                                "minor {}); check the data for rows of zeros", mean, ridge, minor));
-    throw Error(fmt::format("kernel + {:.3g}·I is not positive definite (ridge = {}, leading minor {} of {}); try ridge = {:.2g}, "
-                            "or remove duplicated rows", model.jitter, ridge, minor, n, larger_ridge(ridge, kernel)));
+        throw Error(
+            fmt::format("kernel has a diagonal of mean {}: it is not positive definite at any ridge (ridge "
+                        "= {}, leading "
+                        "minor {}); check the data for rows of zeros",
+                        mean, ridge, minor));
+    throw Error(
+        fmt::format("kernel + {:.3g}·I is not positive definite (ridge = {}, leading minor {} of {}); try "
+                    "ridge = {:.2g}, "
+                    "or remove duplicated rows",
+                    model.jitter, ridge, minor, n, larger_ridge(ridge, kernel)));
 }
 
 Matrix predict(const Device& device, const RidgeModel& model, ConstMatrixView cross_kernel) {
     if (cross_kernel.cols != model.dual.rows())
-        throw ShapeError(fmt::format("cross_kernel has {} columns, the model was fitted to {} samples: pass K(X', X) with one "
-                                     "column for each sample", cross_kernel.cols, model.dual.rows()));
+        throw ShapeError(fmt::format(
+            "cross_kernel has {} columns, the model was fitted to {} samples: pass K(X', X) with one "
+            "column for each sample",
+            cross_kernel.cols, model.dual.rows()));
     require_real(cross_kernel, "cross_kernel");
     constexpr std::int64_t block = 512;
     Matrix prediction(cross_kernel.rows, model.dual.cols(), DType::f64);
@@ -83,7 +91,9 @@ Matrix predict(const Device& device, const RidgeModel& model, ConstMatrixView cr
 }
 
 Matrix one_hot(const std::vector<std::int64_t>& classes, std::int64_t outputs) {
-    if (outputs < 1) throw ValueError(fmt::format("outputs = {}: it must be at least 1; use the number of classes", outputs));
+    if (outputs < 1)
+        throw ValueError(
+            fmt::format("outputs = {}: it must be at least 1; use the number of classes", outputs));
     Matrix targets(static_cast<std::int64_t>(classes.size()), outputs, DType::f64);
     const double share = 1 / static_cast<double>(outputs);
     for (std::size_t i = 0; i < classes.size(); ++i) {
@@ -101,11 +111,13 @@ Matrix one_hot(const std::vector<std::int64_t>& classes, std::int64_t outputs) {
 
 double accuracy(ConstMatrixView scores, const std::vector<std::int64_t>& classes) {
     if (scores.rows < 1 || scores.cols < 1)
-        throw ShapeError(fmt::format("scores is {} × {}: an accuracy needs at least one row and one column; pass predictions",
-                                     scores.rows, scores.cols));
+        throw ShapeError(fmt::format(
+            "scores is {} × {}: an accuracy needs at least one row and one column; pass predictions",
+            scores.rows, scores.cols));
     if (static_cast<std::int64_t>(classes.size()) != scores.rows)
-        throw ShapeError(fmt::format("classes has {} entries, scores has {} rows: give one class for each row",
-                                     classes.size(), scores.rows));
+        throw ShapeError(
+            fmt::format("classes has {} entries, scores has {} rows: give one class for each row",
+                        classes.size(), scores.rows));
     require_real(scores, "scores");
     std::int64_t right = 0;
     for (std::int64_t i = 0; i < scores.rows; ++i) {

@@ -1,6 +1,6 @@
-// safetensors: 8 bytes of header length N (little-endian), N bytes of JSON, then the data. The JSON maps each tensor to
-// {"dtype", "shape", "data_offsets": [begin, end)} counted from the start of the data, and "__metadata__" to strings.
-// The tensors tile the data: no gap, no overlap, nothing behind the last one.
+// safetensors: 8 bytes of header length N (little-endian), N bytes of JSON, then the data. The JSON maps
+// each tensor to {"dtype", "shape", "data_offsets": [begin, end)}, counted from the start of the data, and
+// "__metadata__" to strings. The tensors tile the data: no gap, no overlap, nothing behind the last one.
 #include "atomic_file.hpp"
 #include "binary.hpp"
 #include "mapped_file.hpp"
@@ -15,6 +15,8 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <optional>
+#include <string_view>
 
 namespace fntk {
 namespace {
@@ -53,7 +55,8 @@ struct Entry {
 };
 
 /// A JSON array of integers from 0 to 2^63 − 1.
-std::vector<std::int64_t> parse_integers(const json& value, const std::string& path, const std::string& what) {
+std::vector<std::int64_t> parse_integers(const json& value, const std::string& path,
+                                         const std::string& what) {
     std::vector<std::int64_t> result;
     if (!value.is_array()) malformed(path, what + " is no array");
     for (const json& element : value) {
@@ -67,15 +70,18 @@ std::vector<std::int64_t> parse_integers(const json& value, const std::string& p
 
 Entry parse_entry(const std::string& name, const json& value, const std::string& path) {
     const std::string label = fmt::format("tensor '{}'", detail::printable(name));
-    if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") || !value.contains("data_offsets"))
+    if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") ||
+        !value.contains("data_offsets"))
         malformed(path, label + " lacks dtype, shape or data_offsets");
     if (!value["dtype"].is_string()) malformed(path, label + " has a dtype that is no string");
-    Entry entry{.name = name};
+    Entry entry;
+    entry.name = name;
     const auto dtype = value["dtype"].get<std::string>();
     entry.type = find_type(dtype);
     if (entry.type == nullptr)
-        throw ValueError(fmt::format("{}: {} has dtype '{}'; F32, F64, I32, I64 and U8 are read: convert it", path, label,
-                                     detail::printable(dtype)));
+        throw ValueError(
+            fmt::format("{}: {} has dtype '{}'; F32, F64, I32, I64 and U8 are read: convert it", path,
+                        label, detail::printable(dtype)));
     entry.shape = parse_integers(value["shape"], path, "the shape of " + label);
     const auto offsets = parse_integers(value["data_offsets"], path, "data_offsets of " + label);
     if (offsets.size() != 2 || offsets[0] > offsets[1])
@@ -106,14 +112,17 @@ void check_tiling(std::vector<Entry>& entries, std::int64_t data_bytes, const st
     std::int64_t covered = 0;
     for (const Entry& entry : entries) {
         if (entry.end > data_bytes)
-            malformed(path, fmt::format("truncated, tensor '{}' ends at byte {} of the data, the file has {}",
-                                        detail::printable(entry.name), entry.end, data_bytes));
+            malformed(path,
+                      fmt::format("truncated, tensor '{}' ends at byte {} of the data, the file has {}",
+                                  detail::printable(entry.name), entry.end, data_bytes));
         if (entry.begin != covered)
-            malformed(path, fmt::format("tensor '{}' begins at byte {} of the data, the one before ends at {}",
-                                        detail::printable(entry.name), entry.begin, covered));
+            malformed(path,
+                      fmt::format("tensor '{}' begins at byte {} of the data, the one before ends at {}",
+                                  detail::printable(entry.name), entry.begin, covered));
         covered = entry.end;
     }
-    if (covered != data_bytes) malformed(path, fmt::format("{} bytes follow its last tensor", data_bytes - covered));
+    if (covered != data_bytes)
+        malformed(path, fmt::format("{} bytes follow its last tensor", data_bytes - covered));
 }
 
 }  // namespace
@@ -124,7 +133,9 @@ SafeTensors::SafeTensors(const std::string& path) : path_(path) {
     const auto claimed = detail::load<std::uint64_t>(file.data());
     const std::int64_t room = std::min(file.size() - 8, longest_header);
     if (claimed > static_cast<std::uint64_t>(room))
-        malformed(path, fmt::format("truncated, its header claims {} bytes, at most {} are there or allowed", claimed, room));
+        malformed(path,
+                  fmt::format("truncated, its header claims {} bytes, at most {} are there or allowed",
+                              claimed, room));
     const auto length = static_cast<std::int64_t>(claimed);
     const json header = json::parse(file.text().substr(8, claimed), nullptr, false);
     if (!header.is_object()) malformed(path, "its header is no JSON object");
@@ -139,14 +150,18 @@ SafeTensors::SafeTensors(const std::string& path) : path_(path) {
     check_tiling(entries, file.size() - 8 - length, path);
 
     // In memory every tensor begins at a multiple of 16, which the file does not promise.
-    const auto padded = [](const Entry& entry) { return static_cast<std::size_t>((entry.end - entry.begin + 15) / 16 * 16); };
+    const auto padded = [](const Entry& entry) {
+        return static_cast<std::size_t>((entry.end - entry.begin + 15) / 16 * 16);
+    };
     std::size_t total = 0;
     for (const Entry& entry : entries) total += padded(entry);
     bytes_.resize(total);
     std::size_t offset = 0;
     for (Entry& entry : entries) {
-        std::copy(file.data() + 8 + length + entry.begin, file.data() + 8 + length + entry.end, bytes_.data() + offset);
-        tensors_[entry.name] = {std::string(entry.type->name), std::move(entry.shape), bytes_.data() + offset};
+        std::copy(file.data() + 8 + length + entry.begin, file.data() + 8 + length + entry.end,
+                  bytes_.data() + offset);
+        tensors_[entry.name] = {std::string(entry.type->name), std::move(entry.shape),
+                                bytes_.data() + offset};
         offset += padded(entry);
     }
 }
@@ -164,9 +179,10 @@ ConstMatrixView SafeTensors::matrix(const std::string& name) const {
     const TensorView& tensor = this->tensor(name);
     const std::optional<DType> dtype = find_type(tensor.dtype)->dtype;
     if (!dtype || tensor.shape.empty() || tensor.shape.size() > 2)
-        throw ValueError(fmt::format("{}: tensor '{}' is {} of shape [{}], a matrix is F32, F64, I32 or I64 with one or "
-                                     "two dimensions; convert it", path_, name, tensor.dtype,
-                                     fmt::join(tensor.shape, ", ")));
+        throw ValueError(
+            fmt::format("{}: tensor '{}' is {} of shape [{}], a matrix is F32, F64, I32 or I64 with one or "
+                        "two dimensions; convert it",
+                        path_, name, tensor.dtype, fmt::join(tensor.shape, ", ")));
     const std::int64_t cols = tensor.shape.size() == 2 ? tensor.shape[1] : 1;
     return {tensor.data, tensor.shape[0], cols, cols, *dtype};
 }
@@ -174,8 +190,10 @@ ConstMatrixView SafeTensors::matrix(const std::string& name) const {
 TensorView tensor_view(ConstMatrixView contiguous) {
     const ConstMatrixView& view = contiguous;
     if (view.place != Place::host || (view.stride != view.cols && view.rows > 1))
-        throw ValueError(fmt::format("contiguous: a view of {} rows of {} with stride {} is not contiguous host memory; "
-                                     "take Matrix::copy_of it", view.rows, view.cols, view.stride));
+        throw ValueError(
+            fmt::format("contiguous: a view of {} rows of {} with stride {} is not contiguous host memory; "
+                        "take Matrix::copy_of it",
+                        view.rows, view.cols, view.stride));
     const auto* const type =
         std::ranges::find_if(types, [&](const Type& candidate) { return candidate.dtype == view.dtype; });
     return {std::string(type->name), {view.rows, view.cols}, view.data};
@@ -191,11 +209,12 @@ void save_safetensors(const std::string& path, const std::map<std::string, std::
         const Type* type = find_type(tensor.dtype);
         const auto bytes = type == nullptr ? std::nullopt : detail::byte_count(tensor.shape, type->size);
         std::int64_t end = 0;
-        if (!bytes || __builtin_add_overflow(offset, *bytes, &end) || (*bytes > 0 && tensor.data == nullptr) ||
-            name == metadata_key || header.contains(name))
-            throw ValueError(fmt::format("{}: tensor '{}' with dtype '{}' and shape [{}] cannot be saved; give F32, F64, "
-                                         "I32, I64 or U8, extents from 0, data, and each name once", path, name,
-                                         tensor.dtype, fmt::join(tensor.shape, ", ")));
+        if (!bytes || __builtin_add_overflow(offset, *bytes, &end) ||
+            (*bytes > 0 && tensor.data == nullptr) || name == metadata_key || header.contains(name))
+            throw ValueError(fmt::format(
+                "{}: tensor '{}' with dtype '{}' and shape [{}] cannot be saved; give F32, F64, "
+                "I32, I64 or U8, extents from 0, data, and each name once",
+                path, name, tensor.dtype, fmt::join(tensor.shape, ", ")));
         header[name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
         sizes.push_back(static_cast<std::size_t>(*bytes));
         offset = end;

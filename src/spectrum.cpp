@@ -1,9 +1,13 @@
 // Eigenvalues of symmetric K (n × n).
-//     dense       K Q = Q Λ in double; kept only if max_i ‖K q_i − λ_i q_i‖/‖K‖₂ and max |QᵀQ − I| are ≤ 1e-10·n
-//     Lanczos     K V_k = V_k T_k + β_k v_{k+1} e_kᵀ, T_k tridiagonal (α_j, β_j); λ = λ_max(T_k), T_k s = λ s, q = V_k s,
-//                 ‖K q − λ q‖ = |β_k s_k| in exact arithmetic
-// Invariants. K and T are scaled by a power of two before the eigensolver sees them, so that any scale is legal. The
-// rows of V are orthonormal to rounding: every new vector is orthogonalised against all before it, twice.
+//     dense      K Q = Q Λ, kept only if max_i ‖K q_i − λ_i q_i‖/‖K‖₂ ≤ 1e-10·n and max |QᵀQ − I| ≤ 1e-10·n
+//     Lanczos    K V_k = V_k T_k + β_k v_{k+1} e_kᵀ, T_k tridiagonal (α_j, β_j); T_k s = λ s, λ the
+//     largest;
+//                q = V_k s: ‖K q − λ q‖ = |β_k s_k| in exact arithmetic
+// Invariants. K and T are scaled by a power of two before the eigensolver sees them, so that any scale is
+// legal. The rows of V are orthonormal to rounding: every new vector is orthogonalised against all before
+// it, twice.
+#include "matrix_real.hpp"
+
 #include <fntk/error.hpp>
 #include <fntk/spectrum.hpp>
 
@@ -45,7 +49,8 @@ Matrix scaled_symmetric(ConstMatrixView kernel, int& exponent) {
 }
 
 /// max_j ‖(K Q)_j − λ_j q_j‖.
-double largest_residual(ConstMatrixView product, ConstMatrixView vectors, const std::vector<double>& eigenvalues) {
+double largest_residual(ConstMatrixView product, ConstMatrixView vectors,
+                        const std::vector<double>& eigenvalues) {
     std::vector<double> squares(eigenvalues.size());
     for (std::int64_t i = 0; i < product.rows; ++i) {
         const double* p = product.row<double>(i);
@@ -72,12 +77,10 @@ double distance_from_identity(ConstMatrixView matrix) {
 
 void require_symmetric(ConstMatrixView matrix, const char* argument) {
     if (matrix.rows != matrix.cols || matrix.rows < 1)
-        throw ShapeError(fmt::format("{} is {} × {}: it must be square with at least one row; pass a Gram matrix",
-                                     argument, matrix.rows, matrix.cols));
-    if (matrix.dtype != DType::f32 && matrix.dtype != DType::f64)
-        throw ValueError(fmt::format("{} holds {}: it must be float32 or float64; convert it with Matrix::converted",
-                                     argument, name(matrix.dtype)));
-    require_finite(matrix, argument);
+        throw ShapeError(
+            fmt::format("{} is {} × {}: it must be square with at least one row; pass a Gram matrix",
+                        argument, matrix.rows, matrix.cols));
+    require_real(matrix, argument);
     double largest = 0, worst = 0;
     std::int64_t row = 0, col = 0;
     const auto scan = [&](auto type) {
@@ -95,9 +98,11 @@ void require_symmetric(ConstMatrixView matrix, const char* argument) {
     matrix.dtype == DType::f32 ? scan(float{}) : scan(double{});
     const double allowed = matrix.dtype == DType::f32 ? 1e-6 : 1e-12;
     if (worst > 0.5 * allowed * largest)
-        throw ValueError(fmt::format("{} is not symmetric: ({}, {}) holds {}, ({}, {}) holds {}, and they may differ by {} of "
-                                     "the largest entry {}; symmetrise it as (K + Kᵀ)/2", argument, row, col,
-                                     value(matrix, row, col), col, row, value(matrix, col, row), allowed, largest));
+        throw ValueError(fmt::format(
+            "{} is not symmetric: ({}, {}) holds {}, ({}, {}) holds {}, and they may differ by {} of "
+            "the largest entry {}; symmetrise it as (K + Kᵀ)/2",
+            argument, row, col, value(matrix, row, col), col, row, value(matrix, col, row), allowed,
+            largest));
 }
 
 double Spectrum::condition() const {
@@ -114,8 +119,10 @@ Spectrum spectrum(const Device& device, ConstMatrixView kernel) {
 
     Spectrum result;
     if (!ops.eigh(k, result.eigenvalues, vectors))
-        throw Error(fmt::format("the eigensolver did not converge on the {} × {} kernel; add a small ridge to its diagonal, or "
-                                "try device \"reference\"", n, n));
+        throw Error(fmt::format(
+            "the eigensolver did not converge on the {} × {} kernel; add a small ridge to its diagonal, or "
+            "try device \"reference\"",
+            n, n));
     const double norm = std::max(std::abs(result.min()), std::abs(result.max()));
     ops.gemm(false, false, 1, k, vectors, 0, product);
     const double residual = largest_residual(product, vectors, result.eigenvalues);
@@ -125,9 +132,10 @@ Spectrum spectrum(const Device& device, ConstMatrixView kernel) {
 
     const double limit = 1e-10 * static_cast<double>(n);
     if (!(result.residual <= limit) || !(result.orthogonality <= limit))
-        throw Error(fmt::format("the eigenvectors of the {} × {} kernel fail their check: residual {:.3g}, orthogonality {:.3g}, "
-                                "limit {:.3g}; try device \"reference\" or another LAPACK", n, n, result.residual,
-                                result.orthogonality, limit));
+        throw Error(
+            fmt::format("the eigenvectors of the {} × {} kernel fail their check: residual {:.3g}, "
+                        "orthogonality {:.3g}, limit {:.3g}; try device \"reference\" or another LAPACK",
+                        n, n, result.residual, result.orthogonality, limit));
     for (double& eigenvalue : result.eigenvalues) eigenvalue = std::ldexp(eigenvalue, exponent);
     return result;
 }
@@ -140,7 +148,8 @@ double norm(ConstMatrixView row) {
     const int exponent = scale_exponent(largest);
     const double scale = std::ldexp(1.0, -exponent);
     double sum = 0;
-    for (std::int64_t j = 0; j < row.cols; ++j) sum += scale * row.row<double>(0)[j] * (scale * row.row<double>(0)[j]);
+    for (std::int64_t j = 0; j < row.cols; ++j)
+        sum += scale * row.row<double>(0)[j] * (scale * row.row<double>(0)[j]);
     return std::ldexp(std::sqrt(sum), exponent);
 }
 
@@ -149,7 +158,8 @@ void apply(const LinearOperator& op, ConstMatrixView q, MatrixView out) {
     const std::int64_t n = q.cols;
     const Matrix in = op.dtype() == DType::f64 ? Matrix() : [&] {
         Matrix narrow(n, 1, op.dtype());
-        for (std::int64_t j = 0; j < n; ++j) narrow.at<float>(j, 0) = static_cast<float>(q.row<double>(0)[j]);
+        for (std::int64_t j = 0; j < n; ++j)
+            narrow.at<float>(j, 0) = static_cast<float>(q.row<double>(0)[j]);
         return narrow;
     }();
     Matrix product(n, 1, op.dtype());
@@ -157,8 +167,10 @@ void apply(const LinearOperator& op, ConstMatrixView q, MatrixView out) {
     for (std::int64_t j = 0; j < n; ++j) {
         out.row<double>(0)[j] = value(product, j, 0);
         if (!std::isfinite(out.row<double>(0)[j]))
-            throw Error(fmt::format("the operator's product with a unit vector holds {} at row {}: its values overflow {}; "
-                                    "scale the data down", out.row<double>(0)[j], j, name(op.dtype())));
+            throw Error(fmt::format(
+                "the operator's product with a unit vector holds {} at row {}: its values overflow {}; "
+                "scale the data down",
+                out.row<double>(0)[j], j, name(op.dtype())));
     }
 }
 
@@ -174,11 +186,13 @@ double largest_ritz(backend::Ops& ops, const std::vector<double>& alpha, const s
     Matrix t(k, k, DType::f64), vectors(k, k, DType::f64);
     for (std::int64_t j = 0; j < k; ++j) {
         t.at<double>(j, j) = scale * alpha[static_cast<std::size_t>(j)];
-        if (j + 1 < k) t.at<double>(j, j + 1) = t.at<double>(j + 1, j) = scale * beta[static_cast<std::size_t>(j)];
+        if (j + 1 < k)
+            t.at<double>(j, j + 1) = t.at<double>(j + 1, j) = scale * beta[static_cast<std::size_t>(j)];
     }
     std::vector<double> eigenvalues;
     if (!ops.eigh(t, eigenvalues, vectors))
-        throw Error(fmt::format("the eigensolver did not converge on the {} × {} Lanczos matrix; try another seed", k, k));
+        throw Error(fmt::format(
+            "the eigensolver did not converge on the {} × {} Lanczos matrix; try another seed", k, k));
     s.resize(alpha.size());
     for (std::int64_t j = 0; j < k; ++j) s[static_cast<std::size_t>(j)] = vectors.at<double>(j, k - 1);
     return std::ldexp(eigenvalues.back(), exponent);
@@ -186,12 +200,15 @@ double largest_ritz(backend::Ops& ops, const std::vector<double>& alpha, const s
 
 void check(const LinearOperator& op, const LanczosOptions& options) {
     if (op.rows() != op.cols() || op.rows() < 1)
-        throw ShapeError(fmt::format("op is {} × {}: it must be square with at least one row; pass the kernel of one batch",
-                                     op.rows(), op.cols()));
+        throw ShapeError(fmt::format(
+            "op is {} × {}: it must be square with at least one row; pass the kernel of one batch",
+            op.rows(), op.cols()));
     if (options.max_iterations < 1)
-        throw ValueError(fmt::format("max_iterations = {}: it must be at least 1; 200 is usual", options.max_iterations));
+        throw ValueError(fmt::format("max_iterations = {}: it must be at least 1; 200 is usual",
+                                     options.max_iterations));
     if (!(options.tolerance >= 0) || !std::isfinite(options.tolerance))
-        throw ValueError(fmt::format("tolerance = {}: it must be finite and not negative; 1e-4 is usual", options.tolerance));
+        throw ValueError(fmt::format("tolerance = {}: it must be finite and not negative; 1e-4 is usual",
+                                     options.tolerance));
 }
 
 }  // namespace
@@ -204,7 +221,8 @@ ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) 
 
     double* start = basis.row<double>(0);
     for (std::int64_t j = 0; j < n; ++j)
-        start[j] = kernels::random_normal(options.seed, kernels::Stream::probes, static_cast<std::uint64_t>(j));
+        start[j] =
+            kernels::random_normal(options.seed, kernels::Stream::probes, static_cast<std::uint64_t>(j));
     const double length = norm(basis.view().row_block(0, 1));
     for (std::int64_t j = 0; j < n; ++j) start[j] /= length;
 
@@ -228,9 +246,11 @@ ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) 
 
         const bool exhausted = k == n || beta.back() <= 1e-15 * static_cast<double>(n) * scale;
         if (k == next_look || k == most || exhausted) {
-            next_look = k + std::max<std::int64_t>(1, k / 8);  // the small problems together cost a few of the last one
+            // All the small problems together cost a few times the last one.
+            next_look = k + std::max<std::int64_t>(1, k / 8);
             result.value = largest_ritz(ops, alpha, beta, s);
-            result.converged = exhausted || beta.back() * std::abs(s.back()) <= options.tolerance * std::abs(result.value);
+            result.converged =
+                exhausted || beta.back() * std::abs(s.back()) <= options.tolerance * std::abs(result.value);
             if (result.converged) break;
         }
         if (k == most) break;

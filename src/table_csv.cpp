@@ -51,15 +51,17 @@ bool is_header(std::string_view line) {
     return true;
 }
 
-void append_row(std::string_view line, std::int64_t line_number, const std::string& path, std::vector<double>& values) {
+void append_row(std::string_view line, std::int64_t line_number, const std::string& path,
+                std::vector<double>& values) {
     const std::int64_t fields = fields_of(line);
     for (std::int64_t column = 1; column <= fields; ++column) {
         const std::string_view field = take(line, ',');
         const auto number = parse_number(field);
         if (!number)
-            throw IoError(fmt::format("{}: line {}, column {} (both from 1): '{}' is not a number that fits float64; "
-                                      "write plain decimal numbers with commas between them", path, line_number, column,
-                                      printable(trim(field))));
+            throw IoError(
+                fmt::format("{}: line {}, column {} (both from 1): '{}' is not a number that fits float64; "
+                            "write plain decimal numbers with commas between them",
+                            path, line_number, column, printable(trim(field))));
         values.push_back(*number);
     }
 }
@@ -71,7 +73,8 @@ Table csv_table(const std::string& path, std::int64_t max_rows) {
     std::string_view rest = file.text();
     if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);  // UTF-8 byte order mark
 
-    Table table{.path = path};
+    Table table;
+    table.path = path;
     auto values = std::make_shared<std::vector<double>>();
     bool first = true;
     for (std::int64_t line_number = 1; !rest.empty(); ++line_number) {
@@ -81,8 +84,9 @@ Table csv_table(const std::string& path, std::int64_t max_rows) {
         if (max_rows == 0 || table.rows < max_rows) {
             if (table.rows == 0) table.cols = fields_of(line);
             if (fields_of(line) != table.cols)
-                throw IoError(fmt::format("{}: line {} has {} columns, the first row has {}; every row needs as many",
-                                          path, line_number, fields_of(line), table.cols));
+                throw IoError(
+                    fmt::format("{}: line {} has {} columns, the first row has {}; every row needs as many",
+                                path, line_number, fields_of(line), table.cols));
             append_row(line, line_number, path, *values);
         }
         ++table.rows;

@@ -22,7 +22,8 @@ class Reader {
   public:
     explicit Reader(const std::string& path) : path_(path), file_size_(regular_file_size(path)) {
         file_ = ::gzopen(path.c_str(), "rb");
-        if (file_ == nullptr) throw IoError(fmt::format("{}: cannot be opened; check its permissions", path));
+        if (file_ == nullptr)
+            throw IoError(fmt::format("{}: cannot be opened; check its permissions", path));
     }
     ~Reader() { ::gzclose(file_); }
     Reader(const Reader&) = delete;
@@ -34,7 +35,8 @@ class Reader {
         Bytes bytes;
         while (std::ssize(bytes) < count) {
             const std::size_t have = bytes.size();
-            const auto chunk = static_cast<std::size_t>(std::min(count - std::ssize(bytes), std::int64_t{1} << 24));
+            const auto chunk =
+                static_cast<std::size_t>(std::min(count - std::ssize(bytes), std::int64_t{1} << 24));
             bytes.resize(have + chunk);
             const std::size_t got = read(bytes.data() + have, chunk);
             if (got < chunk) truncated(count, static_cast<std::int64_t>(have + got));
@@ -47,7 +49,8 @@ class Reader {
     void expect_end() {
         std::byte extra{};
         if (read(&extra, 1) != 0)
-            throw IoError(fmt::format("{}: bytes follow its data; its header or its end is wrong: download it again", path_));
+            throw IoError(fmt::format(
+                "{}: bytes follow its data; its header or its end is wrong: download it again", path_));
     }
 
   private:
@@ -63,8 +66,9 @@ class Reader {
         return static_cast<std::size_t>(got);
     }
     [[noreturn]] void truncated(std::int64_t wanted, std::int64_t have) const {
-        throw IoError(fmt::format("{}: truncated: {} bytes expected after byte {}, {} found; download it again", path_,
-                                  wanted, taken_, have));
+        throw IoError(
+            fmt::format("{}: truncated: {} bytes expected after byte {}, {} found; download it again",
+                        path_, wanted, taken_, have));
     }
 
     std::string path_;
@@ -87,9 +91,9 @@ struct Element {
     void (*read)(const Bytes&, std::int64_t first, std::int64_t count, double* out);
 };
 constexpr Element elements[] = {
-    {0x08, 1, read_big_endian<std::uint8_t>},  {0x09, 1, read_big_endian<std::int8_t>},
-    {0x0B, 2, read_big_endian<std::int16_t>},  {0x0C, 4, read_big_endian<std::int32_t>},
-    {0x0D, 4, read_big_endian<float>},         {0x0E, 8, read_big_endian<double>},
+    {0x08, 1, read_big_endian<std::uint8_t>}, {0x09, 1, read_big_endian<std::int8_t>},
+    {0x0B, 2, read_big_endian<std::int16_t>}, {0x0C, 4, read_big_endian<std::int32_t>},
+    {0x0D, 4, read_big_endian<float>},        {0x0E, 8, read_big_endian<double>},
 };
 
 }  // namespace
@@ -100,10 +104,12 @@ Table idx_table(const std::string& path, Content content, std::int64_t max_rows)
     const auto code = std::to_integer<int>(start[2]);
     const auto dimensions = std::to_integer<std::size_t>(start[3]);
     const auto* const element = std::ranges::find(elements, code, &Element::code);
-    if (start[0] != std::byte{0} || start[1] != std::byte{0} || element == std::end(elements) || dimensions == 0)
-        throw IoError(fmt::format("{}: no idx file: it begins with {:02x} {:02x} {:02x} {:02x}, expected 00 00, a type "
-                                  "08 to 0e and a number of dimensions; check the file", path,
-                                  std::to_integer<int>(start[0]), std::to_integer<int>(start[1]), code, dimensions));
+    if (start[0] != std::byte{0} || start[1] != std::byte{0} || element == std::end(elements) ||
+        dimensions == 0)
+        throw IoError(fmt::format(
+            "{}: no idx file: it begins with {:02x} {:02x} {:02x} {:02x}, expected 00 00, a type "
+            "08 to 0e and a number of dimensions; check the file",
+            path, std::to_integer<int>(start[0]), std::to_integer<int>(start[1]), code, dimensions));
 
     const Bytes extents = file.take(static_cast<std::int64_t>(4 * dimensions));
     std::vector<std::int64_t> shape;
@@ -113,7 +119,10 @@ Table idx_table(const std::string& path, Content content, std::int64_t max_rows)
     if (!row_bytes || !byte_count(shape, element->size))
         throw IoError(fmt::format("{}: its extents multiply beyond 2^63 bytes; download it again", path));
 
-    Table table{.path = path, .rows = shape[0], .cols = *row_bytes / static_cast<std::int64_t>(element->size)};
+    Table table;
+    table.path = path;
+    table.rows = shape[0];
+    table.cols = *row_bytes / static_cast<std::int64_t>(element->size);
     const std::int64_t wanted = max_rows > 0 ? std::min(max_rows, table.rows) : table.rows;
     auto bytes = std::make_shared<const Bytes>(file.take(wanted * *row_bytes));
     if (wanted == table.rows) file.expect_end();

@@ -1,18 +1,23 @@
-// Files in and out: .npy, .csv, .idx[.gz] and safetensors. A writer writes a temporary file beside its target, syncs
-// it, and renames: under the final name stands a whole file or none. Every failure is an IoError (unreadable, truncated, unwritable)
-// or a ValueError (content that is refused: Fortran order, another dtype, NaN by row and column), naming the file.
+// Files in and out: .npy, .csv, .idx[.gz] and safetensors. A writer writes a temporary file beside its
+// target, syncs it, and renames: under the final name stands a whole file or none. Every failure is an
+// IoError (unreadable, truncated, unwritable) or a ValueError (content that is refused: Fortran order,
+// another dtype, NaN by row and column), naming the file.
 #pragma once
 
 #include <fntk/network.hpp>
 
+#include <cstddef>
+#include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace fntk {
 
-/// A .npy file (versions 1 to 3, C order, little-endian float32 or float64, one or two dimensions) mapped read-only.
+/// A .npy file (versions 1 to 3, C order, little-endian float32 or float64, one or two dimensions) mapped
+/// read-only. Values are read when they are touched, and not checked for NaN and infinity.
 class FNTK_API MappedNpy {
   public:
     explicit MappedNpy(const std::string& path);
@@ -27,7 +32,7 @@ class FNTK_API MappedNpy {
     std::unique_ptr<Mapping> mapping_;
 };
 
-/// Writes a matrix (any dtype) as .npy, C order. A one-column matrix stays two-dimensional.
+/// Writes a host matrix of any dtype and stride as .npy, C order. One column stays two-dimensional.
 FNTK_API void save_npy(const std::string& path, ConstMatrixView matrix);
 
 /// Writes a text file whole: temporary file, fsync, rename.
@@ -41,22 +46,26 @@ struct Samples {
 struct Dataset {
     std::string name;
     Samples train;
-    Samples test;              ///< inputs empty when the source has no test split
-    std::int64_t classes = 0;  ///< > 0 when every label is an integer in [0, classes); 0 for real targets or none
+    Samples test;  ///< inputs empty when the source has no test split
+    /// > 0 when every label is an integer in [0, classes), at most 4096; 0 for real targets or none.
+    std::int64_t classes = 0;
 };
 struct LoadOptions {
     DType dtype = DType::f32;
-    std::string labels;              ///< a file of n labels: .npy (any integer or float type), .csv, .idx[.gz]
-    bool normalize = true;           ///< rows to unit length; a row of zeros is then refused by its number
-    std::int64_t max_samples = 0;    ///< first rows of the training data only; 0 = all
+    std::string labels = {};  ///< a file of n labels: .npy (any integer or float type), .csv, .idx[.gz]
+    bool normalize = true;    ///< rows to unit length; a row of zeros is then refused by its number
+    std::int64_t max_samples = 0;  ///< first rows of the training data only; 0 = all
     std::int64_t max_test_samples = 0;
 };
-/// source: a file by its ending, .npy, .csv (comma separated numbers, an optional header line), .idx or .idx.gz
-/// (also the names of the MNIST family, *-ubyte[.gz]; unsigned bytes are divided by 255), or "fashion-mnist": the
-/// four files of that name in $FNTK_DATA_DIR/fashion-mnist or share/datasets/fashion-mnist under /usr and /usr/local.
-/// Throws ValueError for 0 rows, NaN or infinity (file, row, column), labels of another length.
+/// source: a file by its ending, .npy, .csv (comma separated numbers, an optional header line), .idx or
+/// .idx.gz (also the names of the MNIST family, *-ubyte[.gz]; unsigned bytes are divided by 255), or
+/// "fashion-mnist": the four files of that name in $FNTK_DATA_DIR/fashion-mnist or
+/// share/datasets/fashion-mnist under /usr and /usr/local. Rows are checked, normalised in double and
+/// rounded to options.dtype one at a time; with max_samples the rows behind it are neither read from a .npy
+/// nor decompressed. Labels are counted against all rows of the file, then cut. Throws IoError, and
+/// ValueError for 0 rows, NaN or infinity (file, row, column), a zero row, labels of another length.
 FNTK_API Dataset load_dataset(const std::string& source, const LoadOptions& options = {});
-/// Labels alone: one number a row.
+/// Labels alone: one finite number a row, in a file of one column (unsigned bytes stand for themselves).
 FNTK_API std::vector<double> load_labels(const std::string& path);
 
 /// A tensor in a safetensors file. dtype: "F32", "F64", "I32", "I64", "U8".
@@ -65,16 +74,21 @@ struct TensorView {
     std::vector<std::int64_t> shape;
     const std::byte* data = nullptr;
 };
+/// A matrix of contiguous host memory as a tensor of two dimensions, which points into it.
 FNTK_API TensorView tensor_view(ConstMatrixView contiguous);
 
 /// Tensors in the order given, metadata as string pairs.
 FNTK_API void save_safetensors(const std::string& path, const std::map<std::string, std::string>& metadata,
                                const std::vector<std::pair<std::string, TensorView>>& tensors);
 
-/// A whole safetensors file in memory, header checked: offsets inside the file, no gap or overlap, shapes that match.
+/// A whole safetensors file in memory, header checked: offsets inside the file, no gap or overlap, shapes
+/// that match.
 class FNTK_API SafeTensors {
   public:
     explicit SafeTensors(const std::string& path);
+    ~SafeTensors() = default;
+    SafeTensors(SafeTensors&&) = default;  // moves only: the views point into bytes_
+    SafeTensors& operator=(SafeTensors&&) = default;
     [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return metadata_; }
     [[nodiscard]] bool has(const std::string& name) const { return tensors_.contains(name); }
     /// Throws IoError that lists the names present.
@@ -94,9 +108,10 @@ class FNTK_API SafeTensors {
 FNTK_API std::string to_json(const NetworkSpec& spec);
 FNTK_API NetworkSpec spec_from_json(const std::string& text);
 
-/// Spec and scheme version as metadata; tensors U, V, A in the network's precision: those that the seed cannot
-/// reproduce always, all of them when `materialize` is set.
+/// Spec and scheme version as metadata; tensors U (p × d), V (m × p), A (m × k) in the network's precision:
+/// those that the seed cannot reproduce always, all of them when `materialize` is set.
 FNTK_API void save_network(const std::string& path, const Network& network, bool materialize = false);
+/// Throws IoError for another kind of file or scheme, ValueError or ShapeError for content that fits none.
 FNTK_API Network load_network(const std::string& path);
 
 }  // namespace fntk

@@ -51,12 +51,15 @@ class FNTK_API KernelOperator final : public LinearOperator {
     void apply(ConstMatrixView v, MatrixView out) const override;
 
   private:
+    [[nodiscard]] std::int64_t effective_outputs() const;
     void apply_down(ConstMatrixView v, MatrixView out) const;
 
     const Tangent* rows_;
     const Tangent* cols_;
     KernelOutput output_;
     Train train_;
+    Matrix readout_;                    // the one effective readout column of trace and sum-of-logits
+    Matrix summed_rows_, summed_cols_;  // Σ_c G^c/√k for sum-of-logits
 };
 
 /// A matrix as an operator; refers to it.

@@ -1,5 +1,5 @@
-// Eigenvalues of kernels. Dense: LAPACK in double, residuals and orthogonality checked. Matrix-free: Lanczos for the
-// largest one, with its residual.
+// Eigenvalues of kernels. Dense: LAPACK in double, residuals and orthogonality checked. Matrix-free:
+// Lanczos for the largest one, with its residual.
 #pragma once
 
 #include <fntk/kernel.hpp>
@@ -19,23 +19,30 @@ struct Spectrum {
     [[nodiscard]] double condition() const;
 };
 
-/// All eigenvalues of a symmetric matrix (f32 or f64; the computation is in double). Throws ShapeError unless it is
-/// square with at least one row, ValueError when it is not finite or not symmetric, Error when LAPACK fails or a
-/// residual or the orthogonality is worse than 1e-10·n.
+/// Throws, naming `argument`: ShapeError unless the matrix is square with at least one row, ValueError when
+/// it holds integers, NaN, infinity, or max |K − Kᵀ| > 1e-12·max |K| (f32: 1e-6).
+FNTK_API void require_symmetric(ConstMatrixView matrix, const char* argument);
+
+/// All eigenvalues of a symmetric matrix (f32 or f64) of any scale; the computation is in double, on
+/// (K + Kᵀ)/2, and takes 3n² doubles beside the eigensolver's workspace. Throws as require_symmetric does,
+/// and Error when the eigensolver fails or a residual or the orthogonality is worse than 1e-10·n.
 FNTK_API Spectrum spectrum(const Device& device, ConstMatrixView kernel);
 
 struct LanczosOptions {
-    int max_iterations = 200;
-    double tolerance = 1e-4;  ///< stop when the residual is below tolerance·λ
-    std::uint64_t seed = 0;   ///< of the start vector
+    int max_iterations = 200;  ///< ≥ 1; so many vectors of n doubles are kept, at most n
+    double tolerance = 1e-4;   ///< ≥ 0; stop when the residual is below tolerance·λ
+    std::uint64_t seed = 0;    ///< of the start vector, a pure function of (seed, n)
 };
 struct ExtremalEigenvalue {
     double value = 0;
-    double residual = 0;  ///< ‖K q − λ q‖ with ‖q‖ = 1: an eigenvalue lies within it of `value`
-    int iterations = 0;
-    bool converged = false;
+    /// ‖K q − λ q‖, ‖q‖ = 1, by one more product with K: an eigenvalue lies within it of `value`.
+    double residual = 0;
+    int iterations = 0;      ///< products with K, without the one for the residual
+    bool converged = false;  ///< Lanczos' own residual fell below tolerance·λ, or the space is exhausted
 };
-/// λ_max of a symmetric operator by Lanczos with full reorthogonalisation.
+/// λ_max of a symmetric operator by Lanczos with full reorthogonalisation, in double whatever the
+/// operator's type. Throws ShapeError unless the operator is square with at least one row, ValueError for
+/// options out of range, Error when a product is not finite or the eigensolver fails.
 FNTK_API ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options = {});
 
 }  // namespace fntk

@@ -18,6 +18,7 @@ using Progress = std::function<bool(double)>;
 struct TangentOptions {
     bool gradients = false;  ///< G (always kept when down is trained)
     bool gates = false;      ///< packed gates (always kept when up is trained and σ is relu, leaky_relu or abs)
+    bool only_these = false; ///< keep nothing beyond what the two flags ask for
 };
 
 /// Owns H, G, f and gates; refers to the inputs, which must outlive it.

@@ -47,7 +47,7 @@ struct TrainingRecord {
 };
 
 struct TrainingResult {
-    Network network;
+    Network network;  ///< after the last step
     std::vector<TrainingRecord> history;
     double step = 0;         ///< η
     double lambda_max = 0;   ///< what η came from; 0 when it was given

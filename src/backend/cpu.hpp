@@ -42,6 +42,9 @@ class Cpu final : public Ops {
                        double alpha, double beta, MatrixView k) override;
     void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha, double beta,
                          double gamma, MatrixView k) override;
+    void multiply(ConstMatrixView a, MatrixView k) override;
+    void add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c, std::int64_t c_col,
+                          MatrixView k) override;
     void gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b, double beta,
               MatrixView c) override;
     void inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta, MatrixView c) override;

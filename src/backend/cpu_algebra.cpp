@@ -76,6 +76,30 @@ void Cpu::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrix
     });
 }
 
+void Cpu::multiply(ConstMatrixView a, MatrixView k) {
+    with_real(k.dtype, [&](auto type) {
+        using T = decltype(type);
+        over_rows(k.rows, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t i = begin; i < end; ++i)
+                for (std::int64_t j = 0; j < k.cols; ++j) k.row<T>(i)[j] *= a.row<T>(i)[j];
+        });
+    });
+}
+
+void Cpu::add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c, std::int64_t c_col,
+                           MatrixView k) {
+    with_real(k.dtype, [&](auto type) {
+        using T = decltype(type);
+        over_rows(block.rows, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t i = begin; i < end; ++i) {
+                const T* from = block.row<T>(i);
+                T* to = k.row<T>(i * outputs + c) + c_col;
+                for (std::int64_t j = 0; j < block.cols; ++j) to[j * outputs] += from[j];
+            }
+        });
+    });
+}
+
 void Cpu::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b, double beta,
                MatrixView c) {
     set_blas_threads(threads());

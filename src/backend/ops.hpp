@@ -91,6 +91,12 @@ class Ops {
     virtual void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
                                  double beta, double gamma, MatrixView k) = 0;
 
+    /// K ∘= A.
+    virtual void multiply(ConstMatrixView a, MatrixView k) = 0;
+    /// K[i·k + c, j·k + c'] += block_ij; K is nk × n'k.
+    virtual void add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c, std::int64_t c_col,
+                                  MatrixView k) = 0;
+
     // --- linear algebra ----------------------------------------------------------------------------------------
 
     /// C = alpha·op(A) op(B) + beta·C, op the identity or the transpose. With beta = 0 C is not read.

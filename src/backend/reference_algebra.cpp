@@ -36,6 +36,19 @@ void Reference::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, Const
             store(k, i, j, value(k, i, j) * (alpha + beta * (value(s, i, 0) + value(t, j, 0)) + gamma * value(counts, i, j)));
 }
 
+void Reference::multiply(ConstMatrixView a, MatrixView k) {
+    for (std::int64_t i = 0; i < k.rows; ++i)
+        for (std::int64_t j = 0; j < k.cols; ++j) store(k, i, j, value(a, i, j) * value(k, i, j));
+}
+
+void Reference::add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c, std::int64_t c_col,
+                                 MatrixView k) {
+    for (std::int64_t i = 0; i < block.rows; ++i)
+        for (std::int64_t j = 0; j < block.cols; ++j)
+            store(k, i * outputs + c, j * outputs + c_col,
+                  value(k, i * outputs + c, j * outputs + c_col) + value(block, i, j));
+}
+
 void Reference::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
                      double beta, MatrixView c) {
     const std::int64_t depth = transpose_a ? a.rows : a.cols;

@@ -1,0 +1,157 @@
+// Checkpoints of training: a safetensors file whose metadata holds the options that define the run and its history,
+// and whose tensors are the start (what the seed cannot reproduce), the trained factors and their velocities.
+#include "training_state.hpp"
+
+#include <fntk/error.hpp>
+#include <fntk/io.hpp>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace fntk {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* format_name = "fntk-checkpoint";
+
+std::uint64_t hash_rows(std::uint64_t hash, ConstMatrixView view) {  // FNV-1a
+    for (std::int64_t i = 0; i < view.rows; ++i) {
+        const std::byte* row = view.row_block(i, 1).data;
+        for (std::size_t b = 0; b < static_cast<std::size_t>(view.cols) * size_of(view.dtype); ++b)
+            hash = (hash ^ static_cast<std::uint64_t>(row[b])) * 0x100000001B3ULL;
+    }
+    return hash;
+}
+
+Json to_json(const TrainingRecord& record) {
+    return {record.step, record.loss, record.bound, record.lambda_min, record.drift, record.flips};
+}
+
+TrainingRecord record_from(const Json& row) {
+    return {row.at(0).get<std::int64_t>(), row.at(1).get<double>(), row.at(2).get<double>(),
+            row.at(3).get<double>(),       row.at(4).get<double>(), row.at(5).get<double>()};
+}
+
+Matrix load(const SafeTensors& file, const char* name) {
+    return file.has(name) ? Matrix::copy_of(file.matrix(name)) : Matrix{};
+}
+
+/// The three factors under a prefix as arguments of Network::from_tensors.
+struct Factors {
+    Matrix down, up, readout;
+
+    Factors(const SafeTensors& file, const std::string& prefix)
+        : down(load(file, (prefix + "U").c_str())),
+          up(load(file, (prefix + "V").c_str())),
+          readout(load(file, (prefix + "A").c_str())) {}
+};
+
+}  // namespace
+
+std::uint64_t fingerprint(const TrainingData& data) {
+    return hash_rows(hash_rows(0xCBF29CE484222325ULL, data.inputs), data.targets);
+}
+
+void save_checkpoint(const std::string& path, const TrainingState& state, const TrainingOptions& options,
+                     std::uint64_t fingerprint) {
+    Json history = Json::array();
+    for (const TrainingRecord& record : state.history) history.push_back(to_json(record));
+    const Json run = {
+        {"step", state.step},
+        {"step_size", state.step_size},
+        {"lambda_max", state.lambda_max},
+        {"lambda_min", state.lambda_min},
+        {"certificate_held", state.certificate_held},
+        {"loss", static_cast<int>(options.loss)},
+        {"momentum", options.momentum},
+        {"batch", options.batch},
+        {"seed", options.seed},
+        {"certificate", options.certificate},
+        {"kernel_drift", options.kernel_drift},
+        {"spectrum_every", options.spectrum_every},
+        {"data", fmt::format("{:016x}", fingerprint)},
+    };
+    const std::map<std::string, std::string> metadata = {
+        {"format", format_name},
+        {"scheme", std::to_string(random_scheme)},
+        {"spec", to_json(state.initial.spec())},
+        {"run", run.dump()},
+        {"history", history.dump()},
+    };
+    std::vector<std::pair<std::string, TensorView>> tensors;
+    const auto add = [&](const char* name, ConstMatrixView matrix) {
+        if (matrix.data != nullptr) tensors.emplace_back(name, tensor_view(matrix));
+    };
+    add("initial.U", state.initial.down());
+    add("initial.V", state.initial.up().values);
+    add("initial.A", state.initial.readout().values);
+    add("U", state.down);
+    if (state.up) add("V", *state.up);
+    if (state.readout) add("A", *state.readout);
+    add("velocity.U", state.down_velocity);
+    add("velocity.V", state.up_velocity);
+    add("velocity.A", state.readout_velocity);
+    save_safetensors(path, metadata, tensors);
+}
+
+TrainingState load_checkpoint(const std::string& path, TrainingOptions& options, std::uint64_t fingerprint) {
+    const SafeTensors file(path);
+    const auto field = [&](const char* key) -> const std::string& {
+        const auto found = file.metadata().find(key);
+        if (found == file.metadata().end())
+            throw IoError(fmt::format("{}: its metadata has no '{}', so it is no checkpoint of fntk; give a file that "
+                                      "fntk train --checkpoint wrote", path, key));
+        return found->second;
+    };
+    if (field("format") != format_name)
+        throw IoError(fmt::format("{}: its format is '{}', not '{}'; give a file that fntk train --checkpoint wrote", path,
+                                  field("format"), format_name));
+    if (field("scheme") != std::to_string(random_scheme))
+        throw IoError(fmt::format("{}: it was made with random-number scheme {}, this version has scheme {}; resume it with "
+                                  "the version that wrote it", path, field("scheme"), random_scheme));
+    try {
+        const Json run = Json::parse(field("run"));
+        if (run.at("data").get<std::string>() != fmt::format("{:016x}", fingerprint))
+            throw ValueError(fmt::format("{}: it was made with other inputs or targets; resume it with the data, samples and "
+                                         "precision of the first run", path));
+        options.loss = static_cast<Loss>(run.at("loss").get<int>());
+        options.momentum = run.at("momentum");
+        options.batch = run.at("batch");
+        options.seed = run.at("seed");
+        options.certificate = run.at("certificate");
+        options.kernel_drift = run.at("kernel_drift");
+        options.spectrum_every = run.at("spectrum_every");
+
+        const Factors start(file, "initial."), now(file, "");
+        const NetworkSpec spec = spec_from_json(field("spec"));
+        TrainingState state(Network::from_tensors(spec, {start.down, start.up, start.readout}), false);
+        if (spec.train.down) {
+            state.down = Matrix::copy_of(file.matrix("U"));
+            state.current = state.current.with_down(state.down);
+        }
+        if (spec.train.up) {
+            state.up = std::make_shared<Matrix>(Matrix::copy_of(file.matrix("V")));
+            state.current = state.current.with_up(state.up);
+        }
+        if (spec.train.readout) {
+            state.readout = std::make_shared<Matrix>(Matrix::copy_of(file.matrix("A")));
+            state.current = state.current.with_readout(state.readout);
+        }
+        state.down_velocity = load(file, "velocity.U");
+        state.up_velocity = load(file, "velocity.V");
+        state.readout_velocity = load(file, "velocity.A");
+        state.step = run.at("step");
+        state.step_size = run.at("step_size");
+        state.lambda_max = run.at("lambda_max");
+        state.lambda_min = run.at("lambda_min");
+        state.certificate_held = run.at("certificate_held");
+        for (const Json& row : Json::parse(field("history"))) state.history.push_back(record_from(row));
+        return state;
+    } catch (const Json::exception& error) {
+        throw IoError(fmt::format("{}: its metadata cannot be read ({}); the file is damaged", path, error.what()));
+    }
+}
+
+}  // namespace fntk

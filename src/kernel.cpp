@@ -1,0 +1,194 @@
+// Gram matrices factor by factor, each a Hadamard product of small ones:
+//     K_down^{cc'} = XX'ᵀ ∘ G^c G'^{c'}ᵀ    K_up^{cc'} = HH'ᵀ ∘ (D diag(a_c a_c') D'ᵀ)/m    K_readout^{cc'} = δ_cc' σ(Z)σ(Z')ᵀ/m
+// trace = (1/k)Σ_c K^cc and sum-of-logits = (1/k)Σ_cc' K^cc' come as one n × n' product, the full kernel block by block.
+#include <fntk/error.hpp>
+#include <fntk/kernel.hpp>
+
+#include "output_reduction.hpp"
+
+#include <backend/ops.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace fntk {
+
+namespace {
+
+/// One n × n' block: the pair (c, c') of the full kernel, or a reduction over all outputs.
+struct Block {
+    KernelOutput output = KernelOutput::trace;
+    std::int64_t c = 0, c_col = 0;
+};
+
+class GramBuilder {
+  public:
+    GramBuilder(const Tangent& rows, const Tangent& cols, Train train)
+        : rows_(rows), cols_(cols), spec_(rows.network().spec()), train_(train), ops_(rows.device().ops()) {}
+
+    Matrix build(KernelOutput output) {
+        if (output != KernelOutput::full) {
+            Matrix result(rows_.size(), cols_.size(), spec_.precision);
+            sum_of_factors({output}, result);
+            return result;
+        }
+        const std::int64_t k = spec_.outputs;
+        Matrix result(rows_.size() * k, cols_.size() * k, spec_.precision);
+        Matrix block(rows_.size(), cols_.size(), spec_.precision);
+        for (std::int64_t c = 0; c < k; ++c)
+            for (std::int64_t c_col = symmetric() ? c : 0; c_col < k; ++c_col) {
+                sum_of_factors({output, c, c_col}, block);
+                ops_.add_output_block(block, k, c, c_col, result);
+                if (!symmetric() || c == c_col) continue;
+                transpose(block);  // K^{c'c} = (K^{cc'})ᵀ
+                ops_.add_output_block(block, k, c_col, c, result);
+            }
+        return result;
+    }
+
+  private:
+    [[nodiscard]] bool symmetric() const { return &rows_ == &cols_; }
+
+    void sum_of_factors(Block which, MatrixView out) {
+        bool first = true;
+        const auto add = [&](bool wanted, auto part) {
+            if (!wanted) return;
+            if (first) {
+                (this->*part)(which, out);
+            } else {
+                Matrix other(out.rows, out.cols, spec_.precision);
+                (this->*part)(which, other);
+                ops_.axpby(1, other, 1, out);
+            }
+            first = false;
+        };
+        add(train_.down, &GramBuilder::down);
+        add(train_.up, &GramBuilder::up);
+        add(train_.readout, &GramBuilder::readout);
+    }
+
+    void down(Block which, MatrixView out) {
+        const std::int64_t p = spec_.rank;
+        const ConstMatrixView g = rows_.gradients(), g_cols = cols_.gradients(), x = rows_.inputs(), x_cols = cols_.inputs();
+        switch (which.output) {
+            case KernelOutput::trace:
+                return ops_.hadamard_gram(x, x_cols, g, g_cols, 1.0 / static_cast<double>(spec_.outputs), 0, out);
+            case KernelOutput::sum_of_logits: {
+                const Matrix sum = summed_gradients(rows_), other = symmetric() ? Matrix{} : summed_gradients(cols_);
+                return ops_.hadamard_gram(x, x_cols, sum, symmetric() ? sum.view() : other.view(), 1, 0, out);
+            }
+            case KernelOutput::full:
+                ops_.inner(1, g.col_block(which.c * p, p), g_cols.col_block(which.c_col * p, p), 0, out);
+                return ops_.multiply(input_gram(), out);
+        }
+    }
+
+    void up(Block which, MatrixView out) {
+        const bool popcount = rows_.has_gates() && cols_.has_gates() && rows_.network().readout().signs();
+        if (!popcount) {
+            ops_.feature_gram(rows_.network().up(), spec_.activation, true, unit_weights(which), rows_.hidden(),
+                              cols_.hidden(), out);
+            ops_.multiply(hidden_gram(), out);
+        } else if (which.output != KernelOutput::sum_of_logits) {
+            ops_.axpby(1, hidden_gram(), 0, out);
+            gate_factor(which, out);
+        } else {  // (1/k)Σ_cc': every pair's counts are exact
+            const std::int64_t k = spec_.outputs;
+            Matrix pair(out.rows, out.cols, spec_.precision);
+            for (std::int64_t c = 0; c < k; ++c)
+                for (std::int64_t c_col = 0; c_col < k; ++c_col) {
+                    ops_.axpby(1.0 / static_cast<double>(k), hidden_gram(), 0, pair);
+                    gate_factor({KernelOutput::full, c, c_col}, pair);
+                    ops_.axpby(1, pair, c + c_col == 0 ? 0 : 1, out);
+                }
+        }
+    }
+
+    /// out ∘= Σ_r w_r D_ir D'_jr from popcounts, D = closed + (open − closed)·gate, w_r = a_rc·a_rc' = ±1.
+    void gate_factor(Block which, MatrixView out) {
+        const bool weighted = which.c != which.c_col;
+        const BitMatrix agreement = weighted ? readout_agreement(rows_.network(), which.c, which.c_col) : BitMatrix{};
+        Matrix counts(rows_.size(), cols_.size(), DType::i32), s(rows_.size(), 1, DType::i32), t(cols_.size(), 1, DType::i32);
+        ops_.gate_gram(rows_.gates(), cols_.gates(), agreement, counts);
+        const double closed = spec_.activation.closed_slope(), step = spec_.activation.open_slope() - closed;
+        double total = 0;
+        if (closed != 0) {
+            BitMatrix ones(1, spec_.width);
+            Matrix sum(1, 1, DType::i32);
+            for (std::int64_t r = 0; r < spec_.width; ++r) ones.view().row(0)[r / 64] |= std::uint64_t{1} << (r % 64);
+            ops_.gate_gram(rows_.gates(), ones, agreement, s);
+            ops_.gate_gram(cols_.gates(), ones, agreement, t);
+            ops_.gate_gram(ones, ones, agreement, sum);
+            total = sum.at<std::int32_t>(0, 0);
+        }
+        ops_.affine_hadamard(counts, s, t, closed * closed * total, closed * step, step * step, out);
+    }
+
+    /// 1 × m weights of the floating path.
+    [[nodiscard]] Matrix unit_weights(Block which) const {
+        if (which.output == KernelOutput::full) return readout_product(rows_, which.c, which.c_col);
+        Matrix a = effective_readout(rows_, which.output);
+        for (std::int64_t r = 0; r < a.rows(); ++r) a.row<double>(r)[0] *= a.row<double>(r)[0];
+        return Matrix::copy_of(ConstMatrixView(a.row<double>(0), 1, a.rows()));
+    }
+
+    void readout(Block which, MatrixView out) {
+        if (which.c != which.c_col) return ops_.dequantise(Matrix(out.rows, out.cols, DType::i32), {}, 0, 0, 1, {}, out);
+        ops_.feature_gram(rows_.network().up(), spec_.activation, false, {}, rows_.hidden(), cols_.hidden(), out);
+        ops_.axpby(1.0 / static_cast<double>(spec_.width), out, 0, out);
+    }
+
+    /// XX'ᵀ, once.
+    const Matrix& input_gram() {
+        if (input_gram_.empty()) {
+            input_gram_ = Matrix(rows_.size(), cols_.size(), spec_.precision);
+            ops_.inner(1, rows_.inputs(), cols_.inputs(), 0, input_gram_);
+        }
+        return input_gram_;
+    }
+    /// HH'ᵀ/m, once.
+    const Matrix& hidden_gram() {
+        if (hidden_gram_.empty()) {
+            hidden_gram_ = Matrix(rows_.size(), cols_.size(), spec_.precision);
+            ops_.inner(1.0 / static_cast<double>(spec_.width), rows_.hidden(), cols_.hidden(), 0, hidden_gram_);
+        }
+        return hidden_gram_;
+    }
+
+    void transpose(Matrix& square) const {
+        const auto swap = [&](auto type) {
+            using T = decltype(type);
+            for (std::int64_t i = 0; i < square.rows(); ++i)
+                for (std::int64_t j = 0; j < i; ++j) std::swap(square.row<T>(i)[j], square.row<T>(j)[i]);
+        };
+        spec_.precision == DType::f32 ? swap(float{}) : swap(double{});
+    }
+
+    const Tangent& rows_;
+    const Tangent& cols_;
+    const NetworkSpec& spec_;
+    Train train_;
+    backend::Ops& ops_;
+    Matrix input_gram_, hidden_gram_;
+};
+
+}  // namespace
+
+Matrix gram(const Tangent& tangent, KernelOutput output, Train train) { return cross_gram(tangent, tangent, output, train); }
+
+Matrix gram(const Tangent& tangent, KernelOutput output) {
+    return gram(tangent, output, tangent.network().spec().train);
+}
+
+Matrix cross_gram(const Tangent& rows, const Tangent& cols, KernelOutput output, Train train) {
+    check_pair(rows, cols, train);
+    return GramBuilder(rows, cols, train).build(output);
+}
+
+Matrix cross_gram(const Tangent& rows, const Tangent& cols, KernelOutput output) {
+    return cross_gram(rows, cols, output, rows.network().spec().train);
+}
+
+}  // namespace fntk

@@ -1,0 +1,97 @@
+#include "output_reduction.hpp"
+
+#include <fntk/error.hpp>
+
+#include <backend/ops.hpp>
+
+#include <fmt/format.h>
+
+#include <signs.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+namespace fntk {
+
+namespace {
+
+/// body(r, a_r) with a_r the k entries of row r of A as double.
+template <class Body>
+void over_readout(const Tangent& tangent, Body&& body) {
+    constexpr std::int64_t block = 4096;
+    const Readout readout = tangent.network().readout();
+    Matrix rows(std::min(block, readout.width), readout.outputs, DType::f64);
+    for (std::int64_t r0 = 0; r0 < readout.width; r0 += block) {
+        const MatrixView part = rows.view().row_block(0, std::min(block, readout.width - r0));
+        tangent.device().ops().readout_rows(readout, r0, part);
+        for (std::int64_t r = 0; r < part.rows; ++r) body(r0 + r, part.row<double>(r));
+    }
+}
+
+}  // namespace
+
+void check_pair(const Tangent& rows, const Tangent& cols, Train train) {
+    if (!train.any()) throw ValueError("train is empty; name at least one of down, up, readout");
+    const NetworkSpec &a = rows.network().spec(), &b = cols.network().spec();
+    if (a.dim != b.dim || a.width != b.width || a.rank != b.rank || a.outputs != b.outputs || a.seed != b.seed)
+        throw ShapeError(fmt::format("the two tangents belong to different networks (dim {} and {}, width {} and {}, rank {} "
+                                     "and {}); take both from one network", a.dim, b.dim, a.width, b.width, a.rank, b.rank));
+    for (const Tangent* tangent : {&rows, &cols})
+        if (train.down && !tangent->has_gradients() && tangent->size() > 0)
+            throw ValueError("the kernel of down needs G and the tangent did not keep it; ask for it with "
+                             "TangentOptions{.gradients = true}");
+}
+
+Matrix effective_readout(const Tangent& tangent, KernelOutput output) {
+    const std::int64_t k = tangent.outputs();
+    Matrix result(tangent.network().spec().width, 1, DType::f64);
+    over_readout(tangent, [&](std::int64_t r, const double* a) {
+        double sum = 0, squares = 0;
+        for (std::int64_t c = 0; c < k; ++c) {
+            sum += a[c];
+            squares += a[c] * a[c];
+        }
+        result.row<double>(r)[0] = output == KernelOutput::trace ? std::sqrt(squares / static_cast<double>(k))
+                                                                 : sum / std::sqrt(static_cast<double>(k));
+    });
+    return result;
+}
+
+Matrix readout_product(const Tangent& tangent, std::int64_t c, std::int64_t c_col) {
+    Matrix result(1, tangent.network().spec().width, DType::f64);
+    over_readout(tangent, [&](std::int64_t r, const double* a) { result.row<double>(0)[r] = a[c] * a[c_col]; });
+    return result;
+}
+
+BitMatrix readout_agreement(const Network& network, std::int64_t c, std::int64_t c_col) {
+    const Readout readout = network.readout();
+    BitMatrix result(1, readout.width);
+    std::uint64_t* words = result.view().row(0);
+    for (std::int64_t w = 0; w < result.words_per_row(); ++w) {
+        std::uint64_t bits = 0;
+        for (std::uint64_t half = 0; half < 2; ++half) {
+            const std::uint64_t index = 2 * static_cast<std::uint64_t>(w) + half;
+            const auto word = [&](std::int64_t column) {
+                return kernels::random_word(readout.seed, kernels::Stream::readout, kernels::readout_word(column) + index);
+            };
+            bits |= static_cast<std::uint64_t>(~(word(c) ^ word(c_col))) << (32 * half);
+        }
+        const std::int64_t left = readout.width - 64 * w;
+        words[w] = left >= 64 ? bits : bits & ((std::uint64_t{1} << left) - 1);
+    }
+    return result;
+}
+
+Matrix summed_gradients(const Tangent& tangent) {
+    const std::int64_t k = tangent.outputs();
+    const NetworkSpec& spec = tangent.network().spec();
+    Matrix ones(tangent.size(), k, DType::i32), weights(tangent.size(), k, spec.precision);
+    std::fill_n(ones.row<std::int32_t>(0), ones.rows() * k, 1);
+    backend::Ops& ops = tangent.device().ops();
+    ops.dequantise(ones, {}, 1.0 / std::sqrt(static_cast<double>(k)), 0, 1, {}, weights);
+    Matrix result(tangent.size(), spec.rank, spec.precision);
+    ops.row_combine(tangent.gradients(), weights, result);
+    return result;
+}
+
+}  // namespace fntk

@@ -1,0 +1,223 @@
+// The training loop: step size, history, certificate, checkpoints. One step of it is in training_state.cpp.
+#include "training_state.hpp"
+
+#include <fntk/error.hpp>
+#include <fntk/spectrum.hpp>
+#include <fntk/training.hpp>
+
+#include <backend/ops.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <optional>
+
+namespace fntk {
+
+namespace {
+
+void check(const Network& network, const TrainingData& data, const TrainingOptions& options) {
+    const NetworkSpec& spec = network.spec();
+    if (data.inputs.rows < 1)
+        throw ShapeError("inputs have 0 rows; training needs at least one sample");
+    if (data.targets.rows != data.inputs.rows || data.targets.cols != spec.outputs)
+        throw ShapeError(fmt::format("targets are {} × {}; {} samples and {} outputs ask for {} × {}", data.targets.rows,
+                                     data.targets.cols, data.inputs.rows, spec.outputs, data.inputs.rows, spec.outputs));
+    require_finite(data.targets, "targets");
+    if (options.steps < 0) throw ValueError(fmt::format("steps is {}; it must be at least 0", options.steps));
+    if (!(options.momentum >= 0 && options.momentum < 1))
+        throw ValueError(fmt::format("momentum is {}; it must lie in [0, 1)", options.momentum));
+    if (options.batch < 0)
+        throw ValueError(fmt::format("batch is {}; it must be at least 1, or 0 for all samples", options.batch));
+    if (options.rule == StepRule::given && !(options.step > 0 && std::isfinite(options.step)))
+        throw ValueError(fmt::format("step size is {}; it must be positive and finite, or chosen by rule lambda_max", options.step));
+    if (options.loss == Loss::cross_entropy) {
+        if (spec.outputs < 2)
+            throw ValueError(fmt::format("outputs is {}; cross-entropy needs at least 2, one per class: use the squared loss", spec.outputs));
+        for (std::int64_t i = 0; i < data.targets.rows; ++i) {
+            double sum = 0, least = 0;
+            for (std::int64_t c = 0; c < spec.outputs; ++c) {
+                sum += value(data.targets, i, c);
+                least = std::min(least, value(data.targets, i, c));
+            }
+            if (least < 0 || std::abs(sum - 1) > 1e-4)
+                throw ValueError(fmt::format("targets of row {} sum to {} (smallest {}); cross-entropy needs probabilities", i, sum, least));
+        }
+    }
+    const bool full = options.batch == 0 || options.batch >= data.inputs.rows;
+    if (options.certificate && (!full || options.momentum != 0 || options.loss != Loss::squared))
+        throw ValueError("the certificate holds for full-batch gradient descent on the squared loss without momentum; drop "
+                         "it, or drop batch, momentum and cross-entropy");
+}
+
+/// K₀ and its gates, for drift, flips and λ_min.
+class KernelMonitor {
+  public:
+    KernelMonitor(const Device& device, const Network& initial, ConstMatrixView inputs, Train train)
+        : device_(device), inputs_(inputs), train_(train), start_(initial_tangent(initial)), kernel_(gram(start_, KernelOutput::trace, train)) {}
+
+    [[nodiscard]] double initial_lambda_min() const { return spectrum(device_, kernel_).min(); }
+
+    void measure(const Network& network, bool with_spectrum, TrainingRecord& record) const {
+        const Tangent now = tangent(device_, network, inputs_, {.gates = true});
+        const Matrix kernel = gram(now, KernelOutput::trace, train_);
+        double difference = 0, norm = 0;
+        for (std::int64_t i = 0; i < kernel.rows(); ++i)
+            for (std::int64_t j = 0; j < kernel.cols(); ++j) {
+                const double k0 = value(kernel_, i, j), d = value(kernel, i, j) - k0;
+                difference += d * d;
+                norm += k0 * k0;
+            }
+        record.drift = norm > 0 ? std::sqrt(difference / norm) : 0;
+        if (now.has_gates()) {
+            std::int64_t flips = 0;
+            for (std::int64_t i = 0; i < now.size(); ++i)
+                for (std::int64_t w = 0; w < (network.spec().width + 63) / 64; ++w)
+                    flips += std::popcount(now.gates().row(i)[w] ^ start_.gates().row(i)[w]);
+            record.flips = static_cast<double>(flips) / (static_cast<double>(now.size()) * static_cast<double>(network.spec().width));
+        }
+        if (with_spectrum) record.lambda_min = spectrum(device_, kernel).min();
+    }
+
+  private:
+    [[nodiscard]] Tangent initial_tangent(const Network& network) const {
+        return tangent(device_, network, inputs_, {.gates = true});
+    }
+
+    const Device& device_;
+    ConstMatrixView inputs_;
+    Train train_;
+    Tangent start_;
+    Matrix kernel_;
+};
+
+double operator_lambda_max(const Device& device, const Network& network, ConstMatrixView inputs) {
+    const Tangent at = tangent(device, network, inputs);
+    return lambda_max(KernelOperator(at, KernelOutput::full, network.spec().train), {.tolerance = 1e-3}).value;
+}
+
+void choose_step(const Device& device, TrainingState& state, const TrainingData& data, const TrainingOptions& options) {
+    if (options.rule == StepRule::given) {
+        state.step_size = options.step;
+        return;
+    }
+    state.lambda_max = operator_lambda_max(device, state.initial, data.inputs);
+    if (options.batch > 0 && options.batch < data.inputs.rows)
+        for (std::int64_t step = 0; step < 4; ++step) {
+            const Batch batch = take_batch(data, options.batch, options.seed, step);
+            state.lambda_max = std::max(state.lambda_max, batch.scale * operator_lambda_max(device, state.initial, batch.data.inputs));
+        }
+    if (!(state.lambda_max > 0))
+        throw ValueError("λ_max of the kernel at the start is 0, so no step size follows from it; the inputs or G are all zero");
+    state.step_size = options.rule == StepRule::lambda_max ? 1 / state.lambda_max : 2 / (state.lambda_max + state.lambda_min);
+}
+
+TrainingResult run(const Device& device, TrainingState state, const TrainingData& data, const TrainingOptions& options,
+                   bool resumed) {
+    std::optional<KernelMonitor> monitor;
+    const bool monitored = options.kernel_drift || options.spectrum_every > 0;
+    const bool needs_lambda_min = options.certificate || options.rule == StepRule::lambda_max_min;
+    if (monitored || (needs_lambda_min && !resumed))
+        monitor.emplace(device, state.initial, data.inputs, state.initial.spec().train);
+    if (!resumed) {
+        if (needs_lambda_min) state.lambda_min = monitor->initial_lambda_min();
+        choose_step(device, state, data, options);
+    }
+    const std::uint64_t data_hash = options.checkpoint.empty() ? 0 : fingerprint(data);
+
+    const auto record = [&](double loss, bool last) {
+        TrainingRecord row{.step = state.step, .loss = loss};
+        if (options.certificate) {
+            const double first = 2 * (state.history.empty() ? loss : state.history.front().loss);
+            const double rate = 1 - state.step_size * std::max(state.lambda_min, 0.0) / 2;
+            row.bound = std::pow(rate, static_cast<double>(state.step)) * first;
+            state.certificate_held &= 2 * loss <= row.bound * (1 + 1e-9);
+        }
+        const bool periodic = options.spectrum_every > 0 && state.step % options.spectrum_every == 0;
+        if (monitor && (periodic || (last && monitored)))
+            monitor->measure(state.current, options.spectrum_every > 0, row);
+        state.history.push_back(row);
+    };
+    const auto check_loss = [&](double loss) {
+        if (!std::isfinite(loss))
+            throw Error(fmt::format("the loss is {} at step {}: step size {} is too large; use a smaller one or rule lambda_max",
+                                    loss, state.step, state.step_size));
+    };
+
+    if (resumed && !state.history.empty()) state.history.pop_back();  // the last row stands for the state after the last step
+    std::vector<double> seconds;
+    bool cancelled = false;
+    while (state.step < options.steps && !cancelled) {
+        const Batch batch = take_batch(data, options.batch, options.seed, state.step);
+        const auto begin = std::chrono::steady_clock::now();
+        const std::int64_t row_step = state.step;
+        // the history row describes the state before the step: kernels are measured before V and A move in place
+        const bool periodic = options.spectrum_every > 0 && row_step % options.spectrum_every == 0;
+        double loss = 0;
+        if (periodic) {
+            loss = batch_loss(device, state, batch, options.loss);
+            check_loss(loss);
+            record(loss, false);
+            descend(device, state, batch, options.loss, options.momentum);
+        } else {
+            loss = descend(device, state, batch, options.loss, options.momentum);
+            check_loss(loss);
+            record(loss, false);
+        }
+        seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+        ++state.step;
+        if (options.progress) cancelled = !options.progress(static_cast<double>(state.step) / static_cast<double>(options.steps));
+        const bool due = options.checkpoint_every > 0 && state.step % options.checkpoint_every == 0;
+        if (!options.checkpoint.empty() && due && state.step < options.steps && !cancelled) {
+            TrainingRecord open{.step = state.step};  // replaced on resuming
+            state.history.push_back(open);
+            save_checkpoint(options.checkpoint, state, options, data_hash);
+            state.history.pop_back();
+        }
+    }
+    const double last_loss = batch_loss(device, state, take_batch(data, options.batch, options.seed, state.step), options.loss);
+    check_loss(last_loss);
+    record(last_loss, true);
+    if (!options.checkpoint.empty()) save_checkpoint(options.checkpoint, state, options, data_hash);
+
+    TrainingResult result{.network = state.current, .history = std::move(state.history)};
+    result.step = state.step_size;
+    result.lambda_max = state.lambda_max;
+    result.lambda_min = state.lambda_min;
+    result.certificate_checked = options.certificate;
+    result.certificate_held = options.certificate && state.certificate_held;
+    result.cancelled = cancelled;
+    if (!seconds.empty()) {
+        std::nth_element(seconds.begin(), seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2), seconds.end());
+        result.seconds_per_step = seconds[seconds.size() / 2];
+    }
+    return result;
+}
+
+}  // namespace
+
+TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs, ConstMatrixView targets,
+                     const TrainingOptions& options) {
+    const TrainingData data{inputs, targets};
+    check(network, data, options);
+    return run(device, TrainingState(network, options.momentum != 0), data, options, false);
+}
+
+TrainingResult resume(const Device& device, const std::string& checkpoint, ConstMatrixView inputs, ConstMatrixView targets,
+                      const TrainingOptions& options) {
+    const TrainingData data{inputs, targets};
+    TrainingOptions effective = options;
+    TrainingState state = load_checkpoint(checkpoint, effective, fingerprint(data));
+    effective.rule = StepRule::given;
+    effective.step = state.step_size;
+    check(state.initial, data, effective);
+    if (effective.steps < state.step)
+        throw ValueError(fmt::format("steps is {}; the checkpoint stands at step {} already: ask for at least as many", effective.steps,
+                                     state.step));
+    return run(device, std::move(state), data, effective, true);
+}
+
+}  // namespace fntk

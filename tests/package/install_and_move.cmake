@@ -1,0 +1,20 @@
+# cmake -D BUILD=<build folder> -D PREFIX=<folder> -P install_and_move.cmake: installs elsewhere, then moves the tree to
+# PREFIX. What works from there depends on no path of the installation.
+set(first ${PREFIX}.first)
+file(REMOVE_RECURSE ${first} ${PREFIX})
+execute_process(COMMAND ${CMAKE_COMMAND} --install ${BUILD} --prefix ${first} OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
+file(RENAME ${first} ${PREFIX})
+
+file(GLOB_RECURSE package ${PREFIX}/*.cmake)
+if(NOT package)
+    message(FATAL_ERROR "the installation in ${PREFIX} has no package files")
+endif()
+foreach(file IN LISTS package)
+    file(READ ${file} text)
+    foreach(place ${BUILD} ${first})
+        string(FIND "${text}" "${place}" at)
+        if(NOT at EQUAL -1)
+            message(FATAL_ERROR "${file} names ${place}: the package cannot be moved")
+        endif()
+    endforeach()
+endforeach()
