@@ -128,6 +128,9 @@ FixedPoint round_to_fixed_point(Matrix& down, DType precision) {
     double largest = 0;
     for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(u[i]));
     fixed.exponent = kernels::exponent_of(largest);
+    // a largest entry that rounds up to 2^E belongs to the next exponent, so that rounding twice changes nothing
+    double scaled = std::ldexp(largest, -fixed.exponent);
+    if (kernels::take_digit(scaled, kernels::down_digit_bits) == 1 << kernels::down_digit_bits) ++fixed.exponent;
     fixed.digits.assign(precision == DType::f32 ? 1 : 3, std::vector<std::int32_t>(count));
     for (std::int64_t i = 0; i < count; ++i) {
         double rest = std::ldexp(u[i], -fixed.exponent), rounded = 0;

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t block_rows = 512;
 constexpr double pi = std::numbers::pi;
-constexpr double well_conditioned = 0.99;  // |cos θ| below this: acos loses less than one digit
+constexpr double well_conditioned = 0.99;  // |cos θ| below this: acos loses at most a digit
 
 /// Two sums over a row at once in eight lanes each: f adds column j's share to its two arguments.
 template <class F>

@@ -16,7 +16,7 @@
 
 namespace fntk {
 
-/// A norm, value·2^exponent; value is 0 or at least 1, and of the order of √d.
+/// A norm, value·2^exponent; value is 0, or positive and at most 2√d for a row of inputs.
 struct Norm {
     double value = 0;
     int exponent = 0;

@@ -33,9 +33,12 @@ void over_readout(const Tangent& tangent, Body&& body) {
 void check_pair(const Tangent& rows, const Tangent& cols, Train train) {
     if (!train.any()) throw ValueError("train is empty; name at least one of down, up, readout");
     const NetworkSpec &a = rows.network().spec(), &b = cols.network().spec();
-    if (a.dim != b.dim || a.width != b.width || a.rank != b.rank || a.outputs != b.outputs || a.seed != b.seed)
+    NetworkSpec same = b;
+    same.train = a.train;  // what is trained is asked for, not part of the weights
+    if (!(same == a))
         throw ShapeError(fmt::format("the two tangents belong to different networks (dim {} and {}, width {} and {}, rank {} "
-                                     "and {}); take both from one network", a.dim, b.dim, a.width, b.width, a.rank, b.rank));
+                                     "and {}, outputs {} and {}, or another seed, family, activation or precision); take both "
+                                     "from one network", a.dim, b.dim, a.width, b.width, a.rank, b.rank, a.outputs, b.outputs));
     for (const Tangent* tangent : {&rows, &cols})
         if (train.down && !tangent->has_gradients() && tangent->size() > 0)
             throw ValueError("the kernel of down needs G and the tangent did not keep it; ask for it with "

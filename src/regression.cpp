@@ -60,14 +60,12 @@ RidgeModel fit_ridge(const Device& device, ConstMatrixView kernel, ConstMatrixVi
     if (minor == 0) return model;
     if (!(mean > 0))
         throw Error(
-            fmt::format("kernel has a diagonal of mean {}: it is not positive definite at any ridge (ridge "
-                        "= {}, leading "
-                        "minor {}); check the data for rows of zeros",
+            fmt::format("kernel has a diagonal of mean {}: it is not positive definite at any ridge "
+                        "(ridge = {}, leading minor {}); check the data for rows of zeros",
                         mean, ridge, minor));
     throw Error(
-        fmt::format("kernel + {:.3g}·I is not positive definite (ridge = {}, leading minor {} of {}); try "
-                    "ridge = {:.2g}, "
-                    "or remove duplicated rows",
+        fmt::format("kernel + {:.3g}·I is not positive definite (ridge = {}, leading minor {} of {}); "
+                    "try ridge = {:.2g}, or remove duplicated rows",
                     model.jitter, ridge, minor, n, larger_ridge(ridge, kernel)));
 }
 

@@ -1,7 +1,6 @@
 // Eigenvalues of symmetric K (n × n).
 //     dense      K Q = Q Λ, kept only if max_i ‖K q_i − λ_i q_i‖/‖K‖₂ ≤ 1e-10·n and max |QᵀQ − I| ≤ 1e-10·n
-//     Lanczos    K V_k = V_k T_k + β_k v_{k+1} e_kᵀ, T_k tridiagonal (α_j, β_j); T_k s = λ s, λ the
-//     largest;
+//     Lanczos    K V_k = V_k T_k + β_k v_{k+1} e_kᵀ, T_k tridiagonal (α_j, β_j); T_k s = λ s, λ largest;
 //                q = V_k s: ‖K q − λ q‖ = |β_k s_k| in exact arithmetic
 // Invariants. K and T are scaled by a power of two before the eigensolver sees them, so that any scale is
 // legal. The rows of V are orthonormal to rounding: every new vector is orthogonalised against all before
@@ -266,6 +265,22 @@ ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) 
     ops.axpby(-result.value, q, 1, next);
     result.residual = norm(next) / norm(q);
     return result;
+}
+
+std::int64_t numerical_rank(const Device& device, ConstMatrixView inputs) {
+    require_finite(inputs, "inputs");
+    if (inputs.empty()) return 0;
+    const bool wide = inputs.cols > inputs.rows;
+    const std::int64_t n = std::min(inputs.rows, inputs.cols);
+    const Matrix x = Matrix::converted(inputs, DType::f64);
+    Matrix product(n, n, DType::f64);
+    device.ops().gemm(!wide, wide, 1, x, x, 0, product);
+    std::vector<double> eigenvalues;
+    if (!device.ops().eigh(product, eigenvalues, {}))
+        throw Error(fmt::format("the rank of the {} × {} inputs was not found: their eigenvalues did not converge", inputs.rows,
+                                inputs.cols));
+    const double threshold = 1e-12 * static_cast<double>(std::max(inputs.rows, inputs.cols)) * eigenvalues.back();
+    return std::count_if(eigenvalues.begin(), eigenvalues.end(), [=](double value) { return value > threshold; });
 }
 
 }  // namespace fntk

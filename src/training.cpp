@@ -120,10 +120,11 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     std::optional<KernelMonitor> monitor;
     const bool monitored = options.kernel_drift || options.spectrum_every > 0;
     const bool needs_lambda_min = options.certificate || options.rule == StepRule::lambda_max_min;
-    if (monitored || (needs_lambda_min && !resumed))
+    const bool known = options.known_lambda_min >= 0;
+    if (monitored || (needs_lambda_min && !known && !resumed))
         monitor.emplace(device, state.initial, data.inputs, state.initial.spec().train);
     if (!resumed) {
-        if (needs_lambda_min) state.lambda_min = monitor->initial_lambda_min();
+        if (needs_lambda_min) state.lambda_min = known ? options.known_lambda_min : monitor->initial_lambda_min();
         choose_step(device, state, data, options);
     }
     const std::uint64_t data_hash = options.checkpoint.empty() ? 0 : fingerprint(data);

@@ -31,7 +31,7 @@ STANDS_ON = {
     "kernel": ["tangent"],
     "spectrum": ["kernel"],
     "regression": ["spectrum"],
-    "training": ["spectrum"],
+    "training": ["spectrum", "io"],
     "plan": ["kernel"],
     "limit": ["network"],
     "io": ["network"],
@@ -40,6 +40,7 @@ STANDS_ON = {
 PARTS = {
     "kernel": ["output_reduction", "factors.cpp"],  # factors.cpp: the names of every choice, kernel outputs too
     "network": ["down_factor"],
+    "training": ["checkpoint"],
     "io": ["atomic_file", "binary", "dataset", "mapped_file", "network_file", "npy", "npy_header", "safetensors",
            "table", "table_csv", "table_idx"],
 }

@@ -38,11 +38,11 @@ struct NetworkSpec {
     Down down = Down::srht;
     Up up = Up::srht;
     Train train{.down = true};
-    ActivationSpec activation;
+    ActivationSpec activation{};
     DType precision = DType::f32;  ///< of H, G, K, V, A: f32 or f64
     std::uint64_t seed = 0;
 
-    bool operator==(const NetworkSpec& other) const;
+    FNTK_API bool operator==(const NetworkSpec& other) const;
 };
 
 /// `integer`: gates, Ĝ and f̂ are exact integers, bit-identical on every backend, for any thread count and tile size.
@@ -51,9 +51,9 @@ enum class Exactness : std::uint8_t { integer, floating };
 
 /// V, U and A given as values; an empty view leaves the factor to the seed.
 struct NetworkTensors {
-    ConstMatrixView down;     // p × d, f32 or f64
-    ConstMatrixView up;       // m × p
-    ConstMatrixView readout;  // m × k
+    ConstMatrixView down{};     // p × d, f32 or f64
+    ConstMatrixView up{};       // m × p
+    ConstMatrixView readout{};  // m × k
 };
 
 class FNTK_API Network {

@@ -16,7 +16,7 @@ struct Spectrum {
     [[nodiscard]] double min() const { return eigenvalues.front(); }
     [[nodiscard]] double max() const { return eigenvalues.back(); }
     /// λ_max/λ_min; infinity when λ_min ≤ 0.
-    [[nodiscard]] double condition() const;
+    [[nodiscard]] FNTK_API double condition() const;
 };
 
 /// Throws, naming `argument`: ShapeError unless the matrix is square with at least one row, ValueError when
@@ -44,5 +44,8 @@ struct ExtremalEigenvalue {
 /// operator's type. Throws ShapeError unless the operator is square with at least one row, ValueError for
 /// options out of range, Error when a product is not finite or the eigensolver fails.
 FNTK_API ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options = {});
+
+/// Rank of X (n × d): eigenvalues of the smaller of XᵀX and XXᵀ, in double, above 1e-12·max(n, d)·λ_max.
+FNTK_API std::int64_t numerical_rank(const Device& device, ConstMatrixView inputs);
 
 }  // namespace fntk

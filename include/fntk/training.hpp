@@ -30,10 +30,11 @@ struct TrainingOptions {
     std::uint64_t seed = 0;          ///< of the mini-batch order
     bool kernel_drift = false;       ///< drift and flips at the end (and at every `spectrum_every`)
     bool certificate = false;        ///< λ_min(K₀) and the bound; full batch, squared loss, no momentum
+    double known_lambda_min = -1;    ///< λ_min of the trace kernel K₀ where the caller has it; −1: computed when needed
     std::int64_t spectrum_every = 0; ///< λ_min(K_t), drift and flips every so many steps; 0 = never
-    std::string checkpoint;          ///< a .safetensors path, or empty
+    std::string checkpoint{};        ///< a .safetensors path, or empty
     std::int64_t checkpoint_every = 0;  ///< steps between checkpoints; one more is written at the end or on cancel
-    Progress progress;               ///< returning false stops after the current step
+    Progress progress{};             ///< returning false stops after the current step
 };
 
 /// One row of the history: the state before step `step` (and one last row after the last step).

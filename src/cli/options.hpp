@@ -1,0 +1,69 @@
+// Options that several commands share, and what they stand for: a device, data, a network.
+#pragma once
+
+#include "report.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <optional>
+
+namespace fntk::cli {
+
+struct RunOptions {
+    std::string device = "auto";
+    int threads = 0;
+    std::string json;
+
+    void add(CLI::App& app);
+    [[nodiscard]] Device open() const { return Device::open(device, threads); }
+};
+
+struct DataOptions {
+    std::string source;
+    std::string labels;
+    bool no_normalize = false;
+    std::int64_t samples = 0;
+
+    void add(CLI::App& app, bool with_labels);
+    [[nodiscard]] Dataset load(DType dtype) const;
+    /// Another file loaded the same way: --against.
+    [[nodiscard]] Dataset load_other(const std::string& other, DType dtype) const;
+    static Json describe(const Dataset& dataset);
+};
+
+struct NetworkOptions {
+    std::string file;
+    std::int64_t width = 4096;
+    std::int64_t rank = 0;
+    std::int64_t outputs = 0;
+    std::string down = "srht", up = "srht", train, activation = "relu", precision = "float32";
+    double slope = 0.01;
+    std::uint64_t seed = 0;
+
+    void add(CLI::App& app);
+    /// The network's precision, read from its file where one was given: data is loaded in it.
+    [[nodiscard]] DType dtype();
+    /// The network of the file, with --train where given; else drawn for these inputs.
+    [[nodiscard]] Network make(ConstMatrixView inputs, std::int64_t default_outputs = 1);
+
+  private:
+    std::optional<Network> loaded_;
+    CLI::Option* train_option_ = nullptr;
+};
+
+DType parse_precision(const std::string& text);
+/// 128, or less where the data has fewer columns: the largest power of two that the family allows.
+std::int64_t default_rank(Down down, std::int64_t dim);
+
+/// Every command adds itself to the program; `run` is set by the one that was chosen.
+using Action = std::function<int()>;
+void add_info(CLI::App& app, Action& run);
+void add_compare(CLI::App& app, Action& run);
+void add_network(CLI::App& app, Action& run);
+void add_tangent(CLI::App& app, Action& run);
+void add_gram(CLI::App& app, Action& run);
+void add_spectrum(CLI::App& app, Action& run);
+void add_train(CLI::App& app, Action& run);
+void add_limit(CLI::App& app, Action& run);
+
+}  // namespace fntk::cli

@@ -1,0 +1,109 @@
+// fntk tangent: one wide pass over DATA, and what it leaves.
+#include "options.hpp"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+namespace fntk::cli {
+
+namespace {
+
+__extension__ using int128 = __int128;
+
+struct Options {
+    RunOptions run;
+    DataOptions data;
+    NetworkOptions network;
+    std::string out;
+    bool gates = false;
+};
+
+/// Bits of each row as ⌈m/8⌉ bytes, bit j % 8 of byte j / 8.
+std::vector<std::byte> packed(ConstBitView gates) {
+    const std::int64_t bytes = (gates.cols + 7) / 8;
+    std::vector<std::byte> result(gates.rows * bytes);
+    for (std::int64_t i = 0; i < gates.rows; ++i)
+        for (std::int64_t b = 0; b < bytes; ++b)
+            result[i * bytes + b] = static_cast<std::byte>(gates.row(i)[b / 8] >> (8 * (b % 8)));
+    return result;
+}
+
+/// f̂ = <ĥ, Ĝ> as int64; empty when one value does not fit.
+Matrix exact_values(const Tangent& tangent) {
+    const ConstMatrixView h = tangent.hidden_int(), g = tangent.gradients_int();
+    if (h.dtype == DType::i32) return Matrix::copy_of(tangent.values_int());
+    const std::int64_t k = tangent.outputs(), p = h.cols;
+    Matrix result(h.rows, k, DType::i64);
+    for (std::int64_t i = 0; i < h.rows; ++i)
+        for (std::int64_t c = 0; c < k; ++c) {
+            int128 sum = 0;
+            for (std::int64_t q = 0; q < p; ++q)
+                sum += static_cast<int128>(h.row<std::int64_t>(i)[q]) * g.row<std::int32_t>(i)[c * p + q];
+            if (sum != static_cast<std::int64_t>(sum)) return {};
+            result.at<std::int64_t>(i, c) = static_cast<std::int64_t>(sum);
+        }
+    return result;
+}
+
+int tangent(Options& options) {
+    Report report("tangent", options.run.json);
+    const Device device = options.run.open();
+    report.device(device);
+    const Dataset dataset = report.phase("load", [&] { return options.data.load(options.network.dtype()); });
+    const Network network = report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
+    report["data"] = DataOptions::describe(dataset);
+    report.network(network);
+    const bool gates = options.gates && network.spec().activation.homogeneous();
+    if (options.gates && !gates)
+        throw NotSupported(fmt::format("--gates with activation {}: gates exist for relu, leaky_relu and abs only",
+                                       name(network.spec().activation.kind)));
+    const Tangent at = report.phase("tangent", [&] {
+        return Tangent(device, network, dataset.train.inputs, {.gradients = true, .gates = gates, .only_these = true});
+    });
+
+    std::map<std::string, std::string> metadata = {{"format", "fntk-tangent"}, {"spec", to_json(network.spec())},
+                                                   {"scheme", std::to_string(random_scheme)}};
+    std::vector<std::pair<std::string, TensorView>> tensors = {
+        {"H", tensor_view(at.hidden())}, {"G", tensor_view(at.gradients())}, {"f", tensor_view(at.values())}};
+    Matrix f_int;
+    if (network.exactness() == Exactness::integer) {
+        f_int = exact_values(at);
+        tensors.emplace_back("H_int", tensor_view(at.hidden_int()));
+        TensorView exponents = tensor_view(at.hidden_exp());
+        exponents.shape = {at.size()};
+        tensors.emplace_back("H_exp", exponents);
+        tensors.emplace_back("G_int", tensor_view(at.gradients_int()));
+        TensorView sum = tensor_view(at.open_sum());
+        tensors.emplace_back("S_int", sum);
+        if (f_int.empty())
+            metadata["f_int"] = "left out: a value of <H_int, G_int> exceeds int64";
+        else
+            tensors.emplace_back("f_int", tensor_view(f_int));
+    }
+    std::vector<std::byte> bits;
+    if (gates) {
+        bits = packed(at.gates());
+        tensors.emplace_back("gates", TensorView{"U8", {at.size(), (network.spec().width + 7) / 8}, bits.data()});
+    }
+    report.phase("write", [&] { save_safetensors(options.out, metadata, tensors); });
+    fmt::print("{}: {} samples, {:.3f} s in the wide pass, {}\n", options.out, at.size(), report.seconds("tangent"),
+               f_int.empty() ? "floating-point tensors" : "exact integers beside the floating-point tensors");
+    report.finish();
+    return 0;
+}
+
+}  // namespace
+
+void add_tangent(CLI::App& app, Action& run) {
+    auto* command = app.add_subcommand("tangent", "hidden rows H, gradient factors G and outputs f at DATA, with their exact integers");
+    auto options = std::make_shared<Options>();
+    options->data.add(*command, false);
+    options->network.add(*command);
+    options->run.add(*command);
+    command->add_option("--out", options->out, "the .safetensors file to write")->required();
+    command->add_flag("--gates", options->gates, "also write the gates, bits packed in uint8 rows");
+    command->callback([=, &run] { run = [=] { return tangent(*options); }; });
+}
+
+}  // namespace fntk::cli

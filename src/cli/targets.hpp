@@ -1,0 +1,28 @@
+// Labels as targets of a network: one-hot columns for classes, one column for real values, random signs without labels.
+#pragma once
+
+#include <fntk/fntk.hpp>
+
+namespace fntk::cli {
+
+/// One output per class beyond two; one for two classes and for real targets.
+std::int64_t default_outputs(const Dataset& dataset);
+
+class Targets {
+  public:
+    /// Squared loss: centred one-hot columns; cross-entropy: probabilities. `outputs` is the network's.
+    /// Throws ValueError when there are more classes than outputs.
+    Targets(const Dataset& dataset, std::int64_t outputs, Loss loss = Loss::squared);
+    [[nodiscard]] ConstMatrixView matrix() const { return matrix_; }
+    [[nodiscard]] bool classification() const { return classification_; }
+    [[nodiscard]] bool labelled() const { return labelled_; }
+    /// Accuracy of scores for classes, root mean square error for real targets.
+    [[nodiscard]] double score(ConstMatrixView scores, const Samples& samples) const;
+
+  private:
+    Matrix matrix_;
+    bool classification_ = false;
+    bool labelled_ = true;
+};
+
+}  // namespace fntk::cli

@@ -1,0 +1,114 @@
+// Device handles: which backend answers, forced by name or by environment, and with how many threads.
+#include "temp_folder.hpp"
+
+#include <fntk/device.hpp>
+#include <fntk/error.hpp>
+#include <fntk/spectrum.hpp>
+
+#include <stdlib.h>
+
+namespace fntk {
+namespace {
+
+using test::error_of;
+using test::expect_parts;
+
+/// Sets (or with nullptr removes) an environment variable for one scope.
+class Environment {
+  public:
+    Environment(const char* name, const char* value) : name_(name) {
+        if (const char* old = ::getenv(name)) had_ = true, old_ = old;
+        set(value);
+    }
+    ~Environment() { set(had_ ? old_.c_str() : nullptr); }
+    Environment(const Environment&) = delete;
+    Environment& operator=(const Environment&) = delete;
+
+  private:
+    void set(const char* value) const { value == nullptr ? ::unsetenv(name_) : ::setenv(name_, value, 1); }
+
+    const char* name_;
+    bool had_ = false;
+    std::string old_;
+};
+
+class DeviceTest : public ::testing::Test {
+    Environment device_{"FNTK_DEVICE", nullptr}, threads_{"FNTK_THREADS", nullptr};
+};
+
+TEST_F(DeviceTest, ListsTheBackendsAndOpensExactlyTheAvailableOnes) {
+    std::string names;
+    for (const DeviceInfo& info : devices()) {
+        names += info.name + ' ';
+        EXPECT_FALSE(info.description.empty()) << info.name;
+        if (info.available)
+            EXPECT_EQ(Device::open(info.name, 2).name(), info.name);
+        else
+            expect_parts(error_of<DeviceError>([&] { (void)Device::open(info.name); }), {info.name, "not available", info.description});
+    }
+    EXPECT_EQ(names, "reference cpu cuda ");
+    EXPECT_TRUE(devices()[0].available);
+    EXPECT_TRUE(devices()[1].available);
+}
+
+TEST_F(DeviceTest, RefusesAnUnknownNameAndTellsTheKnownOnes) {
+    for (const char* name : {"gpu", "", "CPU", "cpu "})
+        expect_parts(error_of<DeviceError>([&] { (void)Device::open(name); }),
+                     {"'" + std::string(name) + "'", "unknown", "auto", "reference", "cpu", "cuda"});
+}
+
+TEST_F(DeviceTest, AutoIsWhatTheEnvironmentForces) {
+    for (const char* forced : {"reference", "cpu"}) {
+        const Environment environment("FNTK_DEVICE", forced);
+        const Device device = Device::open();
+        EXPECT_EQ(device.name(), forced);
+        const double one = 1;
+        EXPECT_EQ(spectrum(device, ConstMatrixView(&one, 1, 1)).min(), 1);
+        EXPECT_EQ(Device::open("cpu").name(), "cpu") << "a name given wins";
+        EXPECT_EQ(Device::open("reference").name(), "reference");
+    }
+    for (const char* absent : {"", "auto"}) {
+        const Environment environment("FNTK_DEVICE", absent);
+        EXPECT_NE(Device::open().name(), "reference") << "the oracle is never chosen for speed";
+    }
+    const Environment environment("FNTK_DEVICE", "abacus");
+    expect_parts(error_of<DeviceError>([] { (void)Device::open(); }), {"abacus", "unknown"});
+    EXPECT_EQ(Device::open("cpu").name(), "cpu");
+}
+
+TEST_F(DeviceTest, TheBackendOfAHandleIsTheOneItsNameSays) {
+    // The oracle has one thread whatever is asked; only the CPU backend has the number wanted.
+    EXPECT_EQ(Device::open("reference", 5).threads(), 1);
+    EXPECT_EQ(Device::open("cpu", 5).threads(), 5);
+    const Environment environment("FNTK_DEVICE", "reference");
+    EXPECT_EQ(Device::open("auto", 5).threads(), 1);
+}
+
+TEST_F(DeviceTest, TakesItsThreadsFromTheArgumentElseTheEnvironmentElseTheMachine) {
+    EXPECT_GE(Device::open("cpu").threads(), 1);
+    const Environment environment("FNTK_THREADS", "3");
+    EXPECT_EQ(Device::open("cpu").threads(), 3);
+    EXPECT_EQ(Device::open("cpu", 2).threads(), 2);
+    const Environment empty("FNTK_THREADS", "");
+    EXPECT_GE(Device::open("cpu").threads(), 1);
+}
+
+TEST_F(DeviceTest, RefusesThreadCountsOutsideTheirRange) {
+    expect_parts(error_of<ValueError>([] { (void)Device::open("cpu", -1); }), {"threads", "-1", "4096"});
+    expect_parts(error_of<ValueError>([] { (void)Device::open("cpu", 4097); }), {"threads", "4097", "4096"});
+    for (const char* text : {"0", "-2", "4097", "two", "2 ", " 2", "2x", "1e1", "99999999999999"}) {
+        const Environment environment("FNTK_THREADS", text);
+        expect_parts(error_of<ValueError>([] { (void)Device::open("cpu"); }), {"FNTK_THREADS", "'" + std::string(text) + "'", "4096"});
+        EXPECT_EQ(Device::open("cpu", 1).threads(), 1) << "a number given wins";
+    }
+}
+
+TEST_F(DeviceTest, CopiesAreHandlesOfTheSameBackend) {
+    const Device device = Device::open("cpu", 2);
+    const Device copy = device;  // NOLINT(performance-unnecessary-copy-initialization)
+    EXPECT_EQ(&copy.ops(), &device.ops());
+    EXPECT_NE(&Device::open("cpu", 2).ops(), &device.ops());
+}
+
+}  // namespace
+}  // namespace fntk
