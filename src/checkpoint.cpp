@@ -129,7 +129,7 @@ TrainingState load_checkpoint(const std::string& path, TrainingOptions& options,
         TrainingState state(Network::from_tensors(spec, {start.down, start.up, start.readout}), false);
         if (spec.train.down) {
             state.down = Matrix::copy_of(file.matrix("U"));
-            state.current = state.current.with_down(state.down);
+            if (run.at("step") != 0) state.current = state.current.with_down(state.down);  // before, U is the start's own
         }
         if (spec.train.up) {
             state.up = std::make_shared<Matrix>(Matrix::copy_of(file.matrix("V")));

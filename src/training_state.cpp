@@ -1,6 +1,10 @@
 #include "training_state.hpp"
 
+#include <fntk/error.hpp>
+
 #include <backend/ops.hpp>
+
+#include <fmt/format.h>
 
 #include <philox.hpp>
 
@@ -117,7 +121,7 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
     }
     if (spec.train.up || spec.train.readout) {
         const auto element = static_cast<std::int64_t>(size_of(spec.precision));
-        const std::int64_t wanted = (std::int64_t{32} << 20) / (std::max<std::int64_t>(batch.data.inputs.rows, 1) * element);
+        const std::int64_t wanted = (std::int64_t{8} << 20) / (std::max<std::int64_t>(batch.data.inputs.rows, 1) * element);
         const std::int64_t block = std::clamp<std::int64_t>(wanted, 64, 4096);
         const double scale = batch.scale / std::sqrt(static_cast<double>(spec.width));
         Matrix dv(spec.train.up ? std::min(block, spec.width) : 0, spec.rank, spec.precision);
@@ -137,6 +141,9 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
     }
     if (spec.train.down) {
         update(ops, batch.scale, down_gradient, momentum, eta, state.down_velocity, state.down);
+        if (!std::all_of(state.down.row<double>(0), state.down.row<double>(0) + spec.rank * spec.dim, [](double u) { return std::isfinite(u); }))
+            throw Error(fmt::format("U is no longer finite after step {}: step size {} is too large; use a smaller one or rule "
+                                    "lambda_max", state.step, eta));
         state.current = state.current.with_down(state.down);
     }
     return pass.loss;

@@ -44,7 +44,8 @@ TEST_F(DeviceTest, ListsTheBackendsAndOpensExactlyTheAvailableOnes) {
         if (info.available)
             EXPECT_EQ(Device::open(info.name, 2).name(), info.name);
         else
-            expect_parts(error_of<DeviceError>([&] { (void)Device::open(info.name); }), {info.name, "not available", info.description});
+            expect_parts(error_of<DeviceError>([&] { (void)Device::open(info.name); }),
+                         {info.name, "not available", info.description});
     }
     EXPECT_EQ(names, "reference cpu cuda ");
     EXPECT_TRUE(devices()[0].available);
@@ -95,10 +96,12 @@ TEST_F(DeviceTest, TakesItsThreadsFromTheArgumentElseTheEnvironmentElseTheMachin
 
 TEST_F(DeviceTest, RefusesThreadCountsOutsideTheirRange) {
     expect_parts(error_of<ValueError>([] { (void)Device::open("cpu", -1); }), {"threads", "-1", "4096"});
-    expect_parts(error_of<ValueError>([] { (void)Device::open("cpu", 4097); }), {"threads", "4097", "4096"});
+    expect_parts(error_of<ValueError>([] { (void)Device::open("cpu", 4097); }),
+                 {"threads", "4097", "4096"});
     for (const char* text : {"0", "-2", "4097", "two", "2 ", " 2", "2x", "1e1", "99999999999999"}) {
         const Environment environment("FNTK_THREADS", text);
-        expect_parts(error_of<ValueError>([] { (void)Device::open("cpu"); }), {"FNTK_THREADS", "'" + std::string(text) + "'", "4096"});
+        expect_parts(error_of<ValueError>([] { (void)Device::open("cpu"); }),
+                     {"FNTK_THREADS", "'" + std::string(text) + "'", "4096"});
         EXPECT_EQ(Device::open("cpu", 1).threads(), 1) << "a number given wins";
     }
 }

@@ -1,6 +1,7 @@
-// What a factorisation loses, on the sphere, averaged over seeds: the squared relative error of K_down follows
-// A/p + B/m and stops improving with the width; train = up is lossless behind an isometry and not behind a gaussian U.
-// The seeds are fixed, so that each number is one number; the factors around the laws cover their neglected terms.
+// What a factorisation loses, on the sphere, averaged over seeds: the squared relative error of K_down
+// follows A/p + B/m and stops improving with the width; train = up is lossless behind an isometry and not
+// behind a gaussian U. The seeds are fixed, so that each number is one number; the factors around the laws
+// cover their neglected terms.
 #include "support.hpp"
 
 #include <fntk/kernel.hpp>
@@ -28,7 +29,8 @@ double squared_error(NetworkSpec spec) {
     for (std::uint64_t seed = 0; seed < seeds; ++seed) {
         spec.dim = dim;
         spec.seed = 1000 + seed;
-        const double error = test::relative_error(gram(tangent(cpu(), Network::create(spec, data()), data())), limit);
+        const double error =
+            test::relative_error(gram(tangent(cpu(), Network::create(spec, data()), data())), limit);
         sum += error * error / seeds;
     }
     return sum;
@@ -39,15 +41,18 @@ TEST(KernelRates, TheErrorOfDownFollowsItsLawInRankAndWidth) {
     for (const Up up : {Up::rademacher, Up::gaussian, Up::srht})
         for (const std::int64_t p : {16, 32})
             for (const std::int64_t m : {8 * p, 64 * p}) {
-                const double expected = law.rank_term / static_cast<double>(p) + law.width_term / static_cast<double>(m);
-                const double found = squared_error({.width = m, .rank = p, .down = Down::orthonormal, .up = up});
+                const double expected =
+                    law.rank_term / static_cast<double>(p) + law.width_term / static_cast<double>(m);
+                const double found =
+                    squared_error({.width = m, .rank = p, .down = Down::orthonormal, .up = up});
                 EXPECT_GT(found, 0.6 * expected) << name(up) << ' ' << p << ' ' << m;
                 EXPECT_LT(found, 1.6 * expected) << name(up) << ' ' << p << ' ' << m;
             }
 }
 
 TEST(KernelRates, TheErrorOfDownHalvesWithTwiceTheRank) {
-    const double narrow = squared_error({.width = 4096, .rank = 16}), wide = squared_error({.width = 4096, .rank = 32});
+    const double narrow = squared_error({.width = 4096, .rank = 16}),
+                 wide = squared_error({.width = 4096, .rank = 32});
     EXPECT_NEAR(narrow / wide, 2, 0.5);
 }
 
@@ -66,14 +71,16 @@ TEST(KernelRates, UpBehindAnIsometryFollowsTheLawOfTheDenseNetwork) {
     const double dense_law = law.width_term / static_cast<double>(m);
     for (const Down down : {Down::identity, Down::orthonormal, Down::pca})
         for (const Up up : {Up::rademacher, Up::gaussian}) {
-            const double found = squared_error({.width = m, .rank = dim, .down = down, .up = up, .train = {.up = true}});
+            const double found =
+                squared_error({.width = m, .rank = dim, .down = down, .up = up, .train = {.up = true}});
             EXPECT_GT(found, 0.6 * dense_law) << name(down) << ' ' << name(up);
             EXPECT_LT(found, 1.6 * dense_law) << name(down) << ' ' << name(up);
         }
 }
 
 TEST(KernelRates, UpBehindAGaussianFactorLosesTheAngles) {
-    const NetworkSpec isometry{.width = 2048, .rank = dim, .down = Down::orthonormal, .up = Up::rademacher, .train = {.up = true}};
+    const NetworkSpec isometry{
+        .width = 2048, .rank = dim, .down = Down::orthonormal, .up = Up::rademacher, .train = {.up = true}};
     NetworkSpec gaussian = isometry;
     gaussian.down = Down::gaussian;
     EXPECT_GT(squared_error(gaussian), 5 * squared_error(isometry));

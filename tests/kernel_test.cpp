@@ -1,5 +1,6 @@
-// Kernels from tangents: against J Jᵀ of the per-sample gradients for every combination of factors, outputs,
-// activations and families; the matrix-free operator against the Gram matrix; symmetry; and what is refused.
+// Kernels from tangents: against J Jᵀ of the per-sample gradients for every combination of factors,
+// outputs, activations and families; the matrix-free operator against the Gram matrix; symmetry; and what
+// is refused.
 #include "support.hpp"
 #include "temp_folder.hpp"
 
@@ -16,7 +17,8 @@ using test::keep_all;
 using test::normals;
 using test::relative_error;
 
-constexpr KernelOutput all_outputs[] = {KernelOutput::full, KernelOutput::trace, KernelOutput::sum_of_logits};
+constexpr KernelOutput all_outputs[] = {KernelOutput::full, KernelOutput::trace,
+                                        KernelOutput::sum_of_logits};
 
 const Device& cpu() {
     static const Device device = Device::open("cpu", 1);
@@ -30,14 +32,16 @@ Matrix reduced(const Matrix& full, KernelOutput output, std::int64_t k) {
         double sum = 0;
         for (std::int64_t c = 0; c < k; ++c)
             for (std::int64_t o = 0; o < k; ++o)
-                if (output == KernelOutput::sum_of_logits || c == o) sum += value(full, i * k + c, j * k + o);
+                if (output == KernelOutput::sum_of_logits || c == o)
+                    sum += value(full, i * k + c, j * k + o);
         return sum / static_cast<double>(k);
     });
 }
 
 /// K(X, X') = J(X) J(X')ᵀ, in double from the dense per-sample gradients.
 Matrix jacobian_gram(const Tangent& rows, const Tangent& cols, KernelOutput output, Train train) {
-    const Matrix j = per_sample_gradients(rows, train, 0, rows.size()), jc = per_sample_gradients(cols, train, 0, cols.size());
+    const Matrix j = per_sample_gradients(rows, train, 0, rows.size()),
+                 jc = per_sample_gradients(cols, train, 0, cols.size());
     return reduced(test::times_transposed(j, jc), output, rows.outputs());
 }
 
@@ -54,21 +58,32 @@ class KernelTest : public ::testing::TestWithParam<Case> {
   protected:
     [[nodiscard]] Network network(std::int64_t outputs = 3) const {
         const auto& [up, activation, precision] = GetParam();
-        return Network::create({.dim = 5, .width = 70, .rank = 4, .outputs = outputs, .down = Down::gaussian, .up = up,
-                                .activation = {activation, 0.3}, .precision = precision, .seed = 5});
+        return Network::create({.dim = 5,
+                                .width = 70,
+                                .rank = 4,
+                                .outputs = outputs,
+                                .down = Down::gaussian,
+                                .up = up,
+                                .activation = {activation, 0.3},
+                                .precision = precision,
+                                .seed = 5});
     }
-    [[nodiscard]] Matrix inputs(std::int64_t n, std::uint64_t seed) const { return normals(n, 5, seed, GetParam().precision); }
+    [[nodiscard]] Matrix inputs(std::int64_t n, std::uint64_t seed) const {
+        return normals(n, 5, seed, GetParam().precision);
+    }
 };
 
 std::vector<Case> cases() {
     std::vector<Case> result;
     for (const Up up : test::all_ups)
         for (const Activation activation : test::all_activations)
-            for (const DType precision : {DType::f32, DType::f64}) result.push_back({up, activation, precision});
+            for (const DType precision : {DType::f32, DType::f64})
+                result.push_back({up, activation, precision});
     return result;
 }
 INSTANTIATE_TEST_SUITE_P(Networks, KernelTest, ::testing::ValuesIn(cases()), [](const auto& instance) {
-    return std::string(name(instance.param.up)) + "_" + name(instance.param.activation) + "_" + name(instance.param.precision);
+    return std::string(name(instance.param.up)) + "_" + name(instance.param.activation) + "_" +
+           name(instance.param.precision);
 });
 
 TEST_P(KernelTest, GramIsJacobianTimesItsTranspose) {
@@ -81,8 +96,10 @@ TEST_P(KernelTest, GramIsJacobianTimesItsTranspose) {
                 SCOPED_TRACE(to_string(train) + ", " + name(output) + ", k " + std::to_string(k));
                 const Matrix kernel = gram(t, output, train), cross = cross_gram(t, o, output, train);
                 EXPECT_EQ(kernel.dtype(), GetParam().precision);
-                EXPECT_LT(relative_error(kernel, jacobian_gram(t, t, output, train)), tolerance(GetParam().precision));
-                EXPECT_LT(relative_error(cross, jacobian_gram(t, o, output, train)), tolerance(GetParam().precision));
+                EXPECT_LT(relative_error(kernel, jacobian_gram(t, t, output, train)),
+                          tolerance(GetParam().precision));
+                EXPECT_LT(relative_error(cross, jacobian_gram(t, o, output, train)),
+                          tolerance(GetParam().precision));
             }
     }
 }
@@ -95,11 +112,13 @@ TEST_P(KernelTest, GramIsExactlySymmetricAndPositiveSemidefinite) {
             const Matrix kernel = gram(t, output, train);
             int asymmetric = 0;
             for (std::int64_t i = 0; i < kernel.rows(); ++i)
-                for (std::int64_t j = 0; j < i; ++j) asymmetric += value(kernel, i, j) != value(kernel, j, i);
+                for (std::int64_t j = 0; j < i; ++j)
+                    asymmetric += value(kernel, i, j) != value(kernel, j, i);
             EXPECT_EQ(asymmetric, 0) << to_string(train) << ' ' << name(output);
             const Spectrum s = spectrum(cpu(), kernel);
             const double eps = GetParam().precision == DType::f32 ? 0x1p-23 : 0x1p-52;
-            EXPECT_GT(s.min(), -10 * eps * static_cast<double>(kernel.rows()) * s.max()) << to_string(train) << ' ' << name(output);
+            EXPECT_GT(s.min(), -10 * eps * static_cast<double>(kernel.rows()) * s.max())
+                << to_string(train) << ' ' << name(output);
             EXPECT_GT(s.max(), 0);
         }
 }
@@ -120,20 +139,23 @@ TEST_P(KernelTest, OperatorTimesVectorsIsGramTimesVectors) {
             oblong.apply(v, out);
             for (std::int64_t i = 0; i < v.rows(); ++i)
                 for (std::int64_t r = 0; r < 3; ++r) transposed.at<double>(r, i) = value(v, i, r);
-            EXPECT_LT(relative_error(out, test::times_transposed(cross, transposed)), 2 * tolerance(GetParam().precision));
+            EXPECT_LT(relative_error(out, test::times_transposed(cross, transposed)),
+                      2 * tolerance(GetParam().precision));
         }
 }
 
 TEST_P(KernelTest, CrossGramIsABlockOfTheGramOfBothBatches) {
     const Matrix x = inputs(10, 1);
     const Network net = network();
-    const Tangent all = tangent(cpu(), net, x, keep_all), first = tangent(cpu(), net, x.view().row_block(0, 6), keep_all),
+    const Tangent all = tangent(cpu(), net, x, keep_all),
+                  first = tangent(cpu(), net, x.view().row_block(0, 6), keep_all),
                   last = tangent(cpu(), net, x.view().row_block(6, 4), keep_all);
     for (const Train train : test::all_trains)
         for (const KernelOutput output : all_outputs) {
             const std::int64_t k = output == KernelOutput::full ? 3 : 1;
             const Matrix whole = gram(all, output, train);
-            EXPECT_LT(relative_error(cross_gram(first, last, output, train), whole.view().row_block(0, 6 * k).col_block(6 * k, 4 * k)),
+            EXPECT_LT(relative_error(cross_gram(first, last, output, train),
+                                     whole.view().row_block(0, 6 * k).col_block(6 * k, 4 * k)),
                       tolerance(GetParam().precision));
         }
 }
@@ -142,26 +164,38 @@ TEST(KernelBackends, AgreeWithTheReference) {
     for (const Up up : test::all_ups)
         for (const Activation activation : {Activation::relu, Activation::leaky_relu, Activation::tanh})
             for (const DType precision : {DType::f32, DType::f64}) {
-                const Network net = Network::create({.dim = 5, .width = 70, .rank = 4, .outputs = 2, .up = up,
-                                                     .activation = {activation, 0.3}, .precision = precision, .seed = 5});
+                const Network net = Network::create({.dim = 5,
+                                                     .width = 70,
+                                                     .rank = 4,
+                                                     .outputs = 2,
+                                                     .up = up,
+                                                     .activation = {activation, 0.3},
+                                                     .precision = precision,
+                                                     .seed = 5});
                 const Matrix x = normals(5, 5, 1, precision), y = normals(3, 5, 2, precision);
                 const Device reference = Device::open("reference");
-                const Tangent a = tangent(reference, net, x, keep_all), a2 = tangent(reference, net, y, keep_all);
+                const Tangent a = tangent(reference, net, x, keep_all),
+                              a2 = tangent(reference, net, y, keep_all);
                 const Tangent b = tangent(cpu(), net, x, keep_all), b2 = tangent(cpu(), net, y, keep_all);
                 for (const Train train : test::all_trains)
                     for (const KernelOutput output : all_outputs) {
-                        SCOPED_TRACE(std::string(name(up)) + ' ' + name(activation) + ' ' + to_string(train) + ' ' + name(output));
-                        const Matrix oracle = gram(a, output, train), cross = cross_gram(a, a2, output, train);
+                        SCOPED_TRACE(std::string(name(up)) + ' ' + name(activation) + ' ' +
+                                     to_string(train) + ' ' + name(output));
+                        const Matrix oracle = gram(a, output, train),
+                                     cross = cross_gram(a, a2, output, train);
                         EXPECT_LT(relative_error(gram(b, output, train), oracle), tolerance(precision));
-                        EXPECT_LT(relative_error(cross_gram(b, b2, output, train), cross), tolerance(precision));
-                        EXPECT_LT(relative_error(to_dense(KernelOperator(a, a2, output, train)), cross), tolerance(precision));
+                        EXPECT_LT(relative_error(cross_gram(b, b2, output, train), cross),
+                                  tolerance(precision));
+                        EXPECT_LT(relative_error(to_dense(KernelOperator(a, a2, output, train)), cross),
+                                  tolerance(precision));
                     }
             }
 }
 
 TEST(KernelGram, CrossesTheTilesOfRowsAndOfTheWidth) {
     for (const Up up : test::all_ups) {
-        const Network net = Network::create({.dim = 3, .width = 4200, .rank = 2, .outputs = 2, .up = up, .precision = DType::f64});
+        const Network net = Network::create(
+            {.dim = 3, .width = 4200, .rank = 2, .outputs = 2, .up = up, .precision = DType::f64});
         const Matrix x = normals(300, 3, 1);
         const Tangent t = tangent(Device::open("cpu", 2), net, x, keep_all);
         const Train train{true, true, true};
@@ -171,8 +205,10 @@ TEST(KernelGram, CrossesTheTilesOfRowsAndOfTheWidth) {
         KernelOperator(t, KernelOutput::trace, train).apply(v, out);
         const ConstMatrixView row(v.row<double>(0), 1, 300);
         EXPECT_LT(relative_error(out, test::times_transposed(whole, row)), 1e-12);
-        for (const auto& [i, j] : {std::pair{0, 299}, {299, 0}, {255, 256}, {256, 255}, {299, 299}}) {  // by J Jᵀ
-            const Matrix ji = per_sample_gradients(t, train, i, 1), jj = per_sample_gradients(t, train, j, 1);
+        for (const auto& [i, j] :
+             {std::pair{0, 299}, {299, 0}, {255, 256}, {256, 255}, {299, 299}}) {  // by J Jᵀ
+            const Matrix ji = per_sample_gradients(t, train, i, 1),
+                         jj = per_sample_gradients(t, train, j, 1);
             const Matrix pair = reduced(test::times_transposed(ji, jj), KernelOutput::trace, 2);
             EXPECT_NEAR(whole.at<double>(i, j), pair.at<double>(0, 0), 1e-12 * whole.at<double>(i, i));
         }
@@ -182,16 +218,19 @@ TEST(KernelGram, CrossesTheTilesOfRowsAndOfTheWidth) {
 TEST(KernelGram, TakesTheTrainedFactorsOfTheNetworkByDefault) {
     const Matrix x = normals(5, 5, 1);
     for (const Train train : test::all_trains) {
-        const Network net = Network::create({.dim = 5, .width = 70, .rank = 4, .outputs = 2, .train = train, .precision = DType::f64});
+        const Network net = Network::create(
+            {.dim = 5, .width = 70, .rank = 4, .outputs = 2, .train = train, .precision = DType::f64});
         const Tangent t = tangent(cpu(), net, x);
         EXPECT_TRUE(test::same_bits(gram(t), gram(t, KernelOutput::trace, train)));
         EXPECT_TRUE(test::same_bits(cross_gram(t, t), gram(t)));
-        EXPECT_TRUE(test::same_bits(to_dense(KernelOperator(t)), to_dense(KernelOperator(t, KernelOutput::trace, train))));
+        EXPECT_TRUE(test::same_bits(to_dense(KernelOperator(t)),
+                                    to_dense(KernelOperator(t, KernelOutput::trace, train))));
     }
 }
 
 TEST(KernelGram, OfNoSamplesIsEmpty) {
-    const Network net = Network::create({.dim = 5, .width = 70, .rank = 4, .outputs = 2, .precision = DType::f64});
+    const Network net =
+        Network::create({.dim = 5, .width = 70, .rank = 4, .outputs = 2, .precision = DType::f64});
     const Matrix none(0, 5, DType::f64), x = normals(3, 5, 1);
     const Tangent a = tangent(cpu(), net, none, keep_all), b = tangent(cpu(), net, x, keep_all);
     for (const Train train : test::all_trains)
@@ -213,8 +252,10 @@ TEST(KernelErrors, NameWhatDoesNotFit) {
     NetworkSpec spec{.dim = 5, .width = 70, .rank = 4, .train = {.up = true}, .seed = 1};
     const Tangent t = tangent(cpu(), Network::create(spec), x);
     expect_parts(error_of<ValueError>([&] { (void)gram(t, KernelOutput::trace, {}); }), {"train", "empty"});
-    expect_parts(error_of<ValueError>([&] { (void)gram(t, KernelOutput::trace, {.down = true}); }), {"G", ".gradients = true"});
-    expect_parts(error_of<ValueError>([&] { (void)KernelOperator(t, KernelOutput::trace, {.down = true}); }), {"G"});
+    expect_parts(error_of<ValueError>([&] { (void)gram(t, KernelOutput::trace, {.down = true}); }),
+                 {"G", ".gradients = true"});
+    expect_parts(
+        error_of<ValueError>([&] { (void)KernelOperator(t, KernelOutput::trace, {.down = true}); }), {"G"});
 
     const KernelOperator op(t);
     Matrix out(3, 1, DType::f32), wrong(4, 1, DType::f32), doubles(3, 1, DType::f64);
@@ -226,8 +267,10 @@ TEST(KernelErrors, NameWhatDoesNotFit) {
 }
 
 TEST(KernelErrors, RefuseTangentsOfDifferentNetworks) {
-    const NetworkSpec base{.dim = 5, .width = 70, .rank = 4, .down = Down::gaussian, .train = {.up = true}, .seed = 1};
-    const Matrix x = normals(3, 5, 1, DType::f32), narrow = normals(3, 4, 1, DType::f32), wide = normals(3, 5, 1, DType::f64);
+    const NetworkSpec base{
+        .dim = 5, .width = 70, .rank = 4, .down = Down::gaussian, .train = {.up = true}, .seed = 1};
+    const Matrix x = normals(3, 5, 1, DType::f32), narrow = normals(3, 4, 1, DType::f32),
+                 wide = normals(3, 5, 1, DType::f64);
     const Tangent t = tangent(cpu(), Network::create(base), x);
     const auto expect_refused = [&](const char* what, const Matrix& inputs, auto&& change) {
         NetworkSpec spec = base;

@@ -1,5 +1,5 @@
-// The random numbers: the generator's known answers, the scheme that maps positions to entries pinned by a second
-// implementation and by literal values (a released scheme never changes), moments, and independence.
+// The random numbers: the generator's known answers, the scheme that maps positions to entries pinned by a
+// second implementation and by literal values (a released scheme never changes), moments, and independence.
 #include "support.hpp"
 
 #include <backend/ops.hpp>
@@ -17,11 +17,13 @@ namespace {
 using kernels::Stream;
 using Words = std::array<std::uint32_t, 4>;
 
-// ---- a second implementation, from Salmon et al. and the comment of signs.hpp -----------------------------------
+// ---- a second implementation, from Salmon et al. and the comment of signs.hpp
+// -----------------------------------
 
 Words philox(Words x, std::array<std::uint32_t, 2> key) {
     for (int round = 0; round < 10; ++round) {
-        const std::uint64_t first = std::uint64_t{0xD2511F53} * x[0], second = std::uint64_t{0xCD9E8D57} * x[2];
+        const std::uint64_t first = std::uint64_t{0xD2511F53} * x[0],
+                            second = std::uint64_t{0xCD9E8D57} * x[2];
         const auto high = [](std::uint64_t v) { return static_cast<std::uint32_t>(v >> 32); };
         const auto low = [](std::uint64_t v) { return static_cast<std::uint32_t>(v & 0xFFFFFFFF); };
         x = {high(second) ^ x[1] ^ key[0], low(second), high(first) ^ x[3] ^ key[1], low(first)};
@@ -37,21 +39,26 @@ std::uint32_t word(std::uint64_t seed, std::uint32_t stream, std::uint64_t index
 }
 
 int sign(std::uint64_t seed, std::uint32_t stream, std::uint64_t first_word, std::int64_t bit) {
-    return (word(seed, stream, first_word + static_cast<std::uint64_t>(bit / 32)) >> (bit % 32)) & 1U ? 1 : -1;
+    return (word(seed, stream, first_word + static_cast<std::uint64_t>(bit / 32)) >> (bit % 32)) & 1U ? 1
+                                                                                                      : -1;
 }
-int hadamard(std::int64_t i, std::int64_t j) { return std::popcount(static_cast<std::uint64_t>(i & j)) % 2 == 0 ? 1 : -1; }
+int hadamard(std::int64_t i, std::int64_t j) {
+    return std::popcount(static_cast<std::uint64_t>(i & j)) % 2 == 0 ? 1 : -1;
+}
 int rademacher_entry(std::uint64_t seed, std::int64_t r, std::int64_t q, std::int64_t p) {
     return sign(seed, 1, static_cast<std::uint64_t>(r * ((p + 31) / 32)), q);
 }
 int srht_entry(std::uint64_t seed, std::int64_t r, std::int64_t q, std::int64_t p) {
     const auto padded = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(p)));
-    return hadamard(r % padded, q) * sign(seed, 2, static_cast<std::uint64_t>(r / padded * ((padded + 31) / 32)), q);
+    return hadamard(r % padded, q) *
+           sign(seed, 2, static_cast<std::uint64_t>(r / padded * ((padded + 31) / 32)), q);
 }
 int readout_entry(std::uint64_t seed, std::int64_t r, std::int64_t c) {
     return sign(seed, 3, static_cast<std::uint64_t>(c) << 34, r);
 }
 
-// ---- what the library draws ------------------------------------------------------------------------------------
+// ---- what the library draws
+// ------------------------------------------------------------------------------------
 
 constexpr std::uint64_t pinned_seed = 0x0123456789ABCDEF;
 
@@ -73,9 +80,16 @@ std::string up_signs(const Device& device, Up family, std::int64_t p, std::int64
     return signs(p, [&](std::int64_t q) { return row.at<double>(0, q); });
 }
 
-Network drawn(Up up, std::int64_t m, std::int64_t k, Down down = Down::gaussian, std::uint64_t seed = pinned_seed) {
-    return Network::create(
-        {.dim = 11, .width = m, .rank = 4, .outputs = k, .down = down, .up = up, .precision = DType::f64, .seed = seed});
+Network drawn(Up up, std::int64_t m, std::int64_t k, Down down = Down::gaussian,
+              std::uint64_t seed = pinned_seed) {
+    return Network::create({.dim = 11,
+                            .width = m,
+                            .rank = 4,
+                            .outputs = k,
+                            .down = down,
+                            .up = up,
+                            .precision = DType::f64,
+                            .seed = seed});
 }
 
 TEST(Philox, GivesTheKnownAnswersOfRandom123) {
@@ -93,7 +107,8 @@ TEST(Philox, GivesTheKnownAnswersOfRandom123) {
     };
     for (const Answer& answer : answers) {
         const auto& c = answer.counter;
-        const kernels::Philox4 result = kernels::philox4x32_10({{c[0], c[1], c[2], c[3]}}, answer.key[0], answer.key[1]);
+        const kernels::Philox4 result =
+            kernels::philox4x32_10({{c[0], c[1], c[2], c[3]}}, answer.key[0], answer.key[1]);
         for (int lane = 0; lane < 4; ++lane) EXPECT_EQ(result.word[lane], answer.result[lane]);
         EXPECT_EQ(philox(answer.counter, answer.key), answer.result);
     }
@@ -101,11 +116,13 @@ TEST(Philox, GivesTheKnownAnswersOfRandom123) {
 }
 
 TEST(Philox, WordsDependOnSeedStreamAndTheWholeIndex) {
-    for (const std::uint64_t seed : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1} << 32, ~std::uint64_t{0}})
+    for (const std::uint64_t seed :
+         {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1} << 32, ~std::uint64_t{0}})
         for (std::uint32_t stream = 1; stream <= 8; ++stream)
-            for (const std::uint64_t index : {std::uint64_t{0}, std::uint64_t{3}, std::uint64_t{4}, std::uint64_t{1} << 34,
-                                              (std::uint64_t{1} << 54) + 7})
-                EXPECT_EQ(kernels::random_word(seed, static_cast<Stream>(stream), index), word(seed, stream, index));
+            for (const std::uint64_t index : {std::uint64_t{0}, std::uint64_t{3}, std::uint64_t{4},
+                                              std::uint64_t{1} << 34, (std::uint64_t{1} << 54) + 7})
+                EXPECT_EQ(kernels::random_word(seed, static_cast<Stream>(stream), index),
+                          word(seed, stream, index));
 }
 
 TEST(RandomScheme, OfSignsIsPinned) {
@@ -120,11 +137,14 @@ TEST(RandomScheme, OfSignsIsPinned) {
         EXPECT_EQ(up_signs(*device, Up::srht, 37, 1000003), "+++-+--+-+--++---+-++--+++-+++--+++++");
         Matrix a(40, 6, DType::f64);
         device->ops().readout_rows({.width = 40, .outputs = 6, .seed = pinned_seed, .values = {}}, 0, a);
-        const auto column = [&](std::int64_t c) { return signs(40, [&](std::int64_t r) { return a.at<double>(r, c); }); };
+        const auto column = [&](std::int64_t c) {
+            return signs(40, [&](std::int64_t r) { return a.at<double>(r, c); });
+        };
         EXPECT_EQ(column(0), "+++------+--+-+-+----+-+-+++++-+---+----");
         EXPECT_EQ(column(1), "++--++--++--+++--------++----+--++-+-+--");
         EXPECT_EQ(column(5), "---+-+---++--+----++-+-++++--+++--++--+-");
-        device->ops().readout_rows({.width = 2147483647, .outputs = 6, .seed = pinned_seed, .values = {}}, 2147483600, a);
+        device->ops().readout_rows({.width = 2147483647, .outputs = 6, .seed = pinned_seed, .values = {}},
+                                   2147483600, a);
         EXPECT_EQ(column(1), "++--++--++--+--++-++-++-++--+++-+-+-++++");
     }
 }
@@ -146,16 +166,19 @@ TEST(RandomScheme, AgreesWithASecondImplementationAtEveryPosition) {
         for (const std::int64_t p : {1, 2, 31, 32, 33, 64, 100})
             for (const std::int64_t r0 : {0, 1, 129}) {
                 const std::int64_t count = 70;
-                const Matrix r = rows_of_up(*device, Up::rademacher, p, r0, count), s = rows_of_up(*device, Up::srht, p, r0, count);
+                const Matrix r = rows_of_up(*device, Up::rademacher, p, r0, count),
+                             s = rows_of_up(*device, Up::srht, p, r0, count);
                 Matrix a(count, 3, DType::f64);
-                device->ops().readout_rows({.width = 1 << 20, .outputs = 3, .seed = pinned_seed, .values = {}}, r0, a);
+                device->ops().readout_rows(
+                    {.width = 1 << 20, .outputs = 3, .seed = pinned_seed, .values = {}}, r0, a);
                 int wrong = 0;
                 for (std::int64_t b = 0; b < count; ++b) {
                     for (std::int64_t q = 0; q < p; ++q) {
                         wrong += r.at<double>(b, q) != rademacher_entry(pinned_seed, r0 + b, q, p);
                         wrong += s.at<double>(b, q) != srht_entry(pinned_seed, r0 + b, q, p);
                     }
-                    for (std::int64_t c = 0; c < 3; ++c) wrong += a.at<double>(b, c) != readout_entry(pinned_seed, r0 + b, c);
+                    for (std::int64_t c = 0; c < 3; ++c)
+                        wrong += a.at<double>(b, c) != readout_entry(pinned_seed, r0 + b, c);
                 }
                 EXPECT_EQ(wrong, 0) << device->name() << ", p = " << p << ", r0 = " << r0;
             }
@@ -164,9 +187,11 @@ TEST(RandomScheme, AgreesWithASecondImplementationAtEveryPosition) {
 TEST(RandomScheme, AWiderNetworkBeginsWithTheNarrowerOne) {
     for (const Up up : test::all_ups) {
         const Network narrow = drawn(up, 101, 2), wide = drawn(up, 300, 3);
-        EXPECT_TRUE(test::same_bits(narrow.materialize_up(), wide.materialize_up().view().row_block(0, 101)));
+        EXPECT_TRUE(
+            test::same_bits(narrow.materialize_up(), wide.materialize_up().view().row_block(0, 101)));
         const Matrix a = wide.materialize_readout();
-        EXPECT_TRUE(test::same_bits(narrow.materialize_readout(), a.view().row_block(0, 101).col_block(0, 2)));
+        EXPECT_TRUE(
+            test::same_bits(narrow.materialize_readout(), a.view().row_block(0, 101).col_block(0, 2)));
     }
 }
 
@@ -174,7 +199,8 @@ TEST(RandomNormals, HaveTheMomentsOfANormal) {
     const std::int64_t count = 1 << 18;
     double moment[5] = {}, largest = 0;
     for (std::int64_t i = 0; i < count; i += 4) {
-        const kernels::Normal4 block = kernels::random_normals(7, Stream::down, static_cast<std::uint64_t>(i / 4));
+        const kernels::Normal4 block =
+            kernels::random_normals(7, Stream::down, static_cast<std::uint64_t>(i / 4));
         for (int lane = 0; lane < 4; ++lane) {
             const double z = block.value[lane];
             EXPECT_EQ(z, kernels::random_normal(7, Stream::down, static_cast<std::uint64_t>(i + lane)));
@@ -193,16 +219,19 @@ TEST(RandomNormals, HaveTheMomentsOfANormal) {
 }
 
 TEST(RandomBelow, MultipliesSixtyFourBitsAndIsUniform) {
-    for (const std::uint64_t bound : {std::uint64_t{1}, std::uint64_t{7}, std::uint64_t{1} << 31, (std::uint64_t{1} << 32) - 1})
+    for (const std::uint64_t bound :
+         {std::uint64_t{1}, std::uint64_t{7}, std::uint64_t{1} << 31, (std::uint64_t{1} << 32) - 1})
         for (std::uint64_t index = 0; index < 50; ++index) {
             __extension__ using uint128 = unsigned __int128;
-            const std::uint64_t bits = word(3, 8, 2 * index) | static_cast<std::uint64_t>(word(3, 8, 2 * index + 1)) << 32;
+            const std::uint64_t bits =
+                word(3, 8, 2 * index) | static_cast<std::uint64_t>(word(3, 8, 2 * index + 1)) << 32;
             EXPECT_EQ(kernels::random_below(3, Stream::batches, index, bound),
                       static_cast<std::uint64_t>((static_cast<uint128>(bits) * bound) >> 64));
         }
     double chi_square = 0;
     std::array<double, 7> seen{};
-    for (std::uint64_t index = 0; index < 70000; ++index) ++seen[kernels::random_below(3, Stream::down_rows, index, 7)];
+    for (std::uint64_t index = 0; index < 70000; ++index)
+        ++seen[kernels::random_below(3, Stream::down_rows, index, 7)];
     for (const double count : seen) chi_square += (count - 10000) * (count - 10000) / 10000;
     EXPECT_LT(chi_square, 6 + 4.5 * std::sqrt(12.0));  // mean 6, variance 12
 }
@@ -216,14 +245,16 @@ TEST(RandomStreams, AreUncorrelatedAndBalanced) {
     };
     std::vector<Source> sources;
     for (std::uint32_t stream = 1; stream <= 8; ++stream) sources.push_back({9, 0, stream});
-    sources.push_back({10, 0, 1});                               // another seed
-    sources.push_back({9 + (std::uint64_t{1} << 32), 0, 1});     // that differs in the key's other word
-    sources.push_back({9, std::uint64_t{1} << 34, 3});           // the second column of A
+    sources.push_back({10, 0, 1});                            // another seed
+    sources.push_back({9 + (std::uint64_t{1} << 32), 0, 1});  // that differs in the key's other word
+    sources.push_back({9, std::uint64_t{1} << 34, 3});        // the second column of A
     for (std::size_t a = 0; a < sources.size(); ++a)
         for (std::size_t b = 0; b <= a; ++b) {
             std::int64_t ones = 0;
             for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(words); ++i) {
-                const auto at = [&](const Source& s) { return kernels::random_word(s.seed, static_cast<Stream>(s.stream), s.first + i); };
+                const auto at = [&](const Source& s) {
+                    return kernels::random_word(s.seed, static_cast<Stream>(s.stream), s.first + i);
+                };
                 ones += std::popcount(a == b ? at(sources[a]) : at(sources[a]) ^ at(sources[b]));
             }
             EXPECT_LT(std::abs(static_cast<double>(2 * ones - 32 * words)), limit) << a << " against " << b;

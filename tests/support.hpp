@@ -1,5 +1,5 @@
-// What the tests of networks, tangents, kernels and training share: data from a fixed seed, errors, comparisons to
-// the last bit, and the devices that have to agree.
+// What the tests of networks, tangents, kernels and training share: data from a fixed seed, errors,
+// comparisons to the last bit, and the devices that have to agree.
 #pragma once
 
 #include <fntk/device.hpp>
@@ -34,7 +34,8 @@ inline Matrix normals(std::int64_t rows, std::int64_t cols, std::uint64_t seed, 
 }
 
 /// Rows on the unit sphere.
-inline Matrix on_sphere(std::int64_t rows, std::int64_t cols, std::uint64_t seed, DType dtype = DType::f64) {
+inline Matrix on_sphere(std::int64_t rows, std::int64_t cols, std::uint64_t seed,
+                        DType dtype = DType::f64) {
     Matrix x = normals(rows, cols, seed);
     for (std::int64_t i = 0; i < rows; ++i) {
         double square = 0;
@@ -45,7 +46,8 @@ inline Matrix on_sphere(std::int64_t rows, std::int64_t cols, std::uint64_t seed
 }
 
 /// Whole numbers in [−most, most]: the data of exact ties.
-inline Matrix small_integers(std::int64_t rows, std::int64_t cols, int most, std::uint64_t seed, DType dtype) {
+inline Matrix small_integers(std::int64_t rows, std::int64_t cols, int most, std::uint64_t seed,
+                             DType dtype) {
     std::mt19937_64 engine(seed);
     return filled(rows, cols, dtype, [&](auto, auto) {
         return static_cast<int>(engine() % static_cast<std::uint64_t>(2 * most + 1)) - most;
@@ -124,7 +126,8 @@ struct NamedDevice {
 };
 inline std::vector<NamedDevice> reference_and_others() {
     std::vector<NamedDevice> result{{"reference", Device::open("reference")}};
-    for (const int threads : {1, 2, 7}) result.push_back({"cpu, threads " + std::to_string(threads), Device::open("cpu", threads)});
+    for (const int threads : {1, 2, 7})
+        result.push_back({"cpu, threads " + std::to_string(threads), Device::open("cpu", threads)});
     return result;
 }
 
@@ -138,9 +141,9 @@ inline constexpr Train all_trains[] = {{.down = true},
                                        {.down = true, .readout = true},
                                        {.up = true, .readout = true},
                                        {.down = true, .up = true, .readout = true}};
-inline constexpr Activation all_activations[] = {Activation::relu, Activation::leaky_relu, Activation::abs,
-                                                 Activation::erf,  Activation::gelu,       Activation::tanh,
-                                                 Activation::softplus};
+inline constexpr Activation all_activations[] = {
+    Activation::relu, Activation::leaky_relu, Activation::abs,     Activation::erf,
+    Activation::gelu, Activation::tanh,       Activation::softplus};
 inline constexpr Up all_ups[] = {Up::gaussian, Up::rademacher, Up::srht};
 
 }  // namespace fntk::test

@@ -1,5 +1,5 @@
-// The tangent: gradients of all three factors against central differences, the outputs of homogeneous networks from H
-// and G alone, the floating pass against its formula and against the exact pass, and what is refused.
+// The tangent: the outputs of homogeneous networks from H and G alone, the floating pass against its
+// formula and against the exact pass, and what is refused. Gradients are in tangent_gradients_test.cpp.
 #include "support.hpp"
 #include "temp_folder.hpp"
 
@@ -23,60 +23,16 @@ const Device& cpu() {
     return device;
 }
 
-/// A network of three given factors in float64.
-struct Factors {
-    NetworkSpec spec;
-    Matrix down, up, readout;
-
-    explicit Factors(NetworkSpec s) : spec(s) {
-        spec.precision = DType::f64;
-        const Network network = Network::create(spec);
-        spec = network.spec();
-        down = network.materialize_down();
-        up = network.materialize_up();
-        readout = network.materialize_readout();
-    }
-    [[nodiscard]] Network network() const { return Network::from_tensors(spec, {down, up, readout}); }
-    /// θ in the order of per_sample_gradients.
-    [[nodiscard]] std::vector<double*> parameters() {
-        std::vector<double*> all;
-        for (Matrix* factor : {&down, &up, &readout})
-            for (std::int64_t i = 0; i < factor->rows() * factor->cols(); ++i) all.push_back(factor->row<double>(0) + i);
-        return all;
-    }
-};
-
-Matrix values(const Network& network, ConstMatrixView x) {
-    return Matrix::copy_of(tangent(cpu(), network, x, {.only_these = true}).values());
-}
-
-/// (f(θ + δ) − f(θ − δ))/2δ for every parameter, in the layout of per_sample_gradients.
-Matrix central_differences(Factors& factors, ConstMatrixView x, double delta) {
-    const std::vector<double*> parameters = factors.parameters();
-    const std::int64_t k = factors.spec.outputs;
-    Matrix result(x.rows * k, static_cast<std::int64_t>(parameters.size()), DType::f64);
-    for (std::size_t t = 0; t < parameters.size(); ++t) {
-        const double center = *parameters[t];
-        *parameters[t] = center + delta;
-        const Matrix above = values(factors.network(), x);
-        *parameters[t] = center - delta;
-        const Matrix below = values(factors.network(), x);
-        *parameters[t] = center;
-        for (std::int64_t i = 0; i < x.rows * k; ++i)
-            result.row<double>(i)[t] = (above.row<double>(0)[i] - below.row<double>(0)[i]) / (2 * delta);
-    }
-    return result;
-}
-
-/// H, f, G and the smallest |z| of the definition, in double.
+/// H, f and G of the definition, in double.
 struct Definition {
     Matrix h, f, g;
-    double least_z = HUGE_VAL;
 
     Definition(const Network& network, ConstMatrixView x) {
         const NetworkSpec& s = network.spec();
-        const Matrix u = network.materialize_down(), v = network.materialize_up(), a = network.materialize_readout();
-        const double scale = 1 / std::sqrt(static_cast<double>(s.rank)), root_m = 1 / std::sqrt(static_cast<double>(s.width));
+        const Matrix u = network.materialize_down(), v = network.materialize_up(),
+                     a = network.materialize_readout();
+        const double scale = 1 / std::sqrt(static_cast<double>(s.rank)),
+                     root_m = 1 / std::sqrt(static_cast<double>(s.width));
         h = test::times_transposed(x, u);
         for (std::int64_t i = 0; i < h.rows() * h.cols(); ++i) h.row<double>(0)[i] *= scale;
         const Matrix z = test::times_transposed(h, v);
@@ -85,86 +41,39 @@ struct Definition {
         for (std::int64_t i = 0; i < x.rows; ++i)
             for (std::int64_t r = 0; r < s.width; ++r) {
                 const double zr = z.at<double>(i, r);
-                least_z = std::min(least_z, std::abs(zr));
                 for (std::int64_t c = 0; c < s.outputs; ++c) {
                     f.at<double>(i, c) += root_m * value(a, r, c) * backend::sigma(s.activation, false, zr);
-                    const double slope = scale * root_m * value(a, r, c) * backend::sigma(s.activation, true, zr);
-                    for (std::int64_t q = 0; q < s.rank; ++q) g.at<double>(i, c * s.rank + q) += slope * value(v, r, q);
+                    const double slope =
+                        scale * root_m * value(a, r, c) * backend::sigma(s.activation, true, zr);
+                    for (std::int64_t q = 0; q < s.rank; ++q)
+                        g.at<double>(i, c * s.rank + q) += slope * value(v, r, q);
                 }
             }
     }
 };
 
-// ---- gradients -----------------------------------------------------------------------------------------------------
-
-TEST(TangentGradients, OfSmoothNetworksAreTheirCentralDifferences) {
-    for (const Activation activation : {Activation::erf, Activation::gelu, Activation::tanh, Activation::softplus})
-        for (const Down down : {Down::gaussian, Down::identity}) {
-            Factors factors({.dim = 5, .width = 9, .rank = down == Down::identity ? 0 : 4, .outputs = 2, .down = down,
-                             .up = Up::gaussian, .activation = {activation}, .seed = 3});
-            const Matrix x = normals(3, 5, 7);
-            const Tangent t = tangent(cpu(), factors.network(), x, keep_all);
-            const Matrix exact = per_sample_gradients(t, {true, true, true}, 0, 3);
-            EXPECT_LT(relative_error(exact, central_differences(factors, x, 1e-5)), 1e-8) << name(activation);
-        }
-}
-
-TEST(TangentGradients, OfHomogeneousNetworksAreTheirCentralDifferencesAwayFromKinks) {
-    for (const Activation activation : {Activation::relu, Activation::leaky_relu, Activation::abs})
-        for (const Up up : test::all_ups) {
-            Factors factors({.dim = 5, .width = 9, .rank = 4, .outputs = 2, .down = Down::gaussian, .up = up,
-                             .activation = {activation, 0.2}, .seed = 1});
-            const Matrix x = normals(3, 5, 7);
-            ASSERT_GT(Definition(factors.network(), x).least_z, 1e-3) << "choose another seed";
-            const Tangent t = tangent(cpu(), factors.network(), x, keep_all);
-            const Matrix exact = per_sample_gradients(t, {true, true, true}, 0, 3);
-            EXPECT_LT(relative_error(exact, central_differences(factors, x, 1e-5)), 1e-8) << name(activation) << ' ' << name(up);
-        }
-}
-
-TEST(TangentGradients, PerSampleComeInBlocksAndInTheOrderOfTheFactors) {
-    for (const DType precision : {DType::f32, DType::f64}) {
-        const Network network = Network::create({.dim = 5, .width = 70, .rank = 4, .outputs = 3, .precision = precision});
-        const Matrix x = normals(6, 5, 1, precision);
-        const Tangent t = tangent(cpu(), network, x, keep_all);
-        const Matrix all = per_sample_gradients(t, {true, true, true}, 0, 6);
-        EXPECT_EQ(all.rows(), 18);
-        EXPECT_EQ(all.cols(), 4 * 5 + 70 * 4 + 70 * 3);
-        EXPECT_EQ(all.dtype(), precision);
-        EXPECT_TRUE(test::same_bits(per_sample_gradients(t, {true, true, true}, 2, 3), all.view().row_block(6, 9)));
-        EXPECT_TRUE(test::same_bits(per_sample_gradients(t, {.down = true}, 0, 6), all.view().col_block(0, 20)));
-        EXPECT_TRUE(test::same_bits(per_sample_gradients(t, {.up = true}, 0, 6), all.view().col_block(20, 280)));
-        EXPECT_TRUE(test::same_bits(per_sample_gradients(t, {.readout = true}, 0, 6), all.view().col_block(300, 210)));
-        EXPECT_EQ(per_sample_gradients(t, {.down = true}, 6, 0).rows(), 0);
-        for (std::int64_t i = 0; i < 6; ++i)
-            for (std::int64_t c = 0; c < 3; ++c)
-                for (std::int64_t q = 0; q < 4; ++q)
-                    for (std::int64_t j = 0; j < 5; ++j)
-                        EXPECT_NEAR(value(all, i * 3 + c, q * 5 + j), value(t.gradients(), i, c * 4 + q) * value(x, i, j), 1e-6);
-        EXPECT_THROW((void)per_sample_gradients(t, {.down = true}, 4, 3), ShapeError);
-        EXPECT_THROW((void)per_sample_gradients(t, {.down = true}, -1, 1), ShapeError);
-        EXPECT_THROW((void)per_sample_gradients(t, {}, 0, 1), ValueError);
-        EXPECT_LT(relative_error(per_sample_gradients(tangent(cpu(), network, x), {.up = true}, 0, 6), all.view().col_block(20, 280)),
-                  1e-6) << "gates computed again where they were not kept";
-    }
-}
-
-// ---- outputs -------------------------------------------------------------------------------------------------------
-
 TEST(TangentValues, OfHomogeneousNetworksAreTheInnerProductsOfHAndG) {
     for (const DType precision : {DType::f32, DType::f64})
         for (const Activation activation : {Activation::relu, Activation::leaky_relu, Activation::abs})
             for (const Up up : test::all_ups) {
-                const Network network = Network::create({.dim = 12, .width = 300, .rank = 8, .outputs = 3, .up = up,
-                                                         .activation = {activation, 0.3}, .precision = precision, .seed = 6});
+                const Network network = Network::create({.dim = 12,
+                                                         .width = 300,
+                                                         .rank = 8,
+                                                         .outputs = 3,
+                                                         .up = up,
+                                                         .activation = {activation, 0.3},
+                                                         .precision = precision,
+                                                         .seed = 6});
                 const Matrix x = normals(20, 12, 2, precision);
                 const Tangent t = tangent(cpu(), network, x, keep_all);
                 const Matrix f = test::filled(20, 3, DType::f64, [&](std::int64_t i, std::int64_t c) {
                     double sum = 0;
-                    for (std::int64_t q = 0; q < 8; ++q) sum += value(t.hidden(), i, q) * value(t.gradients(), i, c * 8 + q);
+                    for (std::int64_t q = 0; q < 8; ++q)
+                        sum += value(t.hidden(), i, q) * value(t.gradients(), i, c * 8 + q);
                     return sum * std::sqrt(8.0);
                 });
-                EXPECT_LT(relative_error(t.values(), f), precision == DType::f32 ? 1e-6 : 1e-14) << name(activation) << ' ' << name(up);
+                EXPECT_LT(relative_error(t.values(), f), precision == DType::f32 ? 1e-6 : 1e-14)
+                    << name(activation) << ' ' << name(up);
             }
 }
 
@@ -173,21 +82,34 @@ TEST(TangentValues, HiddenLayerAndGradientsFollowTheirFormulaOnEveryBackend) {
         for (const DType precision : {DType::f32, DType::f64})
             for (const Activation activation : test::all_activations)
                 for (const Up up : test::all_ups) {
-                    const Network network = Network::create({.dim = 6, .width = 130, .rank = 4, .outputs = 2, .up = up,
-                                                             .activation = {activation, 0.3}, .precision = precision, .seed = 4});
+                    const Network network = Network::create({.dim = 6,
+                                                             .width = 130,
+                                                             .rank = 4,
+                                                             .outputs = 2,
+                                                             .up = up,
+                                                             .activation = {activation, 0.3},
+                                                             .precision = precision,
+                                                             .seed = 4});
                     const Matrix x = normals(5, 6, 3, precision);
                     const Tangent t = tangent(Device::open(backend, 2), network, x, keep_all);
                     const Definition expected(network, x);
                     const double tolerance = precision == DType::f32 ? 2e-6 : 1e-13;
                     EXPECT_LT(relative_error(t.hidden(), expected.h), tolerance);
-                    EXPECT_LT(relative_error(t.values(), expected.f), tolerance) << name(activation) << ' ' << name(up);
-                    EXPECT_LT(relative_error(t.gradients(), expected.g), tolerance) << name(activation) << ' ' << name(up);
+                    EXPECT_LT(relative_error(t.values(), expected.f), tolerance)
+                        << name(activation) << ' ' << name(up);
+                    EXPECT_LT(relative_error(t.gradients(), expected.g), tolerance)
+                        << name(activation) << ' ' << name(up);
                 }
 }
 
 TEST(TangentValues, OfTheFloatingPassDoNotDependOnTheBlocksOfTheWidth) {
-    const Network network = Network::create(
-        {.dim = 3, .width = 9001, .rank = 2, .outputs = 2, .up = Up::gaussian, .precision = DType::f64, .seed = 4});
+    const Network network = Network::create({.dim = 3,
+                                             .width = 9001,
+                                             .rank = 2,
+                                             .outputs = 2,
+                                             .up = Up::gaussian,
+                                             .precision = DType::f64,
+                                             .seed = 4});
     const Matrix x = normals(3, 3, 3);
     const Tangent t = tangent(cpu(), network, x, keep_all);
     const Definition expected(network, x);
@@ -200,12 +122,20 @@ TEST(TangentValues, OfTheFloatingPassDoNotDependOnTheBlocksOfTheWidth) {
 TEST(TangentValues, OfAFloatingNetworkAreCloseToThoseOfTheExactOneBesideIt) {
     for (const DType precision : {DType::f32, DType::f64})
         for (const Up up : {Up::rademacher, Up::srht}) {
-            const NetworkSpec spec{.dim = 12, .width = 2000, .rank = 16, .outputs = 2, .down = Down::gaussian, .up = up,
-                                   .precision = precision, .seed = 3};
+            const NetworkSpec spec{.dim = 12,
+                                   .width = 2000,
+                                   .rank = 16,
+                                   .outputs = 2,
+                                   .down = Down::gaussian,
+                                   .up = up,
+                                   .precision = precision,
+                                   .seed = 3};
             const Network exact = Network::create(spec);
             Matrix v = exact.materialize_up();
-            if (precision == DType::f32) v.at<float>(7, 3) *= 1 + 0x1p-23F;
-            else v.at<double>(7, 3) *= 1 + 0x1p-52;
+            if (precision == DType::f32)
+                v.at<float>(7, 3) *= 1 + 0x1p-23F;
+            else
+                v.at<double>(7, 3) *= 1 + 0x1p-52;
             const Network floating = Network::from_tensors(spec, {{}, v, {}});
             ASSERT_EQ(floating.exactness(), Exactness::floating);
             const Matrix x = normals(25, 12, 9, precision);
@@ -227,21 +157,26 @@ TEST(TangentValues, OfAFloatingNetworkAreCloseToThoseOfTheExactOneBesideIt) {
 TEST(TangentValues, ScaleWithTheInputsToTheLastBit) {
     const Network network = Network::create({.dim = 12, .width = 300, .rank = 8, .seed = 3});
     const Matrix x = normals(10, 12, 1, DType::f32);
-    const Matrix large = test::filled(10, 12, DType::f32, [&](auto i, auto j) { return std::ldexp(value(x, i, j), 60); });
+    const Matrix large =
+        test::filled(10, 12, DType::f32, [&](auto i, auto j) { return std::ldexp(value(x, i, j), 60); });
     const Tangent a = tangent(cpu(), network, x), b = tangent(cpu(), network, large);
     EXPECT_TRUE(test::same_bits(a.gradients(), b.gradients()));
-    for (std::int64_t i = 0; i < 10; ++i) EXPECT_EQ(value(b.values(), i, 0), std::ldexp(value(a.values(), i, 0), 60));
+    for (std::int64_t i = 0; i < 10; ++i)
+        EXPECT_EQ(value(b.values(), i, 0), std::ldexp(value(a.values(), i, 0), 60));
 }
 
-// ---- what is kept and what is refused ------------------------------------------------------------------------------
+// ---- what is kept and what is refused
+// ------------------------------------------------------------------------------
 
 TEST(TangentErrors, NameTheArgumentAndThePlace) {
     const Network network = Network::create({.dim = 6, .width = 8, .rank = 4});
     const auto of = [&](const Matrix& x) { return [&] { (void)tangent(cpu(), network, x); }; };
     expect_parts(error_of<ShapeError>(of(normals(3, 5, 1, DType::f32))), {"inputs", "5 columns", "dim 6"});
-    expect_parts(error_of<ValueError>(of(normals(3, 6, 1, DType::f64))), {"inputs", "float64", "float32", "Matrix::converted"});
+    expect_parts(error_of<ValueError>(of(normals(3, 6, 1, DType::f64))),
+                 {"inputs", "float64", "float32", "Matrix::converted"});
     EXPECT_THROW((void)tangent(cpu(), network, Matrix(3, 6, DType::i32)), ValueError);
-    for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+    for (const float bad :
+         {std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
         Matrix x = normals(40, 6, 1, DType::f32);
         x.at<float>(33, 4) = bad;
         expect_parts(error_of<ValueError>(of(x)), {"inputs", "row 33", "column 4"});
@@ -251,9 +186,13 @@ TEST(TangentErrors, NameTheArgumentAndThePlace) {
 TEST(TangentErrors, TellWhatWasNotKept) {
     const Matrix x = normals(3, 6, 1, DType::f32);
     const auto of = [&](Train train, Activation activation, TangentOptions keep) {
-        return tangent(cpu(), Network::create({.dim = 6, .width = 8, .rank = 4, .train = train, .activation = {activation}}), x, keep);
+        return tangent(
+            cpu(),
+            Network::create({.dim = 6, .width = 8, .rank = 4, .train = train, .activation = {activation}}),
+            x, keep);
     };
-    const Tangent down = of({.down = true}, Activation::relu, {}), up = of({.up = true}, Activation::relu, {});
+    const Tangent down = of({.down = true}, Activation::relu, {}),
+                  up = of({.up = true}, Activation::relu, {});
     EXPECT_TRUE(down.has_gradients());
     EXPECT_FALSE(down.has_gates());
     EXPECT_FALSE(up.has_gradients());
@@ -271,8 +210,13 @@ TEST(TangentOfNoSamples, HasItsShapesOnEveryBackend) {
         for (const DType precision : {DType::f32, DType::f64})
             for (const Up up : test::all_ups)
                 for (const Activation activation : {Activation::relu, Activation::tanh}) {
-                    const Network network = Network::create({.dim = 6, .width = 70, .rank = 4, .outputs = 2, .up = up,
-                                                             .activation = {activation}, .precision = precision});
+                    const Network network = Network::create({.dim = 6,
+                                                             .width = 70,
+                                                             .rank = 4,
+                                                             .outputs = 2,
+                                                             .up = up,
+                                                             .activation = {activation},
+                                                             .precision = precision});
                     const Matrix x(0, 6, precision);
                     const Tangent t = tangent(Device::open(backend, 2), network, x, keep_all);
                     EXPECT_EQ(t.size(), 0);

@@ -3,11 +3,11 @@
 #include <backend/blas.hpp>
 #include <backend/cpu.hpp>
 #include <backend/scalar.hpp>
+#include <backend/simd/popcount.hpp>
 
 #include <fixed_point.hpp>
 
 #include <algorithm>
-#include <bit>
 
 namespace fntk::backend {
 
@@ -142,19 +142,17 @@ void Cpu::gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, 
     const std::int64_t words = (rows.cols + 63) / 64;
     pool_.run(rows.rows, 16, [&](std::int64_t begin, std::int64_t end) {
         std::vector<std::uint64_t> plus(words);
+        std::vector<std::int32_t> positive(weights.empty() ? 0 : cols.rows);
         for (std::int64_t i = begin; i < end; ++i) {
             const std::uint64_t* b = rows.row(i);
             std::int32_t* out = counts.row<std::int32_t>(i);
             if (!weights.empty())
                 for (std::int64_t w = 0; w < words; ++w) plus[w] = b[w] & weights.row(0)[w];
-            for (std::int64_t j = 0; j < (symmetric ? i + 1 : cols.rows); ++j) {
-                const std::uint64_t* c = cols.row(j);
-                std::int64_t all = 0, positive = 0;
-                for (std::int64_t w = 0; w < words; ++w) all += std::popcount(b[w] & c[w]);
-                if (!weights.empty())
-                    for (std::int64_t w = 0; w < words; ++w) positive += std::popcount(plus[w] & c[w]);
-                out[j] = static_cast<std::int32_t>(weights.empty() ? all : 2 * positive - all);
-            }
+            const std::int64_t count = symmetric ? i + 1 : cols.rows;
+            and_popcounts(b, cols.words, cols.stride, words, count, out);
+            if (weights.empty()) continue;
+            and_popcounts(plus.data(), cols.words, cols.stride, words, count, positive.data());
+            for (std::int64_t j = 0; j < count; ++j) out[j] = 2 * positive[j] - out[j];
         }
     });
     if (symmetric) mirror(counts);

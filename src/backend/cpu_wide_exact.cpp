@@ -7,24 +7,13 @@
 #include <backend/cpu.hpp>
 #include <backend/cpu_signs.hpp>
 #include <backend/scalar.hpp>
+#include <backend/simd/srht.hpp>
 
 #include <algorithm>
 
 namespace fntk::backend {
 
 namespace {
-
-/// In place x ← H x, n a power of two.
-template <class T>
-void walsh_hadamard(T* x, std::int64_t n) {
-    for (std::int64_t half = 1; half < n; half *= 2)
-        for (std::int64_t start = 0; start < n; start += 2 * half)
-            for (std::int64_t i = start; i < start + half; ++i) {
-                const T a = x[i], b = x[i + half];
-                x[i] = a + b;
-                x[i + half] = a - b;
-            }
-}
 
 /// Units [first, first + count) of the width: signs of A, output by output.
 struct Tile {
@@ -86,58 +75,30 @@ void finish_row(const WideSums& out, std::int64_t i, const Z* h, std::int64_t p,
     }
 }
 
+/// All of the width for rows [begin, end), tile by tile.
 template <class Z>
-class SrhtPass {
-  public:
-    SrhtPass(const UpFactor& up, const Readout& readout, ConstMatrixView h, const WideSums& out)
-        : up_(up), readout_(readout), h_(h), out_(out), padded_(kernels::next_power_of_two(up.rank)) {}
-
-    /// All of the width for rows [begin, end), tile by tile.
-    void rows(std::int64_t begin, std::int64_t end) const {
-        const std::int64_t p = up_.rank, k = readout_.outputs;
-        const std::int64_t tile_width = std::max<std::int64_t>(padded_, 4096);
-        std::vector<RowSums> sums(end - begin, RowSums(out_.gradients.data != nullptr, k, p));
-        std::vector<Z> z(padded_);
-        std::vector<std::int32_t> t(padded_), signs(tile_width);
-        for (std::int64_t first = 0; first < up_.width; first += tile_width) {
-            const Tile tile(readout_, first, std::min(tile_width, up_.width - first));
-            for (std::int64_t b = 0; b < tile.count; b += padded_)
-                expand_signs(up_.seed, kernels::Stream::up_signs, kernels::srht_word((first + b) / padded_, padded_),
-                             padded_, &signs[b]);
-            for (std::int64_t i = begin; i < end; ++i)
-                for (std::int64_t b = 0; b < tile.count; b += padded_)
-                    block(tile, b, &signs[b], i, z.data(), t.data(), sums[i - begin]);
-        }
-        for (std::int64_t i = begin; i < end; ++i) finish_row(out_, i, h_.row<Z>(i), p, k, sums[i - begin]);
-    }
-
-  private:
-    void block(const Tile& tile, std::int64_t b, const std::int32_t* signs, std::int64_t i, Z* z, std::int32_t* t,
-               RowSums& sums) const {
-        const std::int64_t p = up_.rank, units = std::min(padded_, tile.count - b);
-        const Z* h = h_.row<Z>(i);
-        for (std::int64_t q = 0; q < p; ++q) z[q] = signs[q] * h[q];
-        std::fill(z + p, z + padded_, Z{0});
-        walsh_hadamard(z, padded_);
-        if (!out_.gates.empty()) pack_gates(z, tile.first + b, units, out_.gates.row(i));
-        for (std::int64_t c = 0; c < readout_.outputs; ++c) {
-            const std::int32_t* a = tile.column(c) + b;
-            if (sums.direct() > 0) sums.add_values(c, z, a, units);
-            if (sums.gradients.empty()) continue;
-            for (std::int64_t r = 0; r < units; ++r) t[r] = z[r] > 0 ? a[r] : 0;
-            std::fill(t + units, t + padded_, 0);
-            walsh_hadamard(t, padded_);
-            std::int32_t* g = &sums.gradients[c * p];
-            for (std::int64_t q = 0; q < p; ++q) g[q] += signs[q] * t[q];
+void srht_rows(const UpFactor& up, const Readout& readout, ConstMatrixView h, const WideSums& out, std::int64_t begin,
+               std::int64_t end) {
+    const std::int64_t p = up.rank, k = readout.outputs, padded = kernels::next_power_of_two(p);
+    const std::int64_t tile_width = std::max<std::int64_t>(padded, 4096);
+    std::vector<RowSums> sums(end - begin, RowSums(out.gradients.data != nullptr, k, p));
+    std::vector<Z> z(padded);
+    std::vector<std::int32_t> gated(padded), masks(tile_width);
+    for (std::int64_t first = 0; first < up.width; first += tile_width) {
+        const Tile tile(readout, first, std::min(tile_width, up.width - first));
+        for (std::int64_t b = 0; b < tile.count; b += padded)
+            expand_signs(up.seed, kernels::Stream::up_signs, kernels::srht_word((first + b) / padded, padded), padded, &masks[b]);
+        for (std::int32_t& mask : masks) mask = mask < 0 ? -1 : 0;
+        const SrhtTile block{first, tile.count, padded, masks.data(), tile.a.data(), k};
+        for (std::int64_t i = begin; i < end; ++i) {
+            RowSums& row = sums[i - begin];
+            srht_row(block, {h.row<Z>(i), p, z.data(), gated.data(), out.gates.empty() ? nullptr : out.gates.row(i),
+                             row.gradients.empty() ? nullptr : row.gradients.data(),
+                             row.values.empty() ? nullptr : row.values.data()});
         }
     }
-
-    const UpFactor& up_;
-    const Readout& readout_;
-    ConstMatrixView h_;
-    WideSums out_;
-    std::int64_t padded_;
-};
+    for (std::int64_t i = begin; i < end; ++i) finish_row(out, i, h.row<Z>(i), p, k, sums[i - begin]);
+}
 
 constexpr std::int64_t tile_rows = 512;
 constexpr std::int64_t tile_units = 512;  // a multiple of 64
@@ -170,8 +131,9 @@ void Cpu::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatri
     with_int(h.dtype, [&](auto type) {
         using Z = decltype(type);
         if (up.family == Up::srht) {
-            const SrhtPass<Z> pass(up, readout, h, out);
-            pool_.run(h.rows, 32, [&](std::int64_t begin, std::int64_t end) { pass.rows(begin, end); });
+            pool_.run(h.rows, 32, [&](std::int64_t begin, std::int64_t end) {
+                srht_rows<Z>(up, readout, h, out, begin, end);
+            });
         } else {
             for (std::int64_t i0 = 0; i0 < h.rows; i0 += tile_rows)
                 product_pass<Z>(up, readout, h, out, i0, std::min(tile_rows, h.rows - i0));

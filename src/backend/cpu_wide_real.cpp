@@ -10,7 +10,7 @@ namespace fntk::backend {
 
 namespace {
 
-constexpr std::int64_t block_bytes = std::int64_t{32} << 20;
+constexpr std::int64_t block_bytes = std::int64_t{8} << 20;  // an n × block array that stays in the cache
 
 /// z ← φ(z) on rows [begin, end).
 template <class T>
@@ -168,31 +168,43 @@ void Cpu::wide_apply(const UpFactor& up, const Readout& readout, const Activatio
     const std::int64_t block = width_block(std::max(h.rows, h_from.rows), up.width, h.dtype);
     Matrix v_owner(block, up.rank, h.dtype), dv_owner(block, up.rank, h.dtype);
     Matrix a_owner(block, k, h.dtype), da_owner(block, k, h.dtype);
+    const bool shared = same(h, h_from);
     Matrix z_owner(h.rows, block, h.dtype), along_owner(h.rows, block, h.dtype);
+    Matrix z_from_owner(shared ? 0 : h_from.rows, block, h.dtype), weight_owner(h_from.rows, block, h.dtype);
     for (std::int64_t r0 = 0; r0 < up.width; r0 += block) {
         const std::int64_t count = std::min(block, up.width - r0);
         const MatrixView v = v_owner.view().row_block(0, count), a = a_owner.view().row_block(0, count);
         const MatrixView dv = dv_owner.view().row_block(0, count), da = da_owner.view().row_block(0, count);
         const MatrixView z = z_owner.view().col_block(0, count), along = along_owner.view().col_block(0, count);
-        // Jᵀe in these rows of V and A, then J of it
-        wide_gradient(up, readout, activation, h_from, e, r0, train.up ? dv : MatrixView{},
-                      train.readout ? da : MatrixView{});
+        const MatrixView z_from = shared ? z : z_from_owner.view().col_block(0, count);
+        const MatrixView weight = weight_owner.view().col_block(0, count);
         up_rows(up, r0, v);
         readout_rows(readout, r0, a);
         gemm(false, true, 1, h, v, 0, z);
+        if (!shared) gemm(false, true, 1, h_from, v, 0, z_from);
         with_real(h.dtype, [&](auto type) {
             using T = decltype(type);
-            if (train.up) {
+            if (train.up) {  // dV = (D' ∘ e Aᵀ)ᵀ H', then (D ∘ H dVᵀ) A
+                gemm(false, true, 1, e, a, 0, weight);
+                over_rows(h_from.rows, [&](std::int64_t begin, std::int64_t end) {
+                    slope_times<T>(activation, z_from, weight, weight, begin, end);
+                });
+                gemm(true, false, 1, weight, h_from, 0, dv);
                 gemm(false, true, 1, h, dv, 0, along);
                 over_rows(h.rows, [&](std::int64_t begin, std::int64_t end) {
                     slope_times<T>(activation, z, along, along, begin, end);
                 });
                 gemm(false, false, 1, along, a, 1, out);
             }
-            if (train.readout) {
-                over_rows(h.rows, [&](std::int64_t begin, std::int64_t end) {
-                    map_rows<T>(activation, false, z, begin, end);
-                });
+            if (train.readout) {  // dA = σ(Z')ᵀ e, then σ(Z) dA
+                const auto map = [&](MatrixView view) {
+                    over_rows(view.rows, [&](std::int64_t begin, std::int64_t end) {
+                        map_rows<T>(activation, false, view, begin, end);
+                    });
+                };
+                map(z);
+                if (!shared) map(z_from);
+                gemm(true, false, 1, z_from, e, 0, da);
                 gemm(false, false, 1, z, da, 1, out);
             }
         });

@@ -8,6 +8,8 @@
 
 namespace fntk::backend {
 
+__extension__ using int128 = __int128;
+
 namespace {
 
 /// Row i of X scaled to |x| ≤ 1, and the exponent taken out.

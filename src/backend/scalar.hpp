@@ -9,8 +9,6 @@
 
 namespace fntk::backend {
 
-__extension__ using int128 = __int128;
-
 /// f(T{}) with T = float or double.
 template <class F>
 decltype(auto) with_real(DType dtype, F&& f) {

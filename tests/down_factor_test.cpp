@@ -1,0 +1,161 @@
+// U: the isometries among its families, lengths kept on average, and its rounding to fixed point.
+#include "support.hpp"
+
+#include <algorithm>
+
+namespace fntk {
+namespace {
+
+using test::normals;
+using test::relative_error;
+
+/// ‖U x/√p‖²/‖x‖² row by row, U as the network holds it.
+std::vector<double> squared_stretch(const Network& network, ConstMatrixView x) {
+    const Matrix u = Matrix::converted(network.materialize_down(), DType::f64);
+    const Matrix h = test::times_transposed(x, u);
+    std::vector<double> result;
+    for (std::int64_t i = 0; i < x.rows; ++i) {
+        double image = 0, original = 0;
+        for (std::int64_t q = 0; q < h.cols(); ++q) image += h.at<double>(i, q) * h.at<double>(i, q);
+        for (std::int64_t j = 0; j < x.cols; ++j) original += value(x, i, j) * value(x, i, j);
+        result.push_back(image / static_cast<double>(h.cols()) / original);
+    }
+    return result;
+}
+
+// ---- the down factors
+// ----------------------------------------------------------------------------------------------
+
+TEST(DownFactor, IdentityOrthonormalAndPcaAreIsometriesOnTheData) {
+    const std::int64_t d = 24, rank = 5;
+    const Matrix any = normals(10, d, 1);
+    const Matrix low = test::times_transposed(normals(40, rank, 2), normals(d, rank, 3));  // rank(X) = 5
+    for (const DType precision : {DType::f32, DType::f64}) {
+        const double tolerance = precision == DType::f32 ? 0x1p-20 : 1e-12;
+        const auto expect_isometry = [&](Down down, std::int64_t p, const Matrix& x) {
+            const Network network = Network::create({.dim = d,
+                                                     .width = 8,
+                                                     .rank = p,
+                                                     .down = down,
+                                                     .up = Up::rademacher,
+                                                     .precision = precision,
+                                                     .seed = 4},
+                                                    x);
+            for (const double stretch : squared_stretch(network, x))
+                EXPECT_NEAR(std::sqrt(stretch), 1, tolerance) << name(down) << ' ' << p;
+        };
+        expect_isometry(Down::identity, 0, any);
+        expect_isometry(Down::orthonormal, d, any);
+        expect_isometry(Down::pca, rank, low);
+        expect_isometry(Down::pca, rank + 3, low);
+        expect_isometry(Down::srht, 32, any);  // all rows of H
+    }
+    const Network short_pca = Network::create({.dim = d,
+                                               .width = 8,
+                                               .rank = rank - 1,
+                                               .down = Down::pca,
+                                               .up = Up::rademacher,
+                                               .precision = DType::f64},
+                                              low);
+    double kept = 0;
+    for (const double stretch : squared_stretch(short_pca, low)) kept = std::max(kept, 1 - stretch);
+    EXPECT_GT(kept, 1e-3) << "one direction short, something must be lost";
+}
+
+TEST(DownFactor, RowsOfOrthonormalAreOrthogonalAndOfLengthRootD) {
+    const std::int64_t d = 33, p = 12;
+    const Network network = Network::create({.dim = d,
+                                             .width = 8,
+                                             .rank = p,
+                                             .down = Down::orthonormal,
+                                             .up = Up::rademacher,
+                                             .precision = DType::f64,
+                                             .seed = 1});
+    const Matrix identity = test::filled(p, p, DType::f64, [&](auto i, auto j) { return i == j ? d : 0; });
+    EXPECT_LT(relative_error(test::times_transposed(network.down(), network.down()), identity), 1e-13);
+}
+
+TEST(DownFactor, GaussianAndSrhtKeepLengthsOnAverage) {
+    const std::int64_t d = 20, p = 8, n = 16, seeds = 400;
+    const Matrix x = normals(n, d, 6);
+    for (const Down down : {Down::gaussian, Down::srht, Down::orthonormal}) {
+        double mean = 0, square = 0;
+        for (std::int64_t seed = 0; seed < seeds; ++seed) {
+            double stretch = 0;  // of one draw; the rows of x share U, so draws are the independent unit
+            for (const double s : squared_stretch(Network::create({.dim = d,
+                                  .width = 8,
+                                  .rank = p,
+                                  .down = down,
+                                  .seed = static_cast<std::uint64_t>(seed)}),
+                                                  x))
+                stretch += s / static_cast<double>(n);
+            mean += stretch / static_cast<double>(seeds);
+            square += stretch * stretch / static_cast<double>(seeds);
+        }
+        const double standard_error = std::sqrt((square - mean * mean) / static_cast<double>(seeds));
+        EXPECT_LT(standard_error, 0.02);
+        EXPECT_NEAR(mean, 1, 4.5 * standard_error) << name(down);
+    }
+}
+
+TEST(DownFactor, IsItsOwnRoundingToFixedPoint) {
+    for (const DType precision : {DType::f32, DType::f64})
+        for (const Down down : {Down::gaussian, Down::orthonormal, Down::srht}) {
+            const Network network = Network::create(
+                {.dim = 9, .width = 8, .rank = 4, .down = down, .precision = precision, .seed = 3});
+            const FixedPoint& fixed = network.fixed_down();
+            ASSERT_EQ(fixed.digits.size(), precision == DType::f32 ? 1U : 3U);
+            for (std::int64_t i = 0; i < 36; ++i) {
+                double sum = 0;
+                for (std::size_t j = 0; j < fixed.digits.size(); ++j) {
+                    EXPECT_LE(std::abs(fixed.digits[j][i]), 1 << 21);
+                    sum += std::ldexp(fixed.digits[j][i], fixed.exponent - 21 * (static_cast<int>(j) + 1));
+                }
+                EXPECT_EQ(sum, value(network.down(), i / 9, i % 9));
+            }
+            const Network again = network.with_down(network.down());
+            EXPECT_TRUE(test::same_bits(again.down(), network.down())) << name(down);
+            EXPECT_EQ(again.fixed_down().digits, fixed.digits);
+            EXPECT_EQ(again.fixed_down().exponent, fixed.exponent);
+        }
+    EXPECT_TRUE(Network::create({.dim = 9, .width = 8, .down = Down::identity}).fixed_down().empty());
+}
+
+TEST(DownFactor, IsItsOwnRoundingWhereTheLargestEntryRoundsUpToAPowerOfTwo) {
+    for (const DType precision : {DType::f32, DType::f64})
+        for (const double largest :
+             {1.0, 1 - 0x1p-21, 1 - 0x1p-22, 1 - 0x1p-23, 1 - 0x1p-40, -1 + 0x1p-30, 1 - 0x1p-53}) {
+            Matrix u = normals(4, 6, 1);
+            for (std::int64_t i = 0; i < 24; ++i) u.row<double>(0)[i] *= 0.1;
+            u.at<double>(2, 3) = largest;
+            const NetworkSpec spec{.dim = 6, .width = 37, .rank = 4, .precision = precision};
+            const Network once = Network::from_tensors(spec, {u, {}, {}}),
+                          twice = once.with_down(once.down());
+            EXPECT_TRUE(test::same_bits(twice.down(), once.down())) << largest;
+            EXPECT_EQ(twice.fixed_down().digits, once.fixed_down().digits) << largest;
+            EXPECT_EQ(twice.fixed_down().exponent, once.fixed_down().exponent) << largest;
+            EXPECT_NEAR(value(once.down(), 2, 3), largest, precision == DType::f32 ? 0x1p-21 : 0);
+        }
+}
+
+TEST(DownFactor, KeepsTheBitsOfTheHiddenLayerInsideItsIntegers) {
+    const auto bits = [](std::int64_t p, DType precision) {
+        return Network::create({.dim = 4,
+                                .width = 1,
+                                .rank = p,
+                                .down = Down::gaussian,
+                                .up = Up::rademacher,
+                                .precision = precision})
+            .hidden_bits();
+    };
+    EXPECT_EQ(bits(1, DType::f32), 22);
+    EXPECT_EQ(bits(256, DType::f32), 22);
+    EXPECT_EQ(bits(257, DType::f32), 21);
+    EXPECT_EQ(bits(4096, DType::f32), 18);
+    EXPECT_EQ(bits(1, DType::f64), 52);
+    EXPECT_EQ(bits(1024, DType::f64), 52);
+    EXPECT_EQ(bits(1025, DType::f64), 51);
+}
+
+}  // namespace
+}  // namespace fntk
