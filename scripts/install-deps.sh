@@ -6,7 +6,7 @@ set -euo pipefail
 
 packages=(
     build-essential cmake ninja-build git
-    libopenblas-dev liblapacke-dev libfmt-dev nlohmann-json3-dev zlib1g-dev  # the library
+    libopenblas-dev liblapacke-dev libhwy-dev libfmt-dev nlohmann-json3-dev zlib1g-dev  # the library
     libcli11-dev                                                             # the program
     libgtest-dev python3 python3-numpy                                       # the tests
     libbenchmark-dev                                                         # the benchmarks

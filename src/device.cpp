@@ -41,6 +41,8 @@ std::vector<DeviceInfo> devices() {
     };
 }
 
+std::string better_blas_core() { return backend::better_blas_core(); }
+
 Device::Device(std::string name, std::shared_ptr<backend::Ops> ops) : name_(std::move(name)), ops_(std::move(ops)) {}
 
 int Device::threads() const { return ops_->threads(); }

@@ -10,10 +10,10 @@
 namespace fntk {
 namespace {
 
-using test::keep_all;
-using test::same_bits;
 using test::described;
+using test::keep_all;
 using test::networks_of;
+using test::same_bits;
 using test::Shape;
 using test::small_integers;
 

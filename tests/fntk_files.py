@@ -1,12 +1,15 @@
-"""Files, processes and random numbers for the tests of the program, written from the formats' descriptions alone:
+"""Files, processes, random numbers and exact integers for the tests of the program, written from the descriptions alone:
 nothing here is shared with the library, so that agreement means something. Standard library and numpy only.
 
     run, fntk      start $FNTK_PROGRAM                 read_safetensors    8-byte header length, JSON, raw data
     write_idx      the MNIST family's format           philox, words       Philox4x32-10 as kernels/philox.hpp lays it out
+    exact_sums     gates and sums over the width       hidden_integers     the fixed point of X, U and H
 """
 
 import gzip
+import itertools
 import json
+import math
 import os
 import struct
 import subprocess
@@ -155,3 +158,54 @@ def srht_up(seed, width, rank):
 
 def readout(seed, width, outputs):
     return signs(seed, READOUT, [c << 34 for c in range(outputs)], width).T
+
+
+# --- the exact-integer contract -----------------------------------------------------------------------------------------
+
+
+def exponent(values):
+    """E with max|x| < 2^E, 2^(E−1) ≤ max|x|; 0 for zeros."""
+    return np.frexp(np.abs(values).max(axis=-1))[1].astype(np.int64)
+
+
+def digits(scaled, bits, count):
+    """Digits of |scaled| ≤ 1, each the remainder rounded half to even at 2^-bits, 2^-2bits, ..."""
+    result = []
+    for _ in range(count):
+        scaled = np.ldexp(scaled, bits)
+        digit = np.rint(scaled)
+        scaled = scaled - digit
+        result.append(digit.astype(np.int64))
+    return result
+
+
+def hidden_integers(x, u, precision):
+    """ĥ and its exponents from X and U (None: the identity): digits of 22 and 21 bits, one each in float32 and three in
+    float64, exact integer products summed from the last pair to the first, times 1/√p, rounded to b bits a row."""
+    count = 1 if precision == "float32" else 3
+    x = x.astype(np.float64)
+    rows = exponent(x)
+    scaled = np.ldexp(x, -rows[:, np.newaxis])
+    rank, shift = x.shape[1], 0
+    if u is not None:
+        rank, shift = len(u), int(exponent(u.ravel()))
+        of_x, of_u = digits(scaled, 22, count), digits(np.ldexp(u, -shift), 21, count)
+        total = np.zeros((len(x), rank))
+        for i, j in itertools.product(reversed(range(count)), repeat=2):
+            product = of_x[i] @ of_u[j].T  # below 2^(22 + 21 + 6): exact in int64
+            total = total + np.ldexp(product.astype(np.float64), -22 * (i + 1) - 21 * (j + 1))
+        scaled = total * (1 / math.sqrt(rank))
+    room, most = (30, 22) if precision == "float32" else (62, 52)
+    bits = min(most, room - (rank - 1).bit_length())
+    largest = exponent(scaled)
+    h = np.rint(np.ldexp(scaled, (bits - largest)[:, np.newaxis])).astype(np.int64)
+    return h, np.where(h.any(axis=1), rows + shift + largest - bits, 0)
+
+
+def exact_sums(h, v, a):
+    """gates, Ĝ (n × k × p), f̂ (Python integers) and S from integers alone."""
+    v, a = v.astype(np.int64), a.astype(np.int64)
+    gates = h @ v.T > 0  # |z| ≤ p·2^b ≤ 2^62
+    g = np.einsum("ir,rc,rq->icq", gates.astype(np.int64), a, v)
+    f = (h.astype(object)[:, np.newaxis] * g).sum(axis=2)
+    return gates, g, f, a.T @ v

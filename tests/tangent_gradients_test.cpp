@@ -1,4 +1,5 @@
-// Gradients of all three factors against central differences of f, and the layout of the per-sample gradients.
+// Gradients of all three factors against central differences of f, and the layout of the per-sample
+// gradients.
 #include "support.hpp"
 
 #include <fntk/error.hpp>
@@ -68,7 +69,8 @@ double least_preactivation(const Network& network, ConstMatrixView x) {
     const Matrix h = test::times_transposed(x, network.materialize_down());
     const Matrix z = test::times_transposed(h, network.materialize_up());
     double least = HUGE_VAL;
-    for (std::int64_t i = 0; i < z.rows() * z.cols(); ++i) least = std::min(least, std::abs(z.row<double>(0)[i]));
+    for (std::int64_t i = 0; i < z.rows() * z.cols(); ++i)
+        least = std::min(least, std::abs(z.row<double>(0)[i]));
     return least / std::sqrt(static_cast<double>(network.spec().rank));
 }
 

@@ -14,7 +14,7 @@ inline const Device& cpu() {
 }
 
 inline Network small_network(Train train, std::int64_t k = 2, Activation activation = Activation::relu,
-                      Down down = Down::gaussian) {
+                             Down down = Down::gaussian) {
     return Network::create({.dim = 5,
                             .width = 40,
                             .rank = down == Down::identity ? 0 : 4,
@@ -65,7 +65,8 @@ inline double loss_by_hand(const Network& network, ConstMatrixView x, ConstMatri
 }
 
 /// ∇ of the loss: Jᵀ e, e = prediction − y.
-inline Matrix gradient(const Network& network, ConstMatrixView x, ConstMatrixView y, Loss loss = Loss::squared) {
+inline Matrix gradient(const Network& network, ConstMatrixView x, ConstMatrixView y,
+                       Loss loss = Loss::squared) {
     const Matrix j =
         per_sample_gradients(tangent(cpu(), network, x, keep_all), network.spec().train, 0, x.rows);
     const Matrix f = prediction(network, x, loss);
@@ -81,7 +82,7 @@ inline Matrix gradient(const Network& network, ConstMatrixView x, ConstMatrixVie
 /// a + scale·b.
 inline Matrix plus(const Matrix& a, double scale, const Matrix& b) {
     return filled(a.rows(), 1, DType::f64,
-                        [&](auto i, auto) { return value(a, i, 0) + scale * value(b, i, 0); });
+                  [&](auto i, auto) { return value(a, i, 0) + scale * value(b, i, 0); });
 }
 
 /// Rows of probabilities.

@@ -24,6 +24,11 @@ struct DeviceInfo {
 /// Every backend this library knows of, available or not.
 FNTK_API std::vector<DeviceInfo> devices();
 
+/// An OpenBLAS that is older than the processor falls back to kernels without AVX, several times slower. This is the
+/// value of the environment variable OPENBLAS_CORETYPE that cures it, to be set before the process starts (the program
+/// does so by itself); empty when the BLAS in use is no such one.
+FNTK_API std::string better_blas_core();
+
 class FNTK_API Device {
   public:
     /// name: "reference" (plain loops in double and int64, the oracle), "cpu" (BLAS and threads), "cuda", or "auto":

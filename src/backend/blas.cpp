@@ -36,6 +36,24 @@ void set_blas_threads(int threads) {
     if (set != nullptr) set(threads);
 }
 
+std::string blas_core() {
+    using CoreName = char* (*)();
+    const auto core = reinterpret_cast<CoreName>(dlsym(RTLD_DEFAULT, "openblas_get_corename"));
+    return core == nullptr ? "" : core();
+}
+
+std::string better_blas_core() {
+#if defined(__x86_64__)
+    const std::string core = blas_core();
+    const bool without_avx = core == "Prescott" || core == "Core2" || core == "Nehalem" || core == "Generic";
+    if (!without_avx) return "";
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        return "SkylakeX";
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "Haswell";
+#endif
+    return "";
+}
+
 void blas_gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b, double beta,
                MatrixView c) {
     if (c.empty()) return;

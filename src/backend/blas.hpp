@@ -3,10 +3,15 @@
 
 #include <fntk/matrix.hpp>
 
+#include <string>
+
 namespace fntk::backend {
 
 /// Threads that the BLAS in use may take, where it is one that can be told (OpenBLAS, MKL, BLIS).
 void set_blas_threads(int threads);
+
+/// Name of the kernels that OpenBLAS chose ("SkylakeX", "Prescott", ...); empty for another BLAS.
+std::string blas_core();
 
 /// C = alpha·op(A) op(B) + beta·C.
 void blas_gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b, double beta,

@@ -10,6 +10,7 @@
 #include <fntk/factors.hpp>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace fntk::backend {
@@ -122,6 +123,8 @@ class Ops {
 
 /// Plain loops in double and int64.
 std::unique_ptr<Ops> make_reference();
+/// See fntk::better_blas_core().
+std::string better_blas_core();
 /// BLAS, LAPACK and `threads` threads.
 std::unique_ptr<Ops> make_cpu(int threads);
 
