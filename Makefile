@@ -19,8 +19,6 @@ test: build  ## Build, then run every test
 demo: build  ## Compare dense with factorised networks on Fashion-MNIST: a table, JSON and a page of plots
 	mkdir -p build/demo
 	build/release/bin/fntk compare fashion-mnist --json build/demo/compare.json --plot build/demo/compare.html
-	@echo "numbers: build/demo/compare.json"
-	@echo "plots:   build/demo/compare.html"
 
 check:  ## Everything CI does
 	.ci/run

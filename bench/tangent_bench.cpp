@@ -1,6 +1,6 @@
 // Tangent, Gram, operator and training step on random unit rows, dense against factorised.
-// Counters: flop/s of the formula 2ndp + 4nmp (the transforms of srht do the same work in fewer operations), and the
-// measured sgemm rate of the same process, their ratio being the effective rate.
+// Counters: flop/s of the formula 2ndp + 4nmp (the transforms of srht do the same work in fewer
+// operations), and the measured sgemm rate of the same process, their ratio being the effective rate.
 //     build/release/bin/fntk_bench --benchmark_filter=tangent
 #include <fntk/fntk.hpp>
 
@@ -40,7 +40,9 @@ double sgemm_rate(const Device& device) {
         for (int repeat = 0; repeat < 5; ++repeat) {
             const auto begin = std::chrono::steady_clock::now();
             device.ops().gemm(false, true, 1, a, a, 0, c);
-            best = std::max(best, 2 * std::pow(2048.0, 3) / std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+            best = std::max(
+                best, 2 * std::pow(2048.0, 3) /
+                          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
         }
         return best;
     }();
@@ -63,7 +65,12 @@ constexpr Case cases[] = {
 };
 
 Network draw(const Case& which, std::int64_t d, std::int64_t m) {
-    return Network::create({.dim = d, .width = m, .rank = which.rank, .down = which.down, .up = which.up, .train = which.train});
+    return Network::create({.dim = d,
+                            .width = m,
+                            .rank = which.rank,
+                            .down = which.down,
+                            .up = which.up,
+                            .train = which.train});
 }
 
 void report(benchmark::State& state, const Device& device, double flops) {
@@ -72,7 +79,8 @@ void report(benchmark::State& state, const Device& device, double flops) {
     state.counters["of_sgemm"] = benchmark::Counter(rate / sgemm_rate(device), benchmark::Counter::kIsRate);
 }
 
-void bench_tangent(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d, std::int64_t m) {
+void bench_tangent(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d,
+                   std::int64_t m) {
     const Device device = Device::open();
     const Matrix x = unit_rows(n, d);
     const Network network = draw(which, d, m);
@@ -80,7 +88,8 @@ void bench_tangent(benchmark::State& state, const Case& which, std::int64_t n, s
     report(state, device, static_cast<double>(cost(network.spec(), n).flops_tangent));
 }
 
-void bench_gram(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d, std::int64_t m) {
+void bench_gram(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d,
+                std::int64_t m) {
     const Device device = Device::open();
     const Matrix x = unit_rows(n, d);
     const Tangent at = tangent(device, draw(which, d, m), x);
@@ -88,17 +97,22 @@ void bench_gram(benchmark::State& state, const Case& which, std::int64_t n, std:
     report(state, device, static_cast<double>(cost(at.network().spec(), n).flops_gram));
 }
 
-void bench_operator(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d, std::int64_t m) {
+void bench_operator(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d,
+                    std::int64_t m) {
     const Device device = Device::open();
     const Matrix x = unit_rows(n, d), v = unit_rows(n, 1);
     const Tangent at = tangent(device, draw(which, d, m), x);
     const KernelOperator kernel(at);
     Matrix out(n, 1, DType::f32);
     for (auto _ : state) kernel.apply(v, out);
-    report(state, device, which.train.down ? 4.0 * static_cast<double>(n * d * which.rank) : 8.0 * static_cast<double>(n * m) * static_cast<double>(at.network().spec().rank));
+    report(state, device,
+           which.train.down
+               ? 4.0 * static_cast<double>(n * d * which.rank)
+               : 8.0 * static_cast<double>(n * m) * static_cast<double>(at.network().spec().rank));
 }
 
-void bench_step(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d, std::int64_t m) {
+void bench_step(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d,
+                std::int64_t m) {
     const Device device = Device::open();
     const Matrix x = unit_rows(n, d), y = unit_rows(n, 1);
     const Network network = draw(which, d, m);
@@ -109,7 +123,8 @@ void bench_step(benchmark::State& state, const Case& which, std::int64_t n, std:
         state.SetIterationTime(step);
         seconds += step;
     }
-    state.counters["flop/s"] = static_cast<double>(cost(network.spec(), n).flops_step) * static_cast<double>(state.iterations()) / seconds;
+    state.counters["flop/s"] = static_cast<double>(cost(network.spec(), n).flops_step) *
+                               static_cast<double>(state.iterations()) / seconds;
 }
 
 const int registered = [] {
@@ -117,10 +132,18 @@ const int registered = [] {
         constexpr std::int64_t n = 1024, d = 784, m = 16384;
         const std::string name = which.name;
         const auto unit = benchmark::kMillisecond;
-        benchmark::RegisterBenchmark(("tangent/" + name).c_str(), bench_tangent, which, n, d, m)->Unit(unit)->UseRealTime();
-        benchmark::RegisterBenchmark(("gram/" + name).c_str(), bench_gram, which, n, d, m)->Unit(unit)->UseRealTime();
-        benchmark::RegisterBenchmark(("operator/" + name).c_str(), bench_operator, which, n, d, m)->Unit(unit)->UseRealTime();
-        benchmark::RegisterBenchmark(("step/" + name).c_str(), bench_step, which, n, d, m)->Unit(unit)->UseManualTime();
+        benchmark::RegisterBenchmark(("tangent/" + name).c_str(), bench_tangent, which, n, d, m)
+            ->Unit(unit)
+            ->UseRealTime();
+        benchmark::RegisterBenchmark(("gram/" + name).c_str(), bench_gram, which, n, d, m)
+            ->Unit(unit)
+            ->UseRealTime();
+        benchmark::RegisterBenchmark(("operator/" + name).c_str(), bench_operator, which, n, d, m)
+            ->Unit(unit)
+            ->UseRealTime();
+        benchmark::RegisterBenchmark(("step/" + name).c_str(), bench_step, which, n, d, m)
+            ->Unit(unit)
+            ->UseManualTime();
     }
     return 0;
 }();

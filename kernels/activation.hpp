@@ -1,4 +1,5 @@
-// σ and σ' of the activations in floating point. At z = 0 the piecewise linear ones take their left derivative.
+// σ and σ' of the activations in floating point. At z = 0 the piecewise linear ones take their left
+// derivative.
 #pragma once
 
 #include "host_device.hpp"

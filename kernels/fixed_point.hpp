@@ -1,8 +1,8 @@
-// Fixed point: how real numbers enter the exact path, and how its integers are rounded. Every function here is a
-// handful of IEEE double operations in a fixed order, so that all backends agree to the last bit.
-//     digits      x·2^−E = Σ_j digit_j·2^(−bits(j+1)), |x| < 2^E, each digit the remainder rounded half to even
-//     product     x·u·2^−(Ex+Eu) = Σ_ij P_ij·2^(−22(i+1)−21(j+1)), P_ij exact int64, summed from the last pair to the first
-//     quantise    ĥ = rint(v·2^(bits−E)), |ĥ| ≤ 2^bits
+// Fixed point: how real numbers enter the exact path, and how its integers are rounded. Every function here
+// is a handful of IEEE double operations in a fixed order, so that all backends agree to the last bit.
+//     digits      x·2^−E = Σ_j digit_j·2^(−bits(j+1)), |x| < 2^E, each digit the remainder rounded half to
+//     even product     x·u·2^−(Ex+Eu) = Σ_ij P_ij·2^(−22(i+1)−21(j+1)), P_ij exact int64, summed from the
+//     last pair to the first quantise    ĥ = rint(v·2^(bits−E)), |ĥ| ≤ 2^bits
 #pragma once
 
 #include "host_device.hpp"
@@ -14,7 +14,8 @@ namespace fntk::kernels {
 
 inline constexpr int input_digit_bits = 22;  // of X, scaled row by row
 inline constexpr int down_digit_bits = 21;   // of U, one scale for the matrix
-inline constexpr std::int64_t exact_columns = 1024;  // 22 + 21 + 10 ≤ 53: sums over so many columns are exact in double
+inline constexpr std::int64_t exact_columns =
+    1024;  // 22 + 21 + 10 ≤ 53: sums over so many columns are exact in double
 inline constexpr std::int64_t max_columns = std::int64_t{1} << 20;  // 22 + 21 + 20 ≤ 63: and in int64
 
 /// The E with 2^(E−1) ≤ |x| < 2^E; 0 for x = 0.
@@ -24,7 +25,8 @@ FNTK_HD inline int exponent_of(double x) {
     return x == 0.0 ? 0 : exponent;
 }
 
-/// Takes the next digit off `rest` (scaled to |rest| ≤ 1), leaving the remainder scaled for the digit after it.
+/// Takes the next digit off `rest` (scaled to |rest| ≤ 1), leaving the remainder scaled for the digit after
+/// it.
 FNTK_HD inline std::int32_t take_digit(double& rest, int bits) {
     const double scaled = std::ldexp(rest, bits);
     const double digit = std::nearbyint(scaled);
@@ -34,7 +36,8 @@ FNTK_HD inline std::int32_t take_digit(double& rest, int bits) {
 
 /// One term of the digit product: P_ij at its weight.
 FNTK_HD inline double digit_term(std::int64_t product, int i, int j) {
-    return std::ldexp(static_cast<double>(product), -input_digit_bits * (i + 1) - down_digit_bits * (j + 1));
+    return std::ldexp(static_cast<double>(product),
+                      -input_digit_bits * (i + 1) - down_digit_bits * (j + 1));
 }
 
 /// v·2^shift rounded half to even.

@@ -1,7 +1,7 @@
 // Random numbers: Philox4x32-10 (Salmon et al., SC'11), a pure function of (seed, stream, position).
 //     key = seed (low, high word)     counter = (block low, block high, stream, scheme version)
-// One block is four 32-bit words; word w of a stream is lane w % 4 of block w / 4. What a word means is fixed per
-// stream in signs.hpp (±1 factors) and here (normals). A released scheme never changes.
+// One block is four 32-bit words; word w of a stream is lane w % 4 of block w / 4. What a word means is
+// fixed per stream in signs.hpp (±1 factors) and here (normals). A released scheme never changes.
 #pragma once
 
 #include "host_device.hpp"
@@ -33,8 +33,9 @@ FNTK_HD constexpr Philox4 philox4x32_10(Philox4 counter, std::uint32_t key0, std
     for (int round = 0; round < 10; ++round) {
         const std::uint64_t a = 0xD2511F53ULL * counter.word[0];
         const std::uint64_t b = 0xCD9E8D57ULL * counter.word[2];
-        counter = {{static_cast<std::uint32_t>(b >> 32) ^ counter.word[1] ^ key0, static_cast<std::uint32_t>(b),
-                    static_cast<std::uint32_t>(a >> 32) ^ counter.word[3] ^ key1, static_cast<std::uint32_t>(a)}};
+        counter = {
+            {static_cast<std::uint32_t>(b >> 32) ^ counter.word[1] ^ key0, static_cast<std::uint32_t>(b),
+             static_cast<std::uint32_t>(a >> 32) ^ counter.word[3] ^ key1, static_cast<std::uint32_t>(a)}};
         key0 += 0x9E3779B9U;
         key1 += 0xBB67AE85U;
     }

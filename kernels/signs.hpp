@@ -1,6 +1,7 @@
 // Entries of the seeded ±1 factors, as functions of position. A set bit is +1.
 //     rademacher V   word r·⌈p/32⌉ + q/32 of stream `up`, bit q % 32
-//     srht V         H_P[r mod P, q] · sign(block r/P, column q), H_P[i, j] = (−1)^popcount(i & j), P = 2^⌈log2 p⌉;
+//     srht V         H_P[r mod P, q] · sign(block r/P, column q), H_P[i, j] = (−1)^popcount(i & j), P =
+//     2^⌈log2 p⌉;
 //                    signs: word (r/P)·⌈P/32⌉ + q/32 of stream `up_signs`
 //     A              column c, row r: word c·2^34 + r/32 of stream `readout`, bit r % 32
 //     srht U         H_D[row(q), j] · sign(j), D = 2^⌈log2 d⌉; signs: word j/32 of stream `down_signs`
@@ -25,8 +26,10 @@ FNTK_HD constexpr int ceil_log2(std::int64_t n) {
     return log;
 }
 
-FNTK_HD constexpr bool random_bit(std::uint64_t seed, Stream stream, std::uint64_t first_word, std::int64_t bit) {
-    return (random_word(seed, stream, first_word + static_cast<std::uint64_t>(bit / 32)) >> (bit % 32)) & 1U;
+FNTK_HD constexpr bool random_bit(std::uint64_t seed, Stream stream, std::uint64_t first_word,
+                                  std::int64_t bit) {
+    return (random_word(seed, stream, first_word + static_cast<std::uint64_t>(bit / 32)) >> (bit % 32)) &
+           1U;
 }
 
 /// Parity of the bits of i & j: the sign of the Hadamard matrix's entry, 1 for −1.

@@ -1,5 +1,6 @@
-// Checkpoints of training: a safetensors file whose metadata holds the options that define the run and its history,
-// and whose tensors are the start (what the seed cannot reproduce), the trained factors and their velocities.
+// Checkpoints of training: a safetensors file whose metadata holds the options that define the run and its
+// history, and whose tensors are the start (what the seed cannot reproduce), the trained factors and their
+// velocities.
 #include "training_state.hpp"
 
 #include <fntk/error.hpp>
@@ -96,26 +97,34 @@ void save_checkpoint(const std::string& path, const TrainingState& state, const 
     save_safetensors(path, metadata, tensors);
 }
 
-TrainingState load_checkpoint(const std::string& path, TrainingOptions& options, std::uint64_t fingerprint) {
+TrainingState load_checkpoint(const std::string& path, TrainingOptions& options,
+                              std::uint64_t fingerprint) {
     const SafeTensors file(path);
     const auto field = [&](const char* key) -> const std::string& {
         const auto found = file.metadata().find(key);
         if (found == file.metadata().end())
-            throw IoError(fmt::format("{}: its metadata has no '{}', so it is no checkpoint of fntk; give a file that "
-                                      "fntk train --checkpoint wrote", path, key));
+            throw IoError(fmt::format(
+                "{}: its metadata has no '{}', so it is no checkpoint of fntk; give a file that "
+                "fntk train --checkpoint wrote",
+                path, key));
         return found->second;
     };
     if (field("format") != format_name)
-        throw IoError(fmt::format("{}: its format is '{}', not '{}'; give a file that fntk train --checkpoint wrote", path,
-                                  field("format"), format_name));
+        throw IoError(
+            fmt::format("{}: its format is '{}', not '{}'; give a file that fntk train --checkpoint wrote",
+                        path, field("format"), format_name));
     if (field("scheme") != std::to_string(random_scheme))
-        throw IoError(fmt::format("{}: it was made with random-number scheme {}, this version has scheme {}; resume it with "
-                                  "the version that wrote it", path, field("scheme"), random_scheme));
+        throw IoError(fmt::format(
+            "{}: it was made with random-number scheme {}, this version has scheme {}; resume it with "
+            "the version that wrote it",
+            path, field("scheme"), random_scheme));
     try {
         const Json run = Json::parse(field("run"));
         if (run.at("data").get<std::string>() != fmt::format("{:016x}", fingerprint))
-            throw ValueError(fmt::format("{}: it was made with other inputs or targets; resume it with the data, samples and "
-                                         "precision of the first run", path));
+            throw ValueError(fmt::format(
+                "{}: it was made with other inputs or targets; resume it with the data, samples and "
+                "precision of the first run",
+                path));
         options.loss = static_cast<Loss>(run.at("loss").get<int>());
         options.momentum = run.at("momentum");
         options.batch = run.at("batch");
@@ -129,7 +138,8 @@ TrainingState load_checkpoint(const std::string& path, TrainingOptions& options,
         TrainingState state(Network::from_tensors(spec, {start.down, start.up, start.readout}), false);
         if (spec.train.down) {
             state.down = Matrix::copy_of(file.matrix("U"));
-            if (run.at("step") != 0) state.current = state.current.with_down(state.down);  // before, U is the start's own
+            if (run.at("step") != 0)
+                state.current = state.current.with_down(state.down);  // before, U is the start's own
         }
         if (spec.train.up) {
             state.up = std::make_shared<Matrix>(Matrix::copy_of(file.matrix("V")));
@@ -150,7 +160,8 @@ TrainingState load_checkpoint(const std::string& path, TrainingOptions& options,
         for (const Json& row : Json::parse(field("history"))) state.history.push_back(record_from(row));
         return state;
     } catch (const Json::exception& error) {
-        throw IoError(fmt::format("{}: its metadata cannot be read ({}); the file is damaged", path, error.what()));
+        throw IoError(
+            fmt::format("{}: its metadata cannot be read ({}); the file is damaged", path, error.what()));
     }
 }
 

@@ -19,13 +19,15 @@ constexpr int max_threads = 4096;
 
 int choose_threads(int threads) {
     if (threads < 0 || threads > max_threads)
-        throw ValueError(fmt::format("threads is {}; it must lie in [0, {}], 0 for all processors", threads, max_threads));
+        throw ValueError(fmt::format("threads is {}; it must lie in [0, {}], 0 for all processors", threads,
+                                     max_threads));
     if (threads > 0) return threads;
     if (const char* text = std::getenv("FNTK_THREADS"); text != nullptr && *text != '\0') {
         const char* end = text + std::strlen(text);
         const auto [stop, error] = std::from_chars(text, end, threads);
         if (error != std::errc{} || stop != end || threads < 1 || threads > max_threads)
-            throw ValueError(fmt::format("FNTK_THREADS is '{}'; it must be a whole number in [1, {}]", text, max_threads));
+            throw ValueError(fmt::format("FNTK_THREADS is '{}'; it must be a whole number in [1, {}]", text,
+                                         max_threads));
         return threads;
     }
     return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
@@ -43,7 +45,8 @@ std::vector<DeviceInfo> devices() {
 
 std::string better_blas_core() { return backend::better_blas_core(); }
 
-Device::Device(std::string name, std::shared_ptr<backend::Ops> ops) : name_(std::move(name)), ops_(std::move(ops)) {}
+Device::Device(std::string name, std::shared_ptr<backend::Ops> ops)
+    : name_(std::move(name)), ops_(std::move(ops)) {}
 
 int Device::threads() const { return ops_->threads(); }
 
@@ -52,13 +55,15 @@ Device Device::open(std::string_view name, int threads) {
     std::string wanted(name);
     if (wanted == "auto") {
         const char* forced = std::getenv("FNTK_DEVICE");
-        wanted = forced != nullptr && *forced != '\0' && std::string_view(forced) != "auto" ? forced : "cpu";
+        wanted =
+            forced != nullptr && *forced != '\0' && std::string_view(forced) != "auto" ? forced : "cpu";
     }
     std::string known = "auto";
     for (const DeviceInfo& info : devices()) {
         known += ", " + info.name;
         if (info.name != wanted) continue;
-        if (!info.available) throw DeviceError(fmt::format("device '{}' is not available: {}", wanted, info.description));
+        if (!info.available)
+            throw DeviceError(fmt::format("device '{}' is not available: {}", wanted, info.description));
         if (wanted == "reference") return {wanted, backend::make_reference()};
         return {wanted, backend::make_cpu(threads)};
     }

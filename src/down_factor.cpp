@@ -25,7 +25,8 @@ Matrix gaussian(const NetworkSpec& spec) {
     double* out = u.row<double>(0);
     kernels::Normal4 normals{};
     for (std::int64_t i = 0; i < spec.rank * spec.dim; ++i) {
-        if (i % 4 == 0) normals = kernels::random_normals(spec.seed, Stream::down, static_cast<std::uint64_t>(i / 4));
+        if (i % 4 == 0)
+            normals = kernels::random_normals(spec.seed, Stream::down, static_cast<std::uint64_t>(i / 4));
         out[i] = normals.value[i % 4];
     }
     return u;
@@ -64,21 +65,26 @@ Matrix orthonormal(const NetworkSpec& spec) {
 /// √p·B, B the top p eigenvectors of XᵀX.
 Matrix pca(const NetworkSpec& spec, ConstMatrixView data) {
     if (data.empty())
-        throw ValueError("down is pca and no data was given; pass the data that the basis shall be read from");
+        throw ValueError(
+            "down is pca and no data was given; pass the data that the basis shall be read from");
     if (data.cols != spec.dim)
-        throw ShapeError(fmt::format("the data for pca has {} columns, the network has dim {}; they must agree", data.cols, spec.dim));
+        throw ShapeError(
+            fmt::format("the data for pca has {} columns, the network has dim {}; they must agree",
+                        data.cols, spec.dim));
     require_finite(data, "the data for pca");
     const Device device = Device::open("cpu");
     const std::int64_t d = spec.dim;
     Matrix covariance(d, d, DType::f64), vectors(d, d, DType::f64);
     constexpr std::int64_t block = 4096;
     for (std::int64_t i = 0; i < data.rows; i += block) {
-        const Matrix rows = Matrix::converted(data.row_block(i, std::min(block, data.rows - i)), DType::f64);
+        const Matrix rows =
+            Matrix::converted(data.row_block(i, std::min(block, data.rows - i)), DType::f64);
         device.ops().gemm(true, false, 1, rows, rows, i == 0 ? 0 : 1, covariance);
     }
     std::vector<double> eigenvalues;
     if (!device.ops().eigh(covariance, eigenvalues, vectors))
-        throw Error("the eigenvectors of the data for pca did not converge; use down = orthonormal or srht");
+        throw Error(
+            "the eigenvectors of the data for pca did not converge; use down = orthonormal or srht");
     Matrix u(spec.rank, d, DType::f64);
     const double scale = std::sqrt(static_cast<double>(spec.rank));
     for (std::int64_t q = 0; q < spec.rank; ++q)
@@ -93,7 +99,8 @@ Matrix srht(const NetworkSpec& spec) {
     std::iota(rows.begin(), rows.end(), 0);
     for (std::int64_t q = 0; q < spec.rank; ++q) {
         const std::uint64_t left = static_cast<std::uint64_t>(padded - q);
-        const std::uint64_t pick = kernels::random_below(spec.seed, Stream::down_rows, static_cast<std::uint64_t>(q), left);
+        const std::uint64_t pick =
+            kernels::random_below(spec.seed, Stream::down_rows, static_cast<std::uint64_t>(q), left);
         std::swap(rows[q], rows[q + static_cast<std::int64_t>(pick)]);
     }
     Matrix u(spec.rank, spec.dim, DType::f64);
@@ -109,11 +116,16 @@ Matrix srht(const NetworkSpec& spec) {
 
 Matrix draw_down(const NetworkSpec& spec, ConstMatrixView data) {
     switch (spec.down) {
-        case Down::identity: return {};
-        case Down::gaussian: return gaussian(spec);
-        case Down::orthonormal: return orthonormal(spec);
-        case Down::pca: return pca(spec, data);
-        case Down::srht: return srht(spec);
+        case Down::identity:
+            return {};
+        case Down::gaussian:
+            return gaussian(spec);
+        case Down::orthonormal:
+            return orthonormal(spec);
+        case Down::pca:
+            return pca(spec, data);
+        case Down::srht:
+            return srht(spec);
     }
     return {};
 }
@@ -128,9 +140,11 @@ FixedPoint round_to_fixed_point(Matrix& down, DType precision) {
     double largest = 0;
     for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(u[i]));
     fixed.exponent = kernels::exponent_of(largest);
-    // a largest entry that rounds up to 2^E belongs to the next exponent, so that rounding twice changes nothing
+    // a largest entry that rounds up to 2^E belongs to the next exponent, so that rounding twice changes
+    // nothing
     double scaled = std::ldexp(largest, -fixed.exponent);
-    if (kernels::take_digit(scaled, kernels::down_digit_bits) == 1 << kernels::down_digit_bits) ++fixed.exponent;
+    if (kernels::take_digit(scaled, kernels::down_digit_bits) == 1 << kernels::down_digit_bits)
+        ++fixed.exponent;
     fixed.digits.assign(precision == DType::f32 ? 1 : 3, std::vector<std::int32_t>(count));
     for (std::int64_t i = 0; i < count; ++i) {
         double rest = std::ldexp(u[i], -fixed.exponent), rounded = 0;

@@ -11,42 +11,60 @@ namespace fntk {
 
 const char* name(Down family) {
     switch (family) {
-        case Down::identity: return "identity";
-        case Down::gaussian: return "gaussian";
-        case Down::orthonormal: return "orthonormal";
-        case Down::pca: return "pca";
-        case Down::srht: return "srht";
+        case Down::identity:
+            return "identity";
+        case Down::gaussian:
+            return "gaussian";
+        case Down::orthonormal:
+            return "orthonormal";
+        case Down::pca:
+            return "pca";
+        case Down::srht:
+            return "srht";
     }
     return "";
 }
 
 const char* name(Up family) {
     switch (family) {
-        case Up::gaussian: return "gaussian";
-        case Up::rademacher: return "rademacher";
-        case Up::srht: return "srht";
+        case Up::gaussian:
+            return "gaussian";
+        case Up::rademacher:
+            return "rademacher";
+        case Up::srht:
+            return "srht";
     }
     return "";
 }
 
 const char* name(Activation activation) {
     switch (activation) {
-        case Activation::relu: return "relu";
-        case Activation::leaky_relu: return "leaky_relu";
-        case Activation::abs: return "abs";
-        case Activation::erf: return "erf";
-        case Activation::gelu: return "gelu";
-        case Activation::tanh: return "tanh";
-        case Activation::softplus: return "softplus";
+        case Activation::relu:
+            return "relu";
+        case Activation::leaky_relu:
+            return "leaky_relu";
+        case Activation::abs:
+            return "abs";
+        case Activation::erf:
+            return "erf";
+        case Activation::gelu:
+            return "gelu";
+        case Activation::tanh:
+            return "tanh";
+        case Activation::softplus:
+            return "softplus";
     }
     return "";
 }
 
 const char* name(KernelOutput output) {
     switch (output) {
-        case KernelOutput::full: return "full";
-        case KernelOutput::trace: return "trace";
-        case KernelOutput::sum_of_logits: return "sum-of-logits";
+        case KernelOutput::full:
+            return "full";
+        case KernelOutput::trace:
+            return "trace";
+        case KernelOutput::sum_of_logits:
+            return "sum-of-logits";
     }
     return "";
 }
@@ -66,7 +84,8 @@ E parse(std::string_view text, const char* argument, const std::array<E, n>& all
 }  // namespace
 
 Down parse_down(std::string_view text) {
-    return parse(text, "down", std::array{Down::identity, Down::gaussian, Down::orthonormal, Down::pca, Down::srht});
+    return parse(text, "down",
+                 std::array{Down::identity, Down::gaussian, Down::orthonormal, Down::pca, Down::srht});
 }
 Up parse_up(std::string_view text) {
     return parse(text, "up", std::array{Up::gaussian, Up::rademacher, Up::srht});
@@ -98,11 +117,15 @@ Train parse_train(std::string_view text) {
     while (!rest.empty()) {
         const std::size_t end = std::min(rest.find_first_of("+,"), rest.size());
         const std::string_view part = rest.substr(0, end);
-        if (part == "down") train.down = true;
-        else if (part == "up") train.up = true;
-        else if (part == "readout") train.readout = true;
+        if (part == "down")
+            train.down = true;
+        else if (part == "up")
+            train.up = true;
+        else if (part == "readout")
+            train.readout = true;
         else
-            throw ValueError(fmt::format("train is '{}'; '{}' is not one of down, up, readout (join several by '+')", text, part));
+            throw ValueError(fmt::format(
+                "train is '{}'; '{}' is not one of down, up, readout (join several by '+')", text, part));
         rest.remove_prefix(std::min(end + 1, rest.size()));
     }
     if (!train.any()) throw ValueError("train is empty; name at least one of down, up, readout");

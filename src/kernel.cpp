@@ -1,6 +1,8 @@
 // Gram matrices factor by factor, each a Hadamard product of small ones:
-//     K_down^{cc'} = XX'ᵀ ∘ G^c G'^{c'}ᵀ    K_up^{cc'} = HH'ᵀ ∘ (D diag(a_c a_c') D'ᵀ)/m    K_readout^{cc'} = δ_cc' σ(Z)σ(Z')ᵀ/m
-// trace = (1/k)Σ_c K^cc and sum-of-logits = (1/k)Σ_cc' K^cc' come as one n × n' product, the full kernel block by block.
+//     K_down^{cc'} = XX'ᵀ ∘ G^c G'^{c'}ᵀ    K_up^{cc'} = HH'ᵀ ∘ (D diag(a_c a_c') D'ᵀ)/m    K_readout^{cc'}
+//     = δ_cc' σ(Z)σ(Z')ᵀ/m
+// trace = (1/k)Σ_c K^cc and sum-of-logits = (1/k)Σ_cc' K^cc' come as one n × n' product, the full kernel
+// block by block.
 #include <fntk/error.hpp>
 #include <fntk/kernel.hpp>
 
@@ -26,7 +28,11 @@ struct Block {
 class GramBuilder {
   public:
     GramBuilder(const Tangent& rows, const Tangent& cols, Train train)
-        : rows_(rows), cols_(cols), spec_(rows.network().spec()), train_(train), ops_(rows.device().ops()) {}
+        : rows_(rows),
+          cols_(cols),
+          spec_(rows.network().spec()),
+          train_(train),
+          ops_(rows.device().ops()) {}
 
     Matrix build(KernelOutput output) {
         if (output != KernelOutput::full) {
@@ -71,13 +77,17 @@ class GramBuilder {
 
     void down(Block which, MatrixView out) {
         const std::int64_t p = spec_.rank;
-        const ConstMatrixView g = rows_.gradients(), g_cols = cols_.gradients(), x = rows_.inputs(), x_cols = cols_.inputs();
+        const ConstMatrixView g = rows_.gradients(), g_cols = cols_.gradients(), x = rows_.inputs(),
+                              x_cols = cols_.inputs();
         switch (which.output) {
             case KernelOutput::trace:
-                return ops_.hadamard_gram(x, x_cols, g, g_cols, 1.0 / static_cast<double>(spec_.outputs), 0, out);
+                return ops_.hadamard_gram(x, x_cols, g, g_cols, 1.0 / static_cast<double>(spec_.outputs), 0,
+                                          out);
             case KernelOutput::sum_of_logits: {
-                const Matrix sum = summed_gradients(rows_), other = symmetric() ? Matrix{} : summed_gradients(cols_);
-                return ops_.hadamard_gram(x, x_cols, sum, symmetric() ? sum.view() : other.view(), 1, 0, out);
+                const Matrix sum = summed_gradients(rows_),
+                             other = symmetric() ? Matrix{} : summed_gradients(cols_);
+                return ops_.hadamard_gram(x, x_cols, sum, symmetric() ? sum.view() : other.view(), 1, 0,
+                                          out);
             }
             case KernelOutput::full:
                 ops_.inner(1, g.col_block(which.c * p, p), g_cols.col_block(which.c_col * p, p), 0, out);
@@ -88,8 +98,8 @@ class GramBuilder {
     void up(Block which, MatrixView out) {
         const bool popcount = rows_.has_gates() && cols_.has_gates() && rows_.network().readout().signs();
         if (!popcount) {
-            ops_.feature_gram(rows_.network().up(), spec_.activation, true, unit_weights(which), rows_.hidden(),
-                              cols_.hidden(), out);
+            ops_.feature_gram(rows_.network().up(), spec_.activation, true, unit_weights(which),
+                              rows_.hidden(), cols_.hidden(), out);
             ops_.multiply(hidden_gram(), out);
         } else if (which.output != KernelOutput::sum_of_logits) {
             ops_.axpby(1, hidden_gram(), 0, out);
@@ -109,15 +119,19 @@ class GramBuilder {
     /// out ∘= Σ_r w_r D_ir D'_jr from popcounts, D = closed + (open − closed)·gate, w_r = a_rc·a_rc' = ±1.
     void gate_factor(Block which, MatrixView out) {
         const bool weighted = which.c != which.c_col;
-        const BitMatrix agreement = weighted ? readout_agreement(rows_.network(), which.c, which.c_col) : BitMatrix{};
-        Matrix counts(rows_.size(), cols_.size(), DType::i32), s(rows_.size(), 1, DType::i32), t(cols_.size(), 1, DType::i32);
+        const BitMatrix agreement =
+            weighted ? readout_agreement(rows_.network(), which.c, which.c_col) : BitMatrix{};
+        Matrix counts(rows_.size(), cols_.size(), DType::i32), s(rows_.size(), 1, DType::i32),
+            t(cols_.size(), 1, DType::i32);
         ops_.gate_gram(rows_.gates(), cols_.gates(), agreement, counts);
-        const double closed = spec_.activation.closed_slope(), step = spec_.activation.open_slope() - closed;
+        const double closed = spec_.activation.closed_slope(),
+                     step = spec_.activation.open_slope() - closed;
         double total = 0;
         if (closed != 0) {
             BitMatrix ones(1, spec_.width);
             Matrix sum(1, 1, DType::i32);
-            for (std::int64_t r = 0; r < spec_.width; ++r) ones.view().row(0)[r / 64] |= std::uint64_t{1} << (r % 64);
+            for (std::int64_t r = 0; r < spec_.width; ++r)
+                ones.view().row(0)[r / 64] |= std::uint64_t{1} << (r % 64);
             ops_.gate_gram(rows_.gates(), ones, agreement, s);
             ops_.gate_gram(cols_.gates(), ones, agreement, t);
             ops_.gate_gram(ones, ones, agreement, sum);
@@ -135,8 +149,10 @@ class GramBuilder {
     }
 
     void readout(Block which, MatrixView out) {
-        if (which.c != which.c_col) return ops_.dequantise(Matrix(out.rows, out.cols, DType::i32), {}, 0, 0, 1, {}, out);
-        ops_.feature_gram(rows_.network().up(), spec_.activation, false, {}, rows_.hidden(), cols_.hidden(), out);
+        if (which.c != which.c_col)
+            return ops_.dequantise(Matrix(out.rows, out.cols, DType::i32), {}, 0, 0, 1, {}, out);
+        ops_.feature_gram(rows_.network().up(), spec_.activation, false, {}, rows_.hidden(), cols_.hidden(),
+                          out);
         ops_.axpby(1.0 / static_cast<double>(spec_.width), out, 0, out);
     }
 
@@ -152,7 +168,8 @@ class GramBuilder {
     const Matrix& hidden_gram() {
         if (hidden_gram_.empty()) {
             hidden_gram_ = Matrix(rows_.size(), cols_.size(), spec_.precision);
-            ops_.inner(1.0 / static_cast<double>(spec_.width), rows_.hidden(), cols_.hidden(), 0, hidden_gram_);
+            ops_.inner(1.0 / static_cast<double>(spec_.width), rows_.hidden(), cols_.hidden(), 0,
+                       hidden_gram_);
         }
         return hidden_gram_;
     }
@@ -176,7 +193,9 @@ class GramBuilder {
 
 }  // namespace
 
-Matrix gram(const Tangent& tangent, KernelOutput output, Train train) { return cross_gram(tangent, tangent, output, train); }
+Matrix gram(const Tangent& tangent, KernelOutput output, Train train) {
+    return cross_gram(tangent, tangent, output, train);
+}
 
 Matrix gram(const Tangent& tangent, KernelOutput output) {
     return gram(tangent, output, tangent.network().spec().train);

@@ -1,4 +1,5 @@
-// Kernel times vectors without the kernel. With k' effective outputs (k for the full kernel, one for the reductions):
+// Kernel times vectors without the kernel. With k' effective outputs (k for the full kernel, one for the
+// reductions):
 //     down             W_i = Σ_c v_ic G'^c_i,  M = Wᵀ X' (p × d),  (K v)_ic = <G^c_i, M x_i>
 //     up and readout   (1/m)·J (J'ᵀ v), block by block of the width, J the Jacobian in V and A
 #include <fntk/error.hpp>
@@ -43,17 +44,20 @@ const Device& KernelOperator::device() const { return rows_->device(); }
 
 void KernelOperator::apply(ConstMatrixView v, MatrixView out) const {
     if (v.rows != cols() || out.rows != rows() || v.cols != out.cols)
-        throw ShapeError(fmt::format("kernel ({} × {}) times v ({} × {}) into out ({} × {}): the extents do not fit", rows(), cols(),
-                                     v.rows, v.cols, out.rows, out.cols));
+        throw ShapeError(
+            fmt::format("kernel ({} × {}) times v ({} × {}) into out ({} × {}): the extents do not fit",
+                        rows(), cols(), v.rows, v.cols, out.rows, out.cols));
     if (v.dtype != dtype() || out.dtype != dtype())
-        throw ValueError(fmt::format("v is {} and out is {}; the operator works in {}", name(v.dtype), name(out.dtype), name(dtype())));
+        throw ValueError(fmt::format("v is {} and out is {}; the operator works in {}", name(v.dtype),
+                                     name(out.dtype), name(dtype())));
     backend::Ops& ops = device().ops();
     const std::int64_t k = effective_outputs();
     const NetworkSpec& spec = rows_->network().spec();
     Matrix from(cols(), 1, dtype()), to(rows(), 1, dtype());
     for (std::int64_t r = 0; r < v.cols; ++r) {
         ops.axpby(1, v.col_block(r, 1), 0, from);
-        const ConstMatrixView vector(from.view().data, cols_->size(), k, k, dtype());  // sample by sample, output by output
+        const ConstMatrixView vector(from.view().data, cols_->size(), k, k,
+                                     dtype());  // sample by sample, output by output
         const MatrixView result(to.view().data, rows_->size(), k, k, dtype());
         ops.axpby(0, result, 0, result);
         if (train_.down) apply_down(vector, result);
@@ -64,8 +68,8 @@ void KernelOperator::apply(ConstMatrixView v, MatrixView out) const {
                 readout.outputs = 1;
                 readout.values = readout_;
             }
-            ops.wide_apply(rows_->network().up(), readout, spec.activation, {train_.up, train_.readout}, rows_->hidden(),
-                           cols_->hidden(), vector, wide);
+            ops.wide_apply(rows_->network().up(), readout, spec.activation, {train_.up, train_.readout},
+                           rows_->hidden(), cols_->hidden(), vector, wide);
             ops.axpby(1.0 / static_cast<double>(spec.width), wide, 1, result);
         }
         ops.axpby(1, to, 0, out.col_block(r, 1));
@@ -77,23 +81,28 @@ void KernelOperator::apply_down(ConstMatrixView v, MatrixView out) const {
     const NetworkSpec& spec = rows_->network().spec();
     const bool summed = output_ == KernelOutput::sum_of_logits;
     const ConstMatrixView g = summed ? summed_rows_.view() : rows_->gradients();
-    const ConstMatrixView g_cols = !summed ? cols_->gradients() : rows_ == cols_ ? summed_rows_.view() : summed_cols_.view();
+    const ConstMatrixView g_cols = !summed          ? cols_->gradients()
+                                   : rows_ == cols_ ? summed_rows_.view()
+                                                    : summed_cols_.view();
     // the trace kernel is that of one output with k·p gradient columns, divided by k
     const std::int64_t p = output_ == KernelOutput::full ? spec.rank : g.cols;
     const double scale = output_ == KernelOutput::trace ? 1.0 / static_cast<double>(spec.outputs) : 1.0;
-    Matrix weighted(cols_->size(), p, dtype()), moment(p, spec.dim, dtype()), moved(rows_->size(), p, dtype());
+    Matrix weighted(cols_->size(), p, dtype()), moment(p, spec.dim, dtype()),
+        moved(rows_->size(), p, dtype());
     ops.row_combine(g_cols, v, weighted);
     ops.gemm(true, false, scale, weighted, cols_->inputs(), 0, moment);
     ops.gemm(false, true, 1, rows_->inputs(), moment, 0, moved);
     ops.row_dot(g, moved, out);
 }
 
-DenseOperator::DenseOperator(Device device, ConstMatrixView matrix) : device_(std::move(device)), matrix_(matrix) {}
+DenseOperator::DenseOperator(Device device, ConstMatrixView matrix)
+    : device_(std::move(device)), matrix_(matrix) {}
 
 void DenseOperator::apply(ConstMatrixView v, MatrixView out) const {
     if (v.rows != cols() || out.rows != rows() || v.cols != out.cols)
-        throw ShapeError(fmt::format("matrix ({} × {}) times v ({} × {}) into out ({} × {}): the extents do not fit", rows(), cols(),
-                                     v.rows, v.cols, out.rows, out.cols));
+        throw ShapeError(
+            fmt::format("matrix ({} × {}) times v ({} × {}) into out ({} × {}): the extents do not fit",
+                        rows(), cols(), v.rows, v.cols, out.rows, out.cols));
     device_.ops().gemm(false, false, 1, matrix_, v, 0, out);
 }
 

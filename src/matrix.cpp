@@ -14,10 +14,14 @@ std::size_t size_of(DType dtype) { return dtype == DType::f32 || dtype == DType:
 
 const char* name(DType dtype) {
     switch (dtype) {
-        case DType::f32: return "float32";
-        case DType::f64: return "float64";
-        case DType::i32: return "int32";
-        case DType::i64: return "int64";
+        case DType::f32:
+            return "float32";
+        case DType::f64:
+            return "float64";
+        case DType::i32:
+            return "int32";
+        case DType::i64:
+            return "int64";
     }
     return "";
 }
@@ -32,7 +36,8 @@ std::atomic<std::int64_t> g_peak{0};
 
 void check_dtype(DType have, DType want) {
     if (have == want) return;
-    throw ValueError(fmt::format("matrix holds {}, read as {}; convert it with Matrix::converted", name(have), name(want)));
+    throw ValueError(fmt::format("matrix holds {}, read as {}; convert it with Matrix::converted",
+                                 name(have), name(want)));
 }
 
 void FreeAligned::operator()(std::byte* memory) const {
@@ -42,20 +47,24 @@ void FreeAligned::operator()(std::byte* memory) const {
 
 Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) {
     if (rows < 0 || bytes_per_row < 0)
-        throw ValueError(fmt::format("a matrix of {} rows of {} bytes: extents must not be negative", rows, bytes_per_row));
+        throw ValueError(fmt::format("a matrix of {} rows of {} bytes: extents must not be negative", rows,
+                                     bytes_per_row));
     std::int64_t bytes = 0;
     if (__builtin_mul_overflow(rows, bytes_per_row, &bytes) || bytes > (std::int64_t{1} << 60))
-        throw MemoryError(fmt::format("a matrix of {} rows of {} bytes does not fit the address space; use smaller blocks",
-                                      rows, bytes_per_row));
+        throw MemoryError(fmt::format(
+            "a matrix of {} rows of {} bytes does not fit the address space; use smaller blocks", rows,
+            bytes_per_row));
     if (bytes == 0) return {};
     const std::int64_t rounded = (bytes + 63) / 64 * 64;
     auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<std::size_t>(rounded)));
     if (memory == nullptr)
-        throw MemoryError(fmt::format("{} bytes for a matrix of {} rows cannot be had; use fewer rows at a time", bytes, rows));
+        throw MemoryError(fmt::format(
+            "{} bytes for a matrix of {} rows cannot be had; use fewer rows at a time", bytes, rows));
     std::memset(memory, 0, static_cast<std::size_t>(rounded));
     const std::int64_t now = g_current += rounded;
     std::int64_t peak = g_peak;
-    while (now > peak && !g_peak.compare_exchange_weak(peak, now)) {}
+    while (now > peak && !g_peak.compare_exchange_weak(peak, now)) {
+    }
     return Buffer(memory, FreeAligned{rounded});
 }
 
@@ -75,7 +84,8 @@ Matrix Matrix::copy_of(ConstMatrixView source) {
     const auto element = static_cast<std::int64_t>(size_of(source.dtype));
     if (source.empty()) return result;
     for (std::int64_t i = 0; i < source.rows; ++i)
-        std::memcpy(result.memory_.get() + i * result.cols_ * element, source.data + i * source.stride * element,
+        std::memcpy(result.memory_.get() + i * result.cols_ * element,
+                    source.data + i * source.stride * element,
                     static_cast<std::size_t>(source.cols * element));
     return result;
 }
@@ -85,10 +95,14 @@ namespace {
 template <class F>
 void with_type(DType dtype, F&& f) {
     switch (dtype) {
-        case DType::f32: return f(float{});
-        case DType::f64: return f(double{});
-        case DType::i32: return f(std::int32_t{});
-        case DType::i64: return f(std::int64_t{});
+        case DType::f32:
+            return f(float{});
+        case DType::f64:
+            return f(double{});
+        case DType::i32:
+            return f(std::int32_t{});
+        case DType::i64:
+            return f(std::int64_t{});
     }
 }
 
@@ -98,7 +112,8 @@ Matrix Matrix::converted(ConstMatrixView source, DType dtype) {
     const bool from_real = source.dtype == DType::f32 || source.dtype == DType::f64;
     const bool to_real = dtype == DType::f32 || dtype == DType::f64;
     if (from_real && !to_real)
-        throw ValueError(fmt::format("a {} matrix cannot become {}: it would lose its fractions", name(source.dtype), name(dtype)));
+        throw ValueError(fmt::format("a {} matrix cannot become {}: it would lose its fractions",
+                                     name(source.dtype), name(dtype)));
     if (source.dtype == dtype) return copy_of(source);
     Matrix result(source.rows, source.cols, dtype);
     with_type(source.dtype, [&](auto from) {
@@ -132,8 +147,10 @@ void require_finite(ConstMatrixView view, const char* argument) {
                 if (sum == T{0}) continue;
                 for (std::int64_t j = 0; j < view.cols; ++j)
                     if (!std::isfinite(row[j]))
-                        throw ValueError(fmt::format("{} holds {} at row {}, column {}; every value must be finite: "
-                                                     "remove or impute it", argument, row[j], i, j));
+                        throw ValueError(
+                            fmt::format("{} holds {} at row {}, column {}; every value must be finite: "
+                                        "remove or impute it",
+                                        argument, row[j], i, j));
             }
         }
     });

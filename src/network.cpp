@@ -38,7 +38,8 @@ struct Network::State {
 
 bool NetworkSpec::operator==(const NetworkSpec& other) const {
     return dim == other.dim && width == other.width && rank == other.rank && outputs == other.outputs &&
-           down == other.down && up == other.up && train == other.train && activation.kind == other.activation.kind &&
+           down == other.down && up == other.up && train == other.train &&
+           activation.kind == other.activation.kind &&
            (activation.kind != Activation::leaky_relu || activation.slope == other.activation.slope) &&
            precision == other.precision && seed == other.seed;
 }
@@ -50,44 +51,52 @@ constexpr std::int64_t max_outputs = std::int64_t{1} << 20;
 
 void check_range(const char* argument, std::int64_t value, std::int64_t most, const char* remedy) {
     if (value < 1 || value > most)
-        throw ValueError(fmt::format("{} is {}; it must lie in [1, {}]: {}", argument, value, most, remedy));
+        throw ValueError(
+            fmt::format("{} is {}; it must lie in [1, {}]: {}", argument, value, most, remedy));
 }
 
 NetworkSpec checked(NetworkSpec spec) {
-    check_range("dim", spec.dim, kernels::max_columns, "use data with at least one column, or project it first");
+    check_range("dim", spec.dim, kernels::max_columns,
+                "use data with at least one column, or project it first");
     check_range("width", spec.width, max_width, "int32 sums over the width stay exact up to there");
     check_range("outputs", spec.outputs, max_outputs, "one per class or target");
     if (spec.precision != DType::f32 && spec.precision != DType::f64)
         throw ValueError(fmt::format("precision is {}; choose float32 or float64", name(spec.precision)));
     if (!std::isfinite(spec.activation.slope))
-        throw ValueError(fmt::format("the slope of leaky_relu is {}; it must be finite", spec.activation.slope));
+        throw ValueError(
+            fmt::format("the slope of leaky_relu is {}; it must be finite", spec.activation.slope));
     if (!spec.train.any()) throw ValueError("train is empty; name at least one of down, up, readout");
 
     if (spec.down == Down::identity) {
         if (spec.rank == 0) spec.rank = spec.dim;
         if (spec.rank != spec.dim)
-            throw ValueError(fmt::format("rank is {}; with down = identity it is the input dimension {}: leave it out or "
-                                         "choose another down factor", spec.rank, spec.dim));
+            throw ValueError(fmt::format(
+                "rank is {}; with down = identity it is the input dimension {}: leave it out or "
+                "choose another down factor",
+                spec.rank, spec.dim));
         return spec;
     }
     const bool inside = spec.down == Down::orthonormal || spec.down == Down::pca;
-    const std::int64_t most = inside ? spec.dim
+    const std::int64_t most = inside                    ? spec.dim
                               : spec.down == Down::srht ? kernels::next_power_of_two(spec.dim)
                                                         : kernels::max_columns;
     if (spec.rank < 1 || spec.rank > most)
-        throw ValueError(fmt::format("rank is {}; with down = {} and dim {} it must lie in [1, {}]: choose a smaller rank or "
-                                     "down = gaussian", spec.rank, name(spec.down), spec.dim, most));
+        throw ValueError(fmt::format(
+            "rank is {}; with down = {} and dim {} it must lie in [1, {}]: choose a smaller rank or "
+            "down = gaussian",
+            spec.rank, name(spec.down), spec.dim, most));
     if (spec.up == Up::srht && spec.rank != kernels::next_power_of_two(spec.rank))
-        throw ValueError(fmt::format("rank is {}; up = srht needs a power of two: use {} or {}, or up = rademacher or gaussian",
-                                     spec.rank, kernels::next_power_of_two(spec.rank) / 2,
-                                     kernels::next_power_of_two(spec.rank)));
+        throw ValueError(fmt::format(
+            "rank is {}; up = srht needs a power of two: use {} or {}, or up = rademacher or gaussian",
+            spec.rank, kernels::next_power_of_two(spec.rank) / 2, kernels::next_power_of_two(spec.rank)));
     return spec;
 }
 
 void check_shape(const char* argument, ConstMatrixView tensor, std::int64_t rows, std::int64_t cols) {
     if (tensor.rows != rows || tensor.cols != cols)
-        throw ShapeError(fmt::format("{} is {} × {}; the network's spec asks for {} × {}: give the spec that it was made for",
-                                     argument, tensor.rows, tensor.cols, rows, cols));
+        throw ShapeError(fmt::format(
+            "{} is {} × {}; the network's spec asks for {} × {}: give the spec that it was made for",
+            argument, tensor.rows, tensor.cols, rows, cols));
     require_finite(tensor, argument);
 }
 
@@ -101,7 +110,8 @@ bool equals_drawn(ConstMatrixView tensor, Rows&& rows) {
         const MatrixView part = drawn.view().row_block(0, std::min(block, tensor.rows - r0));
         rows(r0, part);
         for (std::int64_t r = 0; r < part.rows; ++r)
-            if (std::memcmp(part.row_block(r, 1).data, tensor.row_block(r0 + r, 1).data, row_bytes) != 0) return false;
+            if (std::memcmp(part.row_block(r, 1).data, tensor.row_block(r0 + r, 1).data, row_bytes) != 0)
+                return false;
     }
     return true;
 }
@@ -121,15 +131,18 @@ Network Network::create(NetworkSpec spec, ConstMatrixView data) {
 Network Network::from_tensors(NetworkSpec spec, const NetworkTensors& tensors) {
     spec = checked(spec);
     if (tensors.down.data == nullptr && spec.down == Down::pca)
-        throw ValueError("down is pca and U was not given; its basis came from data that the seed cannot reproduce");
+        throw ValueError(
+            "down is pca and U was not given; its basis came from data that the seed cannot reproduce");
     auto state = std::make_shared<State>();
     state->spec = spec;
     if (tensors.down.data != nullptr) {
         check_shape("U", tensors.down, spec.rank, spec.dim);
         state->down = Matrix::converted(tensors.down, DType::f64);
         if (spec.down == Down::identity) {  // √p·I given as a tensor is still the identity
-            const Matrix identity = create(spec).materialize_down(), given = Matrix::converted(tensors.down, spec.precision);
-            if (std::memcmp(identity.view().data, given.view().data, static_cast<std::size_t>(given.bytes())) == 0)
+            const Matrix identity = create(spec).materialize_down(),
+                         given = Matrix::converted(tensors.down, spec.precision);
+            if (std::memcmp(identity.view().data, given.view().data,
+                            static_cast<std::size_t>(given.bytes())) == 0)
                 state->down = Matrix{};
         }
     } else {
@@ -141,13 +154,17 @@ Network Network::from_tensors(NetworkSpec spec, const NetworkTensors& tensors) {
     if (tensors.up.data != nullptr) {
         check_shape("V", tensors.up, spec.width, spec.rank);
         Matrix given = Matrix::converted(tensors.up, spec.precision);
-        if (!equals_drawn(given, [&](std::int64_t r0, MatrixView rows) { device.ops().up_rows(seeded.up(), r0, rows); }))
+        if (!equals_drawn(given, [&](std::int64_t r0, MatrixView rows) {
+                device.ops().up_rows(seeded.up(), r0, rows);
+            }))
             state->up = std::make_shared<const Matrix>(std::move(given));
     }
     if (tensors.readout.data != nullptr) {
         check_shape("A", tensors.readout, spec.width, spec.outputs);
         Matrix given = Matrix::converted(tensors.readout, spec.precision);
-        if (!equals_drawn(given, [&](std::int64_t r0, MatrixView rows) { device.ops().readout_rows(seeded.readout(), r0, rows); }))
+        if (!equals_drawn(given, [&](std::int64_t r0, MatrixView rows) {
+                device.ops().readout_rows(seeded.readout(), r0, rows);
+            }))
             state->readout = std::make_shared<const Matrix>(std::move(given));
     }
     return Network(std::move(state));
@@ -157,18 +174,20 @@ const NetworkSpec& Network::spec() const { return state_->spec; }
 
 Exactness Network::exactness() const {
     return up().signs() && readout().signs() && spec().activation.homogeneous() ? Exactness::integer
-                                                                                 : Exactness::floating;
+                                                                                : Exactness::floating;
 }
 
 ConstMatrixView Network::down() const { return state_->down.view(); }
 const FixedPoint& Network::fixed_down() const { return state_->fixed; }
 
 UpFactor Network::up() const {
-    return {spec().up, spec().width, spec().rank, spec().seed, state_->up ? state_->up->view() : ConstMatrixView{}};
+    return {spec().up, spec().width, spec().rank, spec().seed,
+            state_->up ? state_->up->view() : ConstMatrixView{}};
 }
 
 Readout Network::readout() const {
-    return {spec().width, spec().outputs, spec().seed, state_->readout ? state_->readout->view() : ConstMatrixView{}};
+    return {spec().width, spec().outputs, spec().seed,
+            state_->readout ? state_->readout->view() : ConstMatrixView{}};
 }
 
 int Network::hidden_bits() const {
@@ -178,7 +197,8 @@ int Network::hidden_bits() const {
 Matrix Network::materialize_down() const {
     if (!state_->down.empty()) return Matrix::converted(state_->down, spec().precision);
     Matrix u(spec().rank, spec().dim, DType::f64);
-    for (std::int64_t q = 0; q < spec().rank; ++q) u.at<double>(q, q) = std::sqrt(static_cast<double>(spec().rank));
+    for (std::int64_t q = 0; q < spec().rank; ++q)
+        u.at<double>(q, q) = std::sqrt(static_cast<double>(spec().rank));
     return Matrix::converted(u, spec().precision);
 }
 
@@ -213,19 +233,22 @@ Network Network::with_down(ConstMatrixView down) const {
 }
 
 Network Network::with_up(std::shared_ptr<const Matrix> up) const {
-    if (up != nullptr && (up->rows() != spec().width || up->cols() != spec().rank || up->dtype() != spec().precision))
-        throw ShapeError(fmt::format("V is {} × {} {}; the network asks for {} × {} {}", up->rows(), up->cols(), name(up->dtype()),
-                                     spec().width, spec().rank, name(spec().precision)));
+    if (up != nullptr &&
+        (up->rows() != spec().width || up->cols() != spec().rank || up->dtype() != spec().precision))
+        throw ShapeError(fmt::format("V is {} × {} {}; the network asks for {} × {} {}", up->rows(),
+                                     up->cols(), name(up->dtype()), spec().width, spec().rank,
+                                     name(spec().precision)));
     auto state = state_->clone();
     state->up = std::move(up);
     return Network(std::move(state));
 }
 
 Network Network::with_readout(std::shared_ptr<const Matrix> readout) const {
-    if (readout != nullptr &&
-        (readout->rows() != spec().width || readout->cols() != spec().outputs || readout->dtype() != spec().precision))
-        throw ShapeError(fmt::format("A is {} × {} {}; the network asks for {} × {} {}", readout->rows(), readout->cols(),
-                                     name(readout->dtype()), spec().width, spec().outputs, name(spec().precision)));
+    if (readout != nullptr && (readout->rows() != spec().width || readout->cols() != spec().outputs ||
+                               readout->dtype() != spec().precision))
+        throw ShapeError(fmt::format("A is {} × {} {}; the network asks for {} × {} {}", readout->rows(),
+                                     readout->cols(), name(readout->dtype()), spec().width, spec().outputs,
+                                     name(spec().precision)));
     auto state = state_->clone();
     state->readout = std::move(readout);
     return Network(std::move(state));

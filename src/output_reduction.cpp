@@ -36,13 +36,16 @@ void check_pair(const Tangent& rows, const Tangent& cols, Train train) {
     NetworkSpec same = b;
     same.train = a.train;  // what is trained is asked for, not part of the weights
     if (!(same == a))
-        throw ShapeError(fmt::format("the two tangents belong to different networks (dim {} and {}, width {} and {}, rank {} "
-                                     "and {}, outputs {} and {}, or another seed, family, activation or precision); take both "
-                                     "from one network", a.dim, b.dim, a.width, b.width, a.rank, b.rank, a.outputs, b.outputs));
+        throw ShapeError(fmt::format(
+            "the two tangents belong to different networks (dim {} and {}, width {} and {}, rank {} "
+            "and {}, outputs {} and {}, or another seed, family, activation or precision); take both "
+            "from one network",
+            a.dim, b.dim, a.width, b.width, a.rank, b.rank, a.outputs, b.outputs));
     for (const Tangent* tangent : {&rows, &cols})
         if (train.down && !tangent->has_gradients() && tangent->size() > 0)
-            throw ValueError("the kernel of down needs G and the tangent did not keep it; ask for it with "
-                             "TangentOptions{.gradients = true}");
+            throw ValueError(
+                "the kernel of down needs G and the tangent did not keep it; ask for it with "
+                "TangentOptions{.gradients = true}");
 }
 
 Matrix effective_readout(const Tangent& tangent, KernelOutput output) {
@@ -54,15 +57,17 @@ Matrix effective_readout(const Tangent& tangent, KernelOutput output) {
             sum += a[c];
             squares += a[c] * a[c];
         }
-        result.row<double>(r)[0] = output == KernelOutput::trace ? std::sqrt(squares / static_cast<double>(k))
-                                                                 : sum / std::sqrt(static_cast<double>(k));
+        result.row<double>(r)[0] = output == KernelOutput::trace
+                                       ? std::sqrt(squares / static_cast<double>(k))
+                                       : sum / std::sqrt(static_cast<double>(k));
     });
     return result;
 }
 
 Matrix readout_product(const Tangent& tangent, std::int64_t c, std::int64_t c_col) {
     Matrix result(1, tangent.network().spec().width, DType::f64);
-    over_readout(tangent, [&](std::int64_t r, const double* a) { result.row<double>(0)[r] = a[c] * a[c_col]; });
+    over_readout(tangent,
+                 [&](std::int64_t r, const double* a) { result.row<double>(0)[r] = a[c] * a[c_col]; });
     return result;
 }
 
@@ -75,7 +80,8 @@ BitMatrix readout_agreement(const Network& network, std::int64_t c, std::int64_t
         for (std::uint64_t half = 0; half < 2; ++half) {
             const std::uint64_t index = 2 * static_cast<std::uint64_t>(w) + half;
             const auto word = [&](std::int64_t column) {
-                return kernels::random_word(readout.seed, kernels::Stream::readout, kernels::readout_word(column) + index);
+                return kernels::random_word(readout.seed, kernels::Stream::readout,
+                                            kernels::readout_word(column) + index);
             };
             bits |= static_cast<std::uint64_t>(~(word(c) ^ word(c_col))) << (32 * half);
         }

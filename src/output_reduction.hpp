@@ -1,4 +1,5 @@
-// What trace and sum-of-logits make of the k outputs: one effective output, with a readout or gradients of its own.
+// What trace and sum-of-logits make of the k outputs: one effective output, with a readout or gradients of
+// its own.
 //     trace          (1/k)Σ_c a_rc²        → effective readout √((1/k)Σ_c a_rc²)
 //     sum-of-logits  Σ_c f_c/√k           → effective readout Σ_c a_rc/√k, effective gradients Σ_c G^c/√k
 #pragma once

@@ -277,10 +277,13 @@ std::int64_t numerical_rank(const Device& device, ConstMatrixView inputs) {
     device.ops().gemm(!wide, wide, 1, x, x, 0, product);
     std::vector<double> eigenvalues;
     if (!device.ops().eigh(product, eigenvalues, {}))
-        throw Error(fmt::format("the rank of the {} × {} inputs was not found: their eigenvalues did not converge", inputs.rows,
-                                inputs.cols));
-    const double threshold = 1e-12 * static_cast<double>(std::max(inputs.rows, inputs.cols)) * eigenvalues.back();
-    return std::count_if(eigenvalues.begin(), eigenvalues.end(), [=](double value) { return value > threshold; });
+        throw Error(
+            fmt::format("the rank of the {} × {} inputs was not found: their eigenvalues did not converge",
+                        inputs.rows, inputs.cols));
+    const double threshold =
+        1e-12 * static_cast<double>(std::max(inputs.rows, inputs.cols)) * eigenvalues.back();
+    return std::count_if(eigenvalues.begin(), eigenvalues.end(),
+                         [=](double value) { return value > threshold; });
 }
 
 }  // namespace fntk

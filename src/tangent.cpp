@@ -22,11 +22,14 @@ Tangent::Tangent(Device device, Network network, ConstMatrixView inputs, Tangent
     : device_(std::move(device)), network_(std::move(network)), inputs_(inputs) {
     const NetworkSpec& spec = network_.spec();
     if (inputs.cols != spec.dim)
-        throw ShapeError(fmt::format("inputs have {} columns, the network was made for dim {}; use data of that many columns "
-                                     "or a network made for these", inputs.cols, spec.dim));
+        throw ShapeError(fmt::format(
+            "inputs have {} columns, the network was made for dim {}; use data of that many columns "
+            "or a network made for these",
+            inputs.cols, spec.dim));
     if (inputs.dtype != spec.precision)
-        throw ValueError(fmt::format("inputs are {}, the network's precision is {}; convert them with Matrix::converted",
-                                     name(inputs.dtype), name(spec.precision)));
+        throw ValueError(
+            fmt::format("inputs are {}, the network's precision is {}; convert them with Matrix::converted",
+                        name(inputs.dtype), name(spec.precision)));
     require_finite(inputs, "inputs");
     if (!options.only_these) {
         options.gradients |= spec.train.down;
@@ -73,7 +76,8 @@ void Tangent::exact_pass(TangentOptions keep) {
         ops.open_sum(network_.up(), network_.readout(), open_sum_);
     }
     if (closed != 0)
-        ops.gemm(false, true, closed * root_m, hidden_, Matrix::converted(open_sum_, spec.precision), 1, values_);
+        ops.gemm(false, true, closed * root_m, hidden_, Matrix::converted(open_sum_, spec.precision), 1,
+                 values_);
     if (keep.gradients) {
         const ConstMatrixView sum(open_sum_.row<std::int32_t>(0), 1, k * p);
         ops.dequantise(gradients_int_, {}, inverse_root(p) * root_m, closed, open, sum, gradients_);
@@ -106,13 +110,15 @@ ConstMatrixView Tangent::gradients() const {
 
 ConstBitView Tangent::gates() const {
     if (gates_.empty() && size() > 0)
-        throw ValueError(network_.spec().activation.homogeneous()
-                             ? "the tangent did not keep its gates; ask for them with TangentOptions{.gates = true}"
-                             : "gates exist for relu, leaky_relu and abs only; a smooth activation has none");
+        throw ValueError(
+            network_.spec().activation.homogeneous()
+                ? "the tangent did not keep its gates; ask for them with TangentOptions{.gates = true}"
+                : "gates exist for relu, leaky_relu and abs only; a smooth activation has none");
     return gates_;
 }
 
-Tangent tangent(const Device& device, const Network& network, ConstMatrixView inputs, TangentOptions options) {
+Tangent tangent(const Device& device, const Network& network, ConstMatrixView inputs,
+                TangentOptions options) {
     return Tangent(device, network, inputs, options);
 }
 
@@ -134,15 +140,18 @@ T* write_down(const Tangent& tangent, std::int64_t i, std::int64_t c, T* out) {
 Matrix per_sample_gradients(const Tangent& tangent, Train train, std::int64_t first, std::int64_t count) {
     const NetworkSpec& spec = tangent.network().spec();
     if (first < 0 || count < 0 || first + count > tangent.size())
-        throw ShapeError(fmt::format("samples [{}, {}) are outside the batch of {}; ask for a block inside it", first,
-                                     first + count, tangent.size()));
+        throw ShapeError(
+            fmt::format("samples [{}, {}) are outside the batch of {}; ask for a block inside it", first,
+                        first + count, tangent.size()));
     if (!train.any()) throw ValueError("train is empty; name at least one of down, up, readout");
     const std::int64_t m = spec.width, p = spec.rank, k = spec.outputs;
-    const std::int64_t down = train.down ? p * spec.dim : 0, up = train.up ? m * p : 0, readout = train.readout ? m * k : 0;
+    const std::int64_t down = train.down ? p * spec.dim : 0, up = train.up ? m * p : 0,
+                       readout = train.readout ? m * k : 0;
     Matrix result(count * k, down + up + readout, spec.precision);
     backend::Ops& ops = tangent.device().ops();
     const bool gated = train.up && tangent.has_gates();
-    const double root_m = inverse_root(m), closed = spec.activation.homogeneous() ? spec.activation.closed_slope() : 0;
+    const double root_m = inverse_root(m),
+                 closed = spec.activation.homogeneous() ? spec.activation.closed_slope() : 0;
     const Matrix a = gated ? tangent.network().materialize_readout() : Matrix{};
     Matrix e(1, k, spec.precision);
 
@@ -164,8 +173,8 @@ Matrix per_sample_gradients(const Tangent& tangent, Train train, std::int64_t fi
                 }
                 const bool smooth = train.up && !gated;
                 if (!smooth && !train.readout) continue;
-                ops.wide_gradient(tangent.network().up(), tangent.network().readout(), spec.activation, h, e, 0,
-                                  smooth ? dv : MatrixView{}, train.readout ? da : MatrixView{});
+                ops.wide_gradient(tangent.network().up(), tangent.network().readout(), spec.activation, h,
+                                  e, 0, smooth ? dv : MatrixView{}, train.readout ? da : MatrixView{});
                 if (smooth) ops.axpby(root_m, dv, 0, dv);
                 if (train.readout) ops.axpby(root_m, da, 0, da);
             }

@@ -21,22 +21,27 @@ namespace {
 
 void check(const Network& network, const TrainingData& data, const TrainingOptions& options) {
     const NetworkSpec& spec = network.spec();
-    if (data.inputs.rows < 1)
-        throw ShapeError("inputs have 0 rows; training needs at least one sample");
+    if (data.inputs.rows < 1) throw ShapeError("inputs have 0 rows; training needs at least one sample");
     if (data.targets.rows != data.inputs.rows || data.targets.cols != spec.outputs)
-        throw ShapeError(fmt::format("targets are {} × {}; {} samples and {} outputs ask for {} × {}", data.targets.rows,
-                                     data.targets.cols, data.inputs.rows, spec.outputs, data.inputs.rows, spec.outputs));
+        throw ShapeError(fmt::format("targets are {} × {}; {} samples and {} outputs ask for {} × {}",
+                                     data.targets.rows, data.targets.cols, data.inputs.rows, spec.outputs,
+                                     data.inputs.rows, spec.outputs));
     require_finite(data.targets, "targets");
-    if (options.steps < 0) throw ValueError(fmt::format("steps is {}; it must be at least 0", options.steps));
+    if (options.steps < 0)
+        throw ValueError(fmt::format("steps is {}; it must be at least 0", options.steps));
     if (!(options.momentum >= 0 && options.momentum < 1))
         throw ValueError(fmt::format("momentum is {}; it must lie in [0, 1)", options.momentum));
     if (options.batch < 0)
-        throw ValueError(fmt::format("batch is {}; it must be at least 1, or 0 for all samples", options.batch));
+        throw ValueError(
+            fmt::format("batch is {}; it must be at least 1, or 0 for all samples", options.batch));
     if (options.rule == StepRule::given && !(options.step > 0 && std::isfinite(options.step)))
-        throw ValueError(fmt::format("step size is {}; it must be positive and finite, or chosen by rule lambda_max", options.step));
+        throw ValueError(fmt::format(
+            "step size is {}; it must be positive and finite, or chosen by rule lambda_max", options.step));
     if (options.loss == Loss::cross_entropy) {
         if (spec.outputs < 2)
-            throw ValueError(fmt::format("outputs is {}; cross-entropy needs at least 2, one per class: use the squared loss", spec.outputs));
+            throw ValueError(fmt::format(
+                "outputs is {}; cross-entropy needs at least 2, one per class: use the squared loss",
+                spec.outputs));
         for (std::int64_t i = 0; i < data.targets.rows; ++i) {
             double sum = 0, least = 0;
             for (std::int64_t c = 0; c < spec.outputs; ++c) {
@@ -44,20 +49,28 @@ void check(const Network& network, const TrainingData& data, const TrainingOptio
                 least = std::min(least, value(data.targets, i, c));
             }
             if (least < 0 || std::abs(sum - 1) > 1e-4)
-                throw ValueError(fmt::format("targets of row {} sum to {} (smallest {}); cross-entropy needs probabilities", i, sum, least));
+                throw ValueError(fmt::format(
+                    "targets of row {} sum to {} (smallest {}); cross-entropy needs probabilities", i, sum,
+                    least));
         }
     }
     const bool full = options.batch == 0 || options.batch >= data.inputs.rows;
     if (options.certificate && (!full || options.momentum != 0 || options.loss != Loss::squared))
-        throw ValueError("the certificate holds for full-batch gradient descent on the squared loss without momentum; drop "
-                         "it, or drop batch, momentum and cross-entropy");
+        throw ValueError(
+            "the certificate holds for full-batch gradient descent on the squared loss without momentum; "
+            "drop "
+            "it, or drop batch, momentum and cross-entropy");
 }
 
 /// K₀ and its gates, for drift, flips and λ_min.
 class KernelMonitor {
   public:
     KernelMonitor(const Device& device, const Network& initial, ConstMatrixView inputs, Train train)
-        : device_(device), inputs_(inputs), train_(train), start_(initial_tangent(initial)), kernel_(gram(start_, KernelOutput::trace, train)) {}
+        : device_(device),
+          inputs_(inputs),
+          train_(train),
+          start_(initial_tangent(initial)),
+          kernel_(gram(start_, KernelOutput::trace, train)) {}
 
     [[nodiscard]] double initial_lambda_min() const { return spectrum(device_, kernel_).min(); }
 
@@ -77,7 +90,8 @@ class KernelMonitor {
             for (std::int64_t i = 0; i < now.size(); ++i)
                 for (std::int64_t w = 0; w < (network.spec().width + 63) / 64; ++w)
                     flips += std::popcount(now.gates().row(i)[w] ^ start_.gates().row(i)[w]);
-            record.flips = static_cast<double>(flips) / (static_cast<double>(now.size()) * static_cast<double>(network.spec().width));
+            record.flips = static_cast<double>(flips) /
+                           (static_cast<double>(now.size()) * static_cast<double>(network.spec().width));
         }
         if (with_spectrum) record.lambda_min = spectrum(device_, kernel).min();
     }
@@ -95,13 +109,16 @@ class KernelMonitor {
 };
 
 double operator_lambda_max(const Device& device, const Network& network, ConstMatrixView inputs) {
-    const Tangent at = tangent(device, network, inputs, {.gradients = network.spec().train.down, .only_these = true});
+    const Tangent at =
+        tangent(device, network, inputs, {.gradients = network.spec().train.down, .only_these = true});
     const ExtremalEigenvalue top =
         lambda_max(KernelOperator(at, KernelOutput::full, network.spec().train), {.tolerance = 1e-2});
-    return top.value + top.residual;  // an eigenvalue lies within the residual: the step errs to the safe side
+    return top.value +
+           top.residual;  // an eigenvalue lies within the residual: the step errs to the safe side
 }
 
-void choose_step(const Device& device, TrainingState& state, const TrainingData& data, const TrainingOptions& options) {
+void choose_step(const Device& device, TrainingState& state, const TrainingData& data,
+                 const TrainingOptions& options) {
     if (options.rule == StepRule::given) {
         state.step_size = options.step;
         return;
@@ -110,15 +127,20 @@ void choose_step(const Device& device, TrainingState& state, const TrainingData&
     if (options.batch > 0 && options.batch < data.inputs.rows)
         for (std::int64_t step = 0; step < 4; ++step) {
             const Batch batch = take_batch(data, options.batch, options.seed, step);
-            state.lambda_max = std::max(state.lambda_max, batch.scale * operator_lambda_max(device, state.current, batch.data.inputs));
+            state.lambda_max =
+                std::max(state.lambda_max,
+                         batch.scale * operator_lambda_max(device, state.current, batch.data.inputs));
         }
     if (!(state.lambda_max > 0))
-        throw ValueError("λ_max of the kernel at the start is 0, so no step size follows from it; the inputs or G are all zero");
-    state.step_size = options.rule == StepRule::lambda_max ? 1 / state.lambda_max : 2 / (state.lambda_max + state.lambda_min);
+        throw ValueError(
+            "λ_max of the kernel at the start is 0, so no step size follows from it; the inputs or G are "
+            "all zero");
+    state.step_size = options.rule == StepRule::lambda_max ? 1 / state.lambda_max
+                                                           : 2 / (state.lambda_max + state.lambda_min);
 }
 
-TrainingResult run(const Device& device, TrainingState state, const TrainingData& data, const TrainingOptions& options,
-                   bool resumed) {
+TrainingResult run(const Device& device, TrainingState state, const TrainingData& data,
+                   const TrainingOptions& options, bool resumed) {
     std::optional<KernelMonitor> monitor;
     const bool monitored = options.kernel_drift || options.spectrum_every > 0;
     const bool needs_lambda_min = options.certificate || options.rule == StepRule::lambda_max_min;
@@ -126,7 +148,8 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     if (monitored || (needs_lambda_min && !known && !resumed))
         monitor.emplace(device, state.initial, data.inputs, state.initial.spec().train);
     if (!resumed) {
-        if (needs_lambda_min) state.lambda_min = known ? options.known_lambda_min : monitor->initial_lambda_min();
+        if (needs_lambda_min)
+            state.lambda_min = known ? options.known_lambda_min : monitor->initial_lambda_min();
         choose_step(device, state, data, options);
     }
     const std::uint64_t data_hash = options.checkpoint.empty() ? 0 : fingerprint(data);
@@ -146,18 +169,22 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     };
     const auto check_loss = [&](double loss) {
         if (!std::isfinite(loss))
-            throw Error(fmt::format("the loss is {} at step {}: step size {} is too large; use a smaller one or rule lambda_max",
-                                    loss, state.step, state.step_size));
+            throw Error(
+                fmt::format("the loss is {} at step {}: step size {} is too large; use a smaller one or "
+                            "rule lambda_max",
+                            loss, state.step, state.step_size));
     };
 
-    if (resumed && !state.history.empty()) state.history.pop_back();  // the last row stands for the state after the last step
+    if (resumed && !state.history.empty())
+        state.history.pop_back();  // the last row stands for the state after the last step
     std::vector<double> seconds;
     bool cancelled = false;
     while (state.step < options.steps && !cancelled) {
         const Batch batch = take_batch(data, options.batch, options.seed, state.step);
         const auto begin = std::chrono::steady_clock::now();
         const std::int64_t row_step = state.step;
-        // the history row describes the state before the step: kernels are measured before V and A move in place
+        // the history row describes the state before the step: kernels are measured before V and A move in
+        // place
         const bool periodic = options.spectrum_every > 0 && row_step % options.spectrum_every == 0;
         double loss = 0;
         if (periodic) {
@@ -172,7 +199,9 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
         }
         seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
         ++state.step;
-        if (options.progress) cancelled = !options.progress(static_cast<double>(state.step) / static_cast<double>(options.steps));
+        if (options.progress)
+            cancelled =
+                !options.progress(static_cast<double>(state.step) / static_cast<double>(options.steps));
         const bool due = options.checkpoint_every > 0 && state.step % options.checkpoint_every == 0;
         if (!options.checkpoint.empty() && due && state.step < options.steps && !cancelled) {
             TrainingRecord open{.step = state.step};  // replaced on resuming
@@ -181,7 +210,8 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
             state.history.pop_back();
         }
     }
-    const double last_loss = batch_loss(device, state, take_batch(data, options.batch, options.seed, state.step), options.loss);
+    const double last_loss =
+        batch_loss(device, state, take_batch(data, options.batch, options.seed, state.step), options.loss);
     check_loss(last_loss);
     record(last_loss, true);
     if (!options.checkpoint.empty()) save_checkpoint(options.checkpoint, state, options, data_hash);
@@ -194,7 +224,8 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     result.certificate_held = options.certificate && state.certificate_held;
     result.cancelled = cancelled;
     if (!seconds.empty()) {
-        std::nth_element(seconds.begin(), seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2), seconds.end());
+        std::nth_element(seconds.begin(), seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2),
+                         seconds.end());
         result.seconds_per_step = seconds[seconds.size() / 2];
     }
     return result;
@@ -202,15 +233,15 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
 
 }  // namespace
 
-TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs, ConstMatrixView targets,
-                     const TrainingOptions& options) {
+TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs,
+                     ConstMatrixView targets, const TrainingOptions& options) {
     const TrainingData data{inputs, targets};
     check(network, data, options);
     return run(device, TrainingState(network, options.momentum != 0), data, options, false);
 }
 
-TrainingResult resume(const Device& device, const std::string& checkpoint, ConstMatrixView inputs, ConstMatrixView targets,
-                      const TrainingOptions& options) {
+TrainingResult resume(const Device& device, const std::string& checkpoint, ConstMatrixView inputs,
+                      ConstMatrixView targets, const TrainingOptions& options) {
     const TrainingData data{inputs, targets};
     TrainingOptions effective = options;
     TrainingState state = load_checkpoint(checkpoint, effective, fingerprint(data));
@@ -218,8 +249,9 @@ TrainingResult resume(const Device& device, const std::string& checkpoint, Const
     effective.step = state.step_size;
     check(state.initial, data, effective);
     if (effective.steps < state.step)
-        throw ValueError(fmt::format("steps is {}; the checkpoint stands at step {} already: ask for at least as many", effective.steps,
-                                     state.step));
+        throw ValueError(
+            fmt::format("steps is {}; the checkpoint stands at step {} already: ask for at least as many",
+                        effective.steps, state.step));
     return run(device, std::move(state), data, effective, true);
 }
 

@@ -15,11 +15,13 @@
 
 namespace fntk {
 
-TrainingState::TrainingState(Network network, bool momentum) : initial(network), current(std::move(network)) {
+TrainingState::TrainingState(Network network, bool momentum)
+    : initial(network), current(std::move(network)) {
     const NetworkSpec& spec = initial.spec();
     if (spec.train.down) {
-        down = Matrix::converted(initial.down().data != nullptr ? Matrix::copy_of(initial.down())
-                                                                : initial.materialize_down(), DType::f64);
+        down = Matrix::converted(
+            initial.down().data != nullptr ? Matrix::copy_of(initial.down()) : initial.materialize_down(),
+            DType::f64);
         if (momentum) down_velocity = Matrix(spec.rank, spec.dim, DType::f64);
     }
     if (spec.train.up) {
@@ -41,8 +43,10 @@ std::vector<std::int64_t> epoch_order(std::int64_t samples, std::uint64_t seed, 
     std::vector<std::int64_t> order(samples);
     std::iota(order.begin(), order.end(), 0);
     for (std::int64_t i = 0; i + 1 < samples; ++i) {
-        const std::uint64_t index = (static_cast<std::uint64_t>(epoch) << 32) + static_cast<std::uint64_t>(i);
-        const std::uint64_t pick = kernels::random_below(seed, kernels::Stream::batches, index, static_cast<std::uint64_t>(samples - i));
+        const std::uint64_t index =
+            (static_cast<std::uint64_t>(epoch) << 32) + static_cast<std::uint64_t>(i);
+        const std::uint64_t pick = kernels::random_below(seed, kernels::Stream::batches, index,
+                                                         static_cast<std::uint64_t>(samples - i));
         std::swap(order[i], order[i + static_cast<std::int64_t>(pick)]);
     }
     return order;
@@ -57,8 +61,8 @@ Matrix gather(ConstMatrixView from, const std::int64_t* rows, std::int64_t count
 }
 
 /// θ ← θ − η·v with v = g, or with momentum v ← μ v + g.
-void update(backend::Ops& ops, double scale, ConstMatrixView gradient, double momentum, double step_size, MatrixView velocity,
-            MatrixView parameters) {
+void update(backend::Ops& ops, double scale, ConstMatrixView gradient, double momentum, double step_size,
+            MatrixView velocity, MatrixView parameters) {
     if (velocity.empty()) return ops.axpby(-step_size * scale, gradient, 1, parameters);
     ops.axpby(scale, gradient, momentum, velocity);
     ops.axpby(-step_size, velocity, 1, parameters);
@@ -74,11 +78,17 @@ struct Forward {
     double loss;
 };
 
-Forward forward(const Device& device, const TrainingState& state, const Batch& batch, Loss loss, bool gradients) {
-    Forward result{tangent(device, state.current, batch.data.inputs, {.gradients = gradients, .only_these = true}), {}, 0};
-    result.residual = Matrix(batch.data.inputs.rows, batch.data.targets.cols, state.current.spec().precision);
+Forward forward(const Device& device, const TrainingState& state, const Batch& batch, Loss loss,
+                bool gradients) {
+    Forward result{
+        tangent(device, state.current, batch.data.inputs, {.gradients = gradients, .only_these = true}),
+        {},
+        0};
+    result.residual =
+        Matrix(batch.data.inputs.rows, batch.data.targets.cols, state.current.spec().precision);
     const auto kind = loss == Loss::squared ? backend::Residual::squared : backend::Residual::cross_entropy;
-    result.loss = batch.scale * device.ops().residual(kind, result.tangent.values(), batch.data.targets, result.residual);
+    result.loss = batch.scale *
+                  device.ops().residual(kind, result.tangent.values(), batch.data.targets, result.residual);
     return result;
 }
 
@@ -121,7 +131,8 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
     }
     if (spec.train.up || spec.train.readout) {
         const auto element = static_cast<std::int64_t>(size_of(spec.precision));
-        const std::int64_t wanted = (std::int64_t{8} << 20) / (std::max<std::int64_t>(batch.data.inputs.rows, 1) * element);
+        const std::int64_t wanted =
+            (std::int64_t{8} << 20) / (std::max<std::int64_t>(batch.data.inputs.rows, 1) * element);
         const std::int64_t block = std::clamp<std::int64_t>(wanted, 64, 4096);
         const double scale = batch.scale / std::sqrt(static_cast<double>(spec.width));
         Matrix dv(spec.train.up ? std::min(block, spec.width) : 0, spec.rank, spec.precision);
@@ -129,8 +140,8 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
         for (std::int64_t r0 = 0; r0 < spec.width; r0 += block) {
             const std::int64_t count = std::min(block, spec.width - r0);
             const MatrixView dv_block = rows_or_none(dv, 0, count), da_block = rows_or_none(da, 0, count);
-            ops.wide_gradient(state.current.up(), state.current.readout(), spec.activation, pass.tangent.hidden(),
-                              pass.residual, r0, dv_block, da_block);
+            ops.wide_gradient(state.current.up(), state.current.readout(), spec.activation,
+                              pass.tangent.hidden(), pass.residual, r0, dv_block, da_block);
             if (spec.train.up)
                 update(ops, scale, dv_block, momentum, eta, rows_or_none(state.up_velocity, r0, count),
                        state.up->view().row_block(r0, count));
@@ -141,9 +152,12 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
     }
     if (spec.train.down) {
         update(ops, batch.scale, down_gradient, momentum, eta, state.down_velocity, state.down);
-        if (!std::all_of(state.down.row<double>(0), state.down.row<double>(0) + spec.rank * spec.dim, [](double u) { return std::isfinite(u); }))
-            throw Error(fmt::format("U is no longer finite after step {}: step size {} is too large; use a smaller one or rule "
-                                    "lambda_max", state.step, eta));
+        if (!std::all_of(state.down.row<double>(0), state.down.row<double>(0) + spec.rank * spec.dim,
+                         [](double u) { return std::isfinite(u); }))
+            throw Error(fmt::format(
+                "U is no longer finite after step {}: step size {} is too large; use a smaller one or rule "
+                "lambda_max",
+                state.step, eta));
         state.current = state.current.with_down(state.down);
     }
     return pass.loss;

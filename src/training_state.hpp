@@ -5,8 +5,8 @@
 
 namespace fntk {
 
-/// Everything that a resumed run needs beyond the data. The trained factors: U as double (the network holds its
-/// rounding), V and A shared with the network and updated in place.
+/// Everything that a resumed run needs beyond the data. The trained factors: U as double (the network holds
+/// its rounding), V and A shared with the network and updated in place.
 struct TrainingState {
     Network initial;
     Network current;
@@ -42,7 +42,8 @@ double batch_loss(const Device& device, const TrainingState& state, const Batch&
 /// The same, and one descent step θ ← θ − η v, v ← μ v + scale·∇.
 double descend(const Device& device, TrainingState& state, const Batch& batch, Loss loss, double momentum);
 
-/// Checkpoints: safetensors with the options that define the run in its metadata. `fingerprint` ties it to the data.
+/// Checkpoints: safetensors with the options that define the run in its metadata. `fingerprint` ties it to
+/// the data.
 std::uint64_t fingerprint(const TrainingData& data);
 void save_checkpoint(const std::string& path, const TrainingState& state, const TrainingOptions& options,
                      std::uint64_t fingerprint);

@@ -1,5 +1,5 @@
-// A device handle: which backend does the work, and with how many threads. Cheap to copy; one handle per thread of
-// the caller.
+// A device handle: which backend does the work, and with how many threads. Cheap to copy; one handle per
+// thread of the caller.
 #pragma once
 
 #include <fntk/export.hpp>
@@ -24,15 +24,15 @@ struct DeviceInfo {
 /// Every backend this library knows of, available or not.
 FNTK_API std::vector<DeviceInfo> devices();
 
-/// An OpenBLAS that is older than the processor falls back to kernels without AVX, several times slower. This is the
-/// value of the environment variable OPENBLAS_CORETYPE that cures it, to be set before the process starts (the program
-/// does so by itself); empty when the BLAS in use is no such one.
+/// An OpenBLAS that is older than the processor falls back to kernels without AVX, several times slower.
+/// This is the value of the environment variable OPENBLAS_CORETYPE that cures it, to be set before the
+/// process starts (the program does so by itself); empty when the BLAS in use is no such one.
 FNTK_API std::string better_blas_core();
 
 class FNTK_API Device {
   public:
-    /// name: "reference" (plain loops in double and int64, the oracle), "cpu" (BLAS and threads), "cuda", or "auto":
-    /// the environment variable FNTK_DEVICE if it is set, else the fastest backend available.
+    /// name: "reference" (plain loops in double and int64, the oracle), "cpu" (BLAS and threads), "cuda",
+    /// or "auto": the environment variable FNTK_DEVICE if it is set, else the fastest backend available.
     /// threads: 0 takes the environment variable FNTK_THREADS if it is set, else all processors.
     /// Throws DeviceError for an unknown or absent device, ValueError for a thread count outside [0, 4096].
     static Device open(std::string_view name = "auto", int threads = 0);

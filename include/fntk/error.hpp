@@ -1,5 +1,5 @@
-// Every failure is an exception derived from fntk::Error. The text of each one names the argument, its value, the
-// limit it broke and the remedy, in one line.
+// Every failure is an exception derived from fntk::Error. The text of each one names the argument, its
+// value, the limit it broke and the remedy, in one line.
 #pragma once
 
 #include <fntk/export.hpp>

@@ -1,5 +1,5 @@
-// The parts a network is made of: families of the two factors of W = V·U, the activation, and how a backend is told
-// about a factor that exists only as a seed.
+// The parts a network is made of: families of the two factors of W = V·U, the activation, and how a backend
+// is told about a factor that exists only as a seed.
 #pragma once
 
 #include <fntk/matrix.hpp>
@@ -13,8 +13,9 @@ enum class Down : std::uint8_t {
     identity,     ///< p = d, U = √p·I, h = x: the dense baseline
     gaussian,     ///< independent N(0, 1) entries
     orthonormal,  ///< √d·Q, Q random with orthonormal rows; an isometry when p = d
-    pca,          ///< √p·B, rows of B the top p right singular vectors of the data; an isometry on it when p ≥ rank(X)
-    srht,         ///< p random rows of H·diag(±1), H the Hadamard matrix of the next power of two ≥ d
+    pca,  ///< √p·B, rows of B the top p right singular vectors of the data; an isometry on it when p ≥
+          ///< rank(X)
+    srht,  ///< p random rows of H·diag(±1), H the Hadamard matrix of the next power of two ≥ d
 };
 
 /// V, the "up" factor, m × p, unit-variance entries.
@@ -69,8 +70,8 @@ struct Readout {
     [[nodiscard]] bool signs() const { return values.data == nullptr; }
 };
 
-/// U in fixed point: U = Σ_j digit_j · 2^(exponent − 21(j+1)), |digit| ≤ 2^21; one digit for float32, three for
-/// float64. A random or pca U *is* this rounded matrix. Empty for the identity.
+/// U in fixed point: U = Σ_j digit_j · 2^(exponent − 21(j+1)), |digit| ≤ 2^21; one digit for float32, three
+/// for float64. A random or pca U *is* this rounded matrix. Empty for the identity.
 struct FixedPoint {
     std::int64_t rows = 0, cols = 0;
     int exponent = 0;

@@ -22,7 +22,8 @@ FNTK_API Matrix gram(const Tangent& tangent, KernelOutput output, Train train);
 FNTK_API Matrix gram(const Tangent& tangent, KernelOutput output = KernelOutput::trace);
 /// Cross-Gram matrix K(X, X'), both tangents of one network.
 FNTK_API Matrix cross_gram(const Tangent& rows, const Tangent& cols, KernelOutput output, Train train);
-FNTK_API Matrix cross_gram(const Tangent& rows, const Tangent& cols, KernelOutput output = KernelOutput::trace);
+FNTK_API Matrix cross_gram(const Tangent& rows, const Tangent& cols,
+                           KernelOutput output = KernelOutput::trace);
 
 /// Anything that maps vectors: dense or matrix-free.
 class FNTK_API LinearOperator {
@@ -36,8 +37,9 @@ class FNTK_API LinearOperator {
     virtual void apply(ConstMatrixView v, MatrixView out) const = 0;
 };
 
-/// K(X, X')·v without K. For down: M = G'ᵀ diag(v) X' (p × d), (K v)_i = G_iᵀ M x_i; 4npd flop, p·d workspace.
-/// For up and readout: J (J'ᵀ v), one block of the width at a time. Refers to the tangents, which must outlive it.
+/// K(X, X')·v without K. For down: M = G'ᵀ diag(v) X' (p × d), (K v)_i = G_iᵀ M x_i; 4npd flop, p·d
+/// workspace. For up and readout: J (J'ᵀ v), one block of the width at a time. Refers to the tangents,
+/// which must outlive it.
 class FNTK_API KernelOperator final : public LinearOperator {
   public:
     KernelOperator(const Tangent& tangent, KernelOutput output, Train train);

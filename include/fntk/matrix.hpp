@@ -1,5 +1,5 @@
-// Matrices: row-major values of one of four element types. A view is five words that own nothing; a Matrix owns its
-// memory, moves, and copies only when asked.
+// Matrices: row-major values of one of four element types. A view is five words that own nothing; a Matrix
+// owns its memory, moves, and copies only when asked.
 #pragma once
 
 #include <fntk/export.hpp>
@@ -52,8 +52,8 @@ struct BasicMatrixView {
         : data(data_), rows(rows_), cols(cols_), stride(stride_), dtype(dtype_), place(place_) {}
     /// Contiguous host memory of T.
     template <class T>
-    BasicMatrixView(T* values, std::int64_t rows_, std::int64_t cols_)
-        requires(!std::is_same_v<std::remove_const_t<T>, std::byte>)
+    BasicMatrixView(T* values, std::int64_t rows_,
+                    std::int64_t cols_) requires(!std::is_same_v<std::remove_const_t<T>, std::byte>)
         : data(reinterpret_cast<Byte*>(values)),
           rows(rows_),
           cols(cols_),
@@ -128,7 +128,9 @@ class FNTK_API Matrix {
     [[nodiscard]] std::int64_t cols() const { return cols_; }
     [[nodiscard]] DType dtype() const { return dtype_; }
     [[nodiscard]] bool empty() const { return rows_ == 0 || cols_ == 0; }
-    [[nodiscard]] std::int64_t bytes() const { return rows_ * cols_ * static_cast<std::int64_t>(size_of(dtype_)); }
+    [[nodiscard]] std::int64_t bytes() const {
+        return rows_ * cols_ * static_cast<std::int64_t>(size_of(dtype_));
+    }
 
     [[nodiscard]] MatrixView view() { return {memory_.get(), rows_, cols_, cols_, dtype_}; }
     [[nodiscard]] ConstMatrixView view() const { return {memory_.get(), rows_, cols_, cols_, dtype_}; }
@@ -163,8 +165,8 @@ FNTK_API double value(ConstMatrixView view, std::int64_t i, std::int64_t j);
 /// Throws ValueError that names `argument` and the first row and column holding NaN or infinity.
 FNTK_API void require_finite(ConstMatrixView view, const char* argument);
 
-/// rows × cols bits: bit j of a row is bit j % 64 of its word j / 64 (little-endian: bit j % 8 of byte j / 8).
-/// The bits behind `cols` in the last word are zero. Word is `std::uint64_t` or `const std::uint64_t`.
+/// rows × cols bits: bit j of a row is bit j % 64 of its word j / 64 (little-endian: bit j % 8 of byte j /
+/// 8). The bits behind `cols` in the last word are zero. Word is `std::uint64_t` or `const std::uint64_t`.
 template <class Word>
 struct BasicBitView {
     Word* words = nullptr;
@@ -175,7 +177,9 @@ struct BasicBitView {
     operator BasicBitView<const std::uint64_t>() const { return {words, rows, cols, stride}; }
     [[nodiscard]] bool empty() const { return words == nullptr || rows == 0 || cols == 0; }
     [[nodiscard]] Word* row(std::int64_t i) const { return words + i * stride; }
-    [[nodiscard]] bool get(std::int64_t i, std::int64_t j) const { return (row(i)[j / 64] >> (j % 64)) & 1U; }
+    [[nodiscard]] bool get(std::int64_t i, std::int64_t j) const {
+        return (row(i)[j / 64] >> (j % 64)) & 1U;
+    }
 };
 using BitView = BasicBitView<std::uint64_t>;
 using ConstBitView = BasicBitView<const std::uint64_t>;

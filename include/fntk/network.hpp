@@ -1,5 +1,6 @@
-// The network  f(x) = (1/√m)·Aᵀ σ(V h),  h = U x/√p,  after arXiv 2210.04807: the hidden layer W = V·U (m × d) is
-// never formed. A NetworkSpec says what is wanted; a Network is that, drawn, immutable, and cheap to copy.
+// The network  f(x) = (1/√m)·Aᵀ σ(V h),  h = U x/√p,  after arXiv 2210.04807: the hidden layer W = V·U (m ×
+// d) is never formed. A NetworkSpec says what is wanted; a Network is that, drawn, immutable, and cheap to
+// copy.
 #pragma once
 
 #include <fntk/factors.hpp>
@@ -45,8 +46,8 @@ struct NetworkSpec {
     FNTK_API bool operator==(const NetworkSpec& other) const;
 };
 
-/// `integer`: gates, Ĝ and f̂ are exact integers, bit-identical on every backend, for any thread count and tile size.
-/// `floating`: a stored V or A, a gaussian V or a smooth σ; results carry rounding errors.
+/// `integer`: gates, Ĝ and f̂ are exact integers, bit-identical on every backend, for any thread count and
+/// tile size. `floating`: a stored V or A, a gaussian V or a smooth σ; results carry rounding errors.
 enum class Exactness : std::uint8_t { integer, floating };
 
 /// V, U and A given as values; an empty view leaves the factor to the seed.
@@ -59,11 +60,13 @@ struct NetworkTensors {
 class FNTK_API Network {
   public:
     /// Draws the network. `data` (n × d) is read only by down = pca, which throws ValueError without it.
-    /// Throws ShapeError and ValueError for extents out of range: each rank must be at most d for orthonormal and
-    /// pca, at most the next power of two ≥ d for srht, and a power of two for up = srht unless down = identity.
+    /// Throws ShapeError and ValueError for extents out of range: each rank must be at most d for
+    /// orthonormal and pca, at most the next power of two ≥ d for srht, and a power of two for up = srht
+    /// unless down = identity.
     static Network create(NetworkSpec spec, ConstMatrixView data = {});
-    /// The network with some factors given as values. A V or A equal to what the seed draws stays seeded (and the
-    /// network in the exact class). Values are copied. NaN and infinity are refused by row and column.
+    /// The network with some factors given as values. A V or A equal to what the seed draws stays seeded
+    /// (and the network in the exact class). Values are copied. NaN and infinity are refused by row and
+    /// column.
     static Network from_tensors(NetworkSpec spec, const NetworkTensors& tensors);
 
     [[nodiscard]] const NetworkSpec& spec() const;
@@ -84,8 +87,8 @@ class FNTK_API Network {
 
     /// The same weights with another set of trained factors; throws ValueError when it is empty.
     [[nodiscard]] Network with_train(Train train) const;
-    /// The same network with U replaced (p × d, rounded to the precision's fixed point), or with V or A shared
-    /// by pointer instead of drawn from the seed.
+    /// The same network with U replaced (p × d, rounded to the precision's fixed point), or with V or A
+    /// shared by pointer instead of drawn from the seed.
     [[nodiscard]] Network with_down(ConstMatrixView down) const;
     [[nodiscard]] Network with_up(std::shared_ptr<const Matrix> up) const;
     [[nodiscard]] Network with_readout(std::shared_ptr<const Matrix> readout) const;

@@ -1,6 +1,7 @@
-// The tangent of a network at a batch: the one pass over the width m, after which everything is a small matrix.
-//     H = U x/√p (n × p)    D = σ'(V h) (n × m)    G^c = (1/√(p m))·(D ∘ A_cᵀ) V (n × p, one block per output c)
-//     ∂f_c/∂U at x_i = G^c_i x_iᵀ     ∂f_c/∂V = (1/√m)(D_i ∘ A_c) h_iᵀ     ∂f_c/∂A = σ(V h_i)/√m
+// The tangent of a network at a batch: the one pass over the width m, after which everything is a small
+// matrix.
+//     H = U x/√p (n × p)    D = σ'(V h) (n × m)    G^c = (1/√(p m))·(D ∘ A_cᵀ) V (n × p, one block per
+//     output c) ∂f_c/∂U at x_i = G^c_i x_iᵀ     ∂f_c/∂V = (1/√m)(D_i ∘ A_c) h_iᵀ     ∂f_c/∂A = σ(V h_i)/√m
 // The pass streams over m: apart from the packed gates its memory does not depend on m.
 #pragma once
 
@@ -17,8 +18,8 @@ using Progress = std::function<bool(double)>;
 /// What to keep. The default keeps what the kernel of the network's trained factors needs.
 struct TangentOptions {
     bool gradients = false;  ///< G (always kept when down is trained)
-    bool gates = false;      ///< packed gates (always kept when up is trained and σ is relu, leaky_relu or abs)
-    bool only_these = false; ///< keep nothing beyond what the two flags ask for
+    bool gates = false;  ///< packed gates (always kept when up is trained and σ is relu, leaky_relu or abs)
+    bool only_these = false;  ///< keep nothing beyond what the two flags ask for
 };
 
 /// Owns H, G, f and gates; refers to the inputs, which must outlive it.
@@ -70,9 +71,10 @@ class FNTK_API Tangent {
 FNTK_API Tangent tangent(const Device& device, const Network& network, ConstMatrixView inputs,
                          TangentOptions options = {});
 
-/// Per-sample gradients of the trained factors, dense: row i·k + c holds ∂f_c/∂θ at x_i, θ = (U, V, A) in this order,
-/// untrained factors left out, each row-major. (count·k) × parameters elements, so ask for a block of samples.
-/// Throws ShapeError when the block leaves the batch.
-FNTK_API Matrix per_sample_gradients(const Tangent& tangent, Train train, std::int64_t first, std::int64_t count);
+/// Per-sample gradients of the trained factors, dense: row i·k + c holds ∂f_c/∂θ at x_i, θ = (U, V, A) in
+/// this order, untrained factors left out, each row-major. (count·k) × parameters elements, so ask for a
+/// block of samples. Throws ShapeError when the block leaves the batch.
+FNTK_API Matrix per_sample_gradients(const Tangent& tangent, Train train, std::int64_t first,
+                                     std::int64_t count);
 
 }  // namespace fntk

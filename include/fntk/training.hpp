@@ -1,5 +1,6 @@
-// Gradient descent on ½‖f − y‖² or on cross-entropy, full batch or mini-batch, with momentum. U is kept in floating
-// point and quantised each step; for relu the backward pass of U *is* G: dU = (Σ_c e^c ∘ G^c)ᵀ X, e = f − y.
+// Gradient descent on ½‖f − y‖² or on cross-entropy, full batch or mini-batch, with momentum. U is kept in
+// floating point and quantised each step; for relu the backward pass of U *is* G: dU = (Σ_c e^c ∘ G^c)ᵀ X,
+// e = f − y.
 #pragma once
 
 #include <fntk/kernel.hpp>
@@ -14,27 +15,29 @@ enum class Loss : std::uint8_t {
     cross_entropy,  ///< −Σ_i Σ_c y_ic log softmax(f_i)_c, k > 1
 };
 enum class StepRule : std::uint8_t {
-    lambda_max,       ///< η = 1/λ_max(K₀), by Lanczos on the full operator ("auto"); in mini-batches λ_max is the
-                      ///< largest of the whole kernel's and of (n/B)·K_B's over the first batches
-    lambda_max_min,   ///< η = 2/(λ_max + λ_min), both of the dense kernel at the start
-    given,            ///< η = TrainingOptions::step
+    lambda_max,  ///< η = 1/λ_max(K₀), by Lanczos on the full operator ("auto"); in mini-batches λ_max is
+                 ///< the largest of the whole kernel's and of (n/B)·K_B's over the first batches
+    lambda_max_min,  ///< η = 2/(λ_max + λ_min), both of the dense kernel at the start
+    given,           ///< η = TrainingOptions::step
 };
 
 struct TrainingOptions {
     std::int64_t steps = 100;
     Loss loss = Loss::squared;
     StepRule rule = StepRule::lambda_max;
-    double step = 0;                 ///< η when rule = given, > 0
-    double momentum = 0;             ///< in [0, 1)
-    std::int64_t batch = 0;          ///< samples a step; 0 = all. A new order every epoch, from the seed
-    std::uint64_t seed = 0;          ///< of the mini-batch order
-    bool kernel_drift = false;       ///< drift and flips at the end (and at every `spectrum_every`)
-    bool certificate = false;        ///< λ_min(K₀) and the bound; full batch, squared loss, no momentum
-    double known_lambda_min = -1;    ///< λ_min of the trace kernel K₀ where the caller has it; −1: computed when needed
-    std::int64_t spectrum_every = 0; ///< λ_min(K_t), drift and flips every so many steps; 0 = never
-    std::string checkpoint{};        ///< a .safetensors path, or empty
-    std::int64_t checkpoint_every = 0;  ///< steps between checkpoints; one more is written at the end or on cancel
-    Progress progress{};             ///< returning false stops after the current step
+    double step = 0;            ///< η when rule = given, > 0
+    double momentum = 0;        ///< in [0, 1)
+    std::int64_t batch = 0;     ///< samples a step; 0 = all. A new order every epoch, from the seed
+    std::uint64_t seed = 0;     ///< of the mini-batch order
+    bool kernel_drift = false;  ///< drift and flips at the end (and at every `spectrum_every`)
+    bool certificate = false;   ///< λ_min(K₀) and the bound; full batch, squared loss, no momentum
+    double known_lambda_min =
+        -1;  ///< λ_min of the trace kernel K₀ where the caller has it; −1: computed when needed
+    std::int64_t spectrum_every = 0;  ///< λ_min(K_t), drift and flips every so many steps; 0 = never
+    std::string checkpoint{};         ///< a .safetensors path, or empty
+    std::int64_t checkpoint_every =
+        0;                ///< steps between checkpoints; one more is written at the end or on cancel
+    Progress progress{};  ///< returning false stops after the current step
 };
 
 /// One row of the history: the state before step `step` (and one last row after the last step).
@@ -44,28 +47,30 @@ struct TrainingRecord {
     double bound = -1;       ///< the certificate's bound on ‖f − y‖²; −1 when there is none
     double lambda_min = -1;  ///< of the trace kernel K_t; −1 when not asked
     double drift = -1;       ///< ‖K_t − K₀‖_F/‖K₀‖_F of the trace kernel; −1 when not asked
-    double flips = -1;       ///< share of the gates that differ from the start; −1 when not asked or σ is smooth
+    double flips = -1;  ///< share of the gates that differ from the start; −1 when not asked or σ is smooth
 };
 
 struct TrainingResult {
     Network network;  ///< after the last step
     std::vector<TrainingRecord> history;
-    double step = 0;         ///< η
-    double lambda_max = 0;   ///< what η came from; 0 when it was given
-    double lambda_min = 0;   ///< of the trace kernel K₀ (certificate, or rule lambda_max_min); 0 when not computed.
-                             ///< It is at least λ_min of the full kernel, so a bound held with it holds all the more
+    double step = 0;        ///< η
+    double lambda_max = 0;  ///< what η came from; 0 when it was given
+    double lambda_min =
+        0;  ///< of the trace kernel K₀ (certificate, or rule lambda_max_min); 0 when not computed.
+            ///< It is at least λ_min of the full kernel, so a bound held with it holds all the more
     bool certificate_checked = false;
     bool certificate_held = false;  ///< ‖y − f(t)‖² ≤ (1 − ηλ/2)^t ‖y − f(0)‖² at every step, λ = λ_min(K₀)
     bool cancelled = false;
-    double seconds_per_step = 0;    ///< median
+    double seconds_per_step = 0;  ///< median
 };
 
-/// inputs n × d in the network's precision, targets n × k (f32 or f64). Throws ShapeError, ValueError, and Error when
-/// the loss is no longer finite (a step size too large), naming the step.
+/// inputs n × d in the network's precision, targets n × k (f32 or f64). Throws ShapeError, ValueError, and
+/// Error when the loss is no longer finite (a step size too large), naming the step.
 FNTK_API TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs,
                               ConstMatrixView targets, const TrainingOptions& options = {});
-/// Continues from a checkpoint to options.steps steps in all; with the same data, device and threads the result has
-/// the bits of a run that was never stopped. The checkpoint's step size, momentum, loss, batch and seed win over those of `options`.
+/// Continues from a checkpoint to options.steps steps in all; with the same data, device and threads the
+/// result has the bits of a run that was never stopped. The checkpoint's step size, momentum, loss, batch
+/// and seed win over those of `options`.
 FNTK_API TrainingResult resume(const Device& device, const std::string& checkpoint, ConstMatrixView inputs,
                                ConstMatrixView targets, const TrainingOptions& options = {});
 

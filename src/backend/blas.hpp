@@ -14,8 +14,8 @@ void set_blas_threads(int threads);
 std::string blas_core();
 
 /// C = alpha·op(A) op(B) + beta·C.
-void blas_gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b, double beta,
-               MatrixView c);
+void blas_gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
+               double beta, MatrixView c);
 /// Lower triangle of C = alpha·A Aᵀ + beta·C.
 void blas_syrk(double alpha, ConstMatrixView a, double beta, MatrixView c);
 

@@ -22,31 +22,35 @@ class Cpu final : public Ops {
     void gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) override;
 
     // cpu_wide_exact.cpp
-    void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, const WideSums& out) override;
+    void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+                         const WideSums& out) override;
     void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) override;
 
     // cpu_wide_real.cpp
-    void wide_pass_real(const UpFactor& up, const Readout& readout, const ActivationSpec& activation, ConstMatrixView h,
-                        const WideSums& out) override;
-    void feature_gram(const UpFactor& up, const ActivationSpec& activation, bool derivative, ConstMatrixView weights,
-                      ConstMatrixView rows, ConstMatrixView cols, MatrixView out) override;
-    void wide_gradient(const UpFactor& up, const Readout& readout, const ActivationSpec& activation, ConstMatrixView h,
-                       ConstMatrixView e, std::int64_t r0, MatrixView up_rows, MatrixView readout_rows) override;
-    void wide_apply(const UpFactor& up, const Readout& readout, const ActivationSpec& activation, WideTrain train,
-                    ConstMatrixView h, ConstMatrixView h_from, ConstMatrixView e, MatrixView out) override;
+    void wide_pass_real(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
+                        ConstMatrixView h, const WideSums& out) override;
+    void feature_gram(const UpFactor& up, const ActivationSpec& activation, bool derivative,
+                      ConstMatrixView weights, ConstMatrixView rows, ConstMatrixView cols,
+                      MatrixView out) override;
+    void wide_gradient(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
+                       ConstMatrixView h, ConstMatrixView e, std::int64_t r0, MatrixView up_rows,
+                       MatrixView readout_rows) override;
+    void wide_apply(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
+                    WideTrain train, ConstMatrixView h, ConstMatrixView h_from, ConstMatrixView e,
+                    MatrixView out) override;
     void up_rows(const UpFactor& up, std::int64_t r0, MatrixView rows) override;
     void readout_rows(const Readout& readout, std::int64_t r0, MatrixView rows) override;
 
     // cpu_algebra.cpp
     void hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
                        double alpha, double beta, MatrixView k) override;
-    void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha, double beta,
-                         double gamma, MatrixView k) override;
+    void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
+                         double beta, double gamma, MatrixView k) override;
     void multiply(ConstMatrixView a, MatrixView k) override;
     void add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c, std::int64_t c_col,
                           MatrixView k) override;
-    void gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b, double beta,
-              MatrixView c) override;
+    void gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
+              double beta, MatrixView c) override;
     void inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta, MatrixView c) override;
     void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;
     void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) override;
@@ -61,8 +65,8 @@ class Cpu final : public Ops {
     void over_rows(std::int64_t rows, const Range& body);
     /// wide_pass_exact by products, for rows [i0, i0 + rows).
     template <class Z>
-    void product_pass(const UpFactor& up, const Readout& readout, ConstMatrixView h, const WideSums& out, std::int64_t i0,
-                      std::int64_t rows);
+    void product_pass(const UpFactor& up, const Readout& readout, ConstMatrixView h, const WideSums& out,
+                      std::int64_t i0, std::int64_t rows);
     /// Copies the lower triangle over the upper one.
     void mirror(MatrixView k);
 

@@ -1,4 +1,5 @@
-// Kernels and linear algebra by BLAS and LAPACK, in tiles of rows where an intermediate would be as large as K.
+// Kernels and linear algebra by BLAS and LAPACK, in tiles of rows where an intermediate would be as large
+// as K.
 #include <backend/blas.hpp>
 #include <backend/cpu.hpp>
 #include <backend/scalar.hpp>
@@ -31,10 +32,11 @@ void Cpu::mirror(MatrixView k) {
     with_real(k.dtype, body);
 }
 
-void Cpu::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
-                        double alpha, double beta, MatrixView k) {
+void Cpu::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
+                        ConstMatrixView g_cols, double alpha, double beta, MatrixView k) {
     const bool symmetric = same(x, x_cols) && same(g, g_cols);
-    Matrix xx(std::min(gram_rows, k.rows), k.cols, k.dtype), gg(std::min(gram_rows, k.rows), k.cols, k.dtype);
+    Matrix xx(std::min(gram_rows, k.rows), k.cols, k.dtype),
+        gg(std::min(gram_rows, k.rows), k.cols, k.dtype);
     for (std::int64_t i0 = 0; i0 < k.rows; i0 += gram_rows) {
         const std::int64_t rows = std::min(gram_rows, k.rows - i0);
         const std::int64_t cols = symmetric ? i0 + rows : k.cols;  // the lower triangle's tile row
@@ -52,7 +54,8 @@ void Cpu::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixVi
                     if (beta == 0)
                         for (std::int64_t j = 0; j < cols; ++j) out[j] = a[j] * b[j];
                     else
-                        for (std::int64_t j = 0; j < cols; ++j) out[j] = a[j] * b[j] + static_cast<T>(beta) * out[j];
+                        for (std::int64_t j = 0; j < cols; ++j)
+                            out[j] = a[j] * b[j] + static_cast<T>(beta) * out[j];
                 }
             });
         });
@@ -60,8 +63,8 @@ void Cpu::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixVi
     if (symmetric) mirror(k);
 }
 
-void Cpu::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha, double beta,
-                          double gamma, MatrixView k) {
+void Cpu::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
+                          double beta, double gamma, MatrixView k) {
     with_real(k.dtype, [&](auto type) {
         using T = decltype(type);
         over_rows(k.rows, [&](std::int64_t begin, std::int64_t end) {
@@ -70,7 +73,8 @@ void Cpu::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrix
                 T* out = k.row<T>(i);
                 const double si = s.at<std::int32_t>(i, 0);
                 for (std::int64_t j = 0; j < k.cols; ++j)
-                    out[j] *= static_cast<T>(alpha + beta * (si + t.row<std::int32_t>(j)[0]) + gamma * c[j]);
+                    out[j] *=
+                        static_cast<T>(alpha + beta * (si + t.row<std::int32_t>(j)[0]) + gamma * c[j]);
             }
         });
     });
@@ -100,8 +104,8 @@ void Cpu::add_output_block(ConstMatrixView block, std::int64_t outputs, std::int
     });
 }
 
-void Cpu::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b, double beta,
-               MatrixView c) {
+void Cpu::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
+               double beta, MatrixView c) {
     set_blas_threads(threads());
     blas_gemm(transpose_a, transpose_b, alpha, a, b, beta, c);
 }
@@ -158,7 +162,8 @@ void Cpu::axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) {
                     if (beta == 0)
                         for (std::int64_t j = 0; j < y.cols; ++j) to[j] = static_cast<Y>(alpha * from[j]);
                     else
-                        for (std::int64_t j = 0; j < y.cols; ++j) to[j] = static_cast<Y>(alpha * from[j] + beta * to[j]);
+                        for (std::int64_t j = 0; j < y.cols; ++j)
+                            to[j] = static_cast<Y>(alpha * from[j] + beta * to[j]);
                 }
             });
         });
@@ -200,7 +205,8 @@ bool Cpu::eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView v
     eigenvalues.resize(k.rows);
     if (n == 0) return true;
     const bool want = vectors.data != nullptr;
-    if (LAPACKE_dsyevd(LAPACK_COL_MAJOR, want ? 'V' : 'N', 'L', n, work.row<double>(0), n, eigenvalues.data()) != 0)
+    if (LAPACKE_dsyevd(LAPACK_COL_MAJOR, want ? 'V' : 'N', 'L', n, work.row<double>(0), n,
+                       eigenvalues.data()) != 0)
         return false;
     for (std::int64_t j = 0; want && j < k.rows; ++j)  // LAPACK's columns are the rows of `work`
         for (std::int64_t i = 0; i < k.rows; ++i) vectors.row<double>(i)[j] = work.row<double>(j)[i];
@@ -211,10 +217,12 @@ std::int64_t Cpu::solve_spd(MatrixView k, MatrixView b) {
     set_blas_threads(threads());
     const auto n = static_cast<lapack_int>(k.rows);
     if (n == 0) return 0;
-    const auto info = LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', n, k.row<double>(0), static_cast<lapack_int>(k.stride));
+    const auto info =
+        LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', n, k.row<double>(0), static_cast<lapack_int>(k.stride));
     if (info != 0 || b.cols == 0) return info;
     return LAPACKE_dpotrs(LAPACK_ROW_MAJOR, 'L', n, static_cast<lapack_int>(b.cols), k.row<double>(0),
-                          static_cast<lapack_int>(k.stride), b.row<double>(0), static_cast<lapack_int>(b.stride));
+                          static_cast<lapack_int>(k.stride), b.row<double>(0),
+                          static_cast<lapack_int>(b.stride));
 }
 
 std::unique_ptr<Ops> make_cpu(int threads) { return std::make_unique<Cpu>(threads); }

@@ -1,5 +1,6 @@
-// Into and out of the integers. X̂Ûᵀ is a product of integer-valued doubles by BLAS, in chunks of 1024 columns: every
-// partial sum stays below 2^53, so the result is exact in any order; the chunks are added in int64.
+// Into and out of the integers. X̂Ûᵀ is a product of integer-valued doubles by BLAS, in chunks of 1024
+// columns: every partial sum stays below 2^53, so the result is exact in any order; the chunks are added in
+// int64.
 #include <backend/blas.hpp>
 #include <backend/cpu.hpp>
 #include <backend/scalar.hpp>
@@ -41,15 +42,18 @@ void Cpu::over_rows(std::int64_t rows, const Range& body) {
     pool_.run(rows, std::max<std::int64_t>(1, rows / (8 * pool_.threads())), body);
 }
 
-void Cpu::down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v, MatrixView row_exponents) {
+void Cpu::down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
+                       MatrixView row_exponents) {
     if (u.empty()) {
         over_rows(x.rows, [&](std::int64_t begin, std::int64_t end) {
             for (std::int64_t i = begin; i < end; ++i) {
                 double largest = 0;
-                for (std::int64_t j = 0; j < x.cols; ++j) largest = std::max(largest, std::abs(value(x, i, j)));
+                for (std::int64_t j = 0; j < x.cols; ++j)
+                    largest = std::max(largest, std::abs(value(x, i, j)));
                 const int exponent = kernels::exponent_of(largest);
                 row_exponents.at<std::int32_t>(i, 0) = exponent;
-                for (std::int64_t j = 0; j < x.cols; ++j) v.at<double>(i, j) = std::ldexp(value(x, i, j), -exponent);
+                for (std::int64_t j = 0; j < x.cols; ++j)
+                    v.at<double>(i, j) = std::ldexp(value(x, i, j), -exponent);
             }
         });
         return;
@@ -60,7 +64,8 @@ void Cpu::down_product(ConstMatrixView x, const FixedPoint& u, double scale, Mat
     for (const auto& digit : u.digits)
         u_digits.push_back(Matrix::converted(ConstMatrixView(digit.data(), u.rows, u.cols), DType::f64));
     std::vector<Matrix> x_digits;
-    for (int a = 0; a < (x.dtype == DType::f32 ? 1 : 3); ++a) x_digits.emplace_back(block, x.cols, DType::f64);
+    for (int a = 0; a < (x.dtype == DType::f32 ? 1 : 3); ++a)
+        x_digits.emplace_back(block, x.cols, DType::f64);
     Matrix partial(block, u.rows, DType::f64), total(block, u.rows, DType::i64);
     std::vector<int> exponents(block);
 
@@ -86,7 +91,8 @@ void Cpu::down_product(ConstMatrixView x, const FixedPoint& u, double scale, Mat
                 }
                 for (std::int64_t i = 0; i < rows; ++i)
                     for (std::int64_t q = 0; q < u.rows; ++q)
-                        v.row<double>(begin + i)[q] += kernels::digit_term(total.row<std::int64_t>(i)[q], a, b);
+                        v.row<double>(begin + i)[q] +=
+                            kernels::digit_term(total.row<std::int64_t>(i)[q], a, b);
             }
         for (std::int64_t i = 0; i < rows; ++i)
             for (std::int64_t q = 0; q < u.rows; ++q) v.row<double>(begin + i)[q] *= scale;
@@ -105,25 +111,28 @@ void Cpu::quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView ro
             with_int(h.dtype, [&](auto type) {
                 using T = decltype(type);
                 T* out = h.row<T>(i);
-                for (std::int64_t q = 0; q < v.cols; ++q) out[q] = static_cast<T>(kernels::quantise(row[q], shift));
+                for (std::int64_t q = 0; q < v.cols; ++q)
+                    out[q] = static_cast<T>(kernels::quantise(row[q], shift));
             });
         }
     });
 }
 
-void Cpu::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed, double open,
-                     ConstMatrixView offset, MatrixView out) {
+void Cpu::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed,
+                     double open, ConstMatrixView offset, MatrixView out) {
     const auto rows = [&](auto in_type, auto out_type) {
         using In = decltype(in_type);
         using Out = decltype(out_type);
         over_rows(in.rows, [&](std::int64_t begin, std::int64_t end) {
             for (std::int64_t i = begin; i < end; ++i) {
                 const double gated =
-                    std::ldexp(scale * (open - closed), exponents.data == nullptr ? 0 : exponents.at<std::int32_t>(i, 0));
+                    std::ldexp(scale * (open - closed),
+                               exponents.data == nullptr ? 0 : exponents.at<std::int32_t>(i, 0));
                 const In* from = in.row<In>(i);
                 Out* to = out.row<Out>(i);
                 if (offset.data == nullptr)
-                    for (std::int64_t j = 0; j < in.cols; ++j) to[j] = static_cast<Out>(gated * static_cast<double>(from[j]));
+                    for (std::int64_t j = 0; j < in.cols; ++j)
+                        to[j] = static_cast<Out>(gated * static_cast<double>(from[j]));
                 else
                     for (std::int64_t j = 0; j < in.cols; ++j)
                         to[j] = static_cast<Out>(gated * static_cast<double>(from[j]) +

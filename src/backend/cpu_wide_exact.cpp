@@ -1,8 +1,10 @@
 // The wide pass in integers.
-//     srht         z of one block = H_P (s ∘ ĥ), an integer Walsh–Hadamard transform; Ĝ += s ∘ H_P (a ∘ gate)
-//     rademacher   z = ĥ Vᵀ by double BLAS on integers (|z| ≤ 2^30 exact; int64 ĥ in two limbs of 26 bits);
+//     srht         z of one block = H_P (s ∘ ĥ), an integer Walsh–Hadamard transform; Ĝ += s ∘ H_P (a ∘
+//     gate) rademacher   z = ĥ Vᵀ by double BLAS on integers (|z| ≤ 2^30 exact; int64 ĥ in two limbs of 26
+//     bits);
 //                  Ĝ += (a ∘ gate) V by float BLAS, sums of at most 2^24 ones
-// V and A are generated tile by tile of the width. f̂ = <ĥ, Ĝ>, or Σ gate a z when Ĝ is not wanted: the same integer.
+// V and A are generated tile by tile of the width. f̂ = <ĥ, Ĝ>, or Σ gate a z when Ĝ is not wanted: the same
+// integer.
 #include <backend/blas.hpp>
 #include <backend/cpu.hpp>
 #include <backend/cpu_signs.hpp>
@@ -24,7 +26,8 @@ struct Tile {
         : first(first_), count(count_), a(readout.outputs * count_) {
         for (std::int64_t c = 0; c < readout.outputs; ++c)  // `first` is a multiple of 64
             expand_signs(readout.seed, kernels::Stream::readout,
-                         kernels::readout_word(c) + static_cast<std::uint64_t>(first / 32), count, &a[c * count]);
+                         kernels::readout_word(c) + static_cast<std::uint64_t>(first / 32), count,
+                         &a[c * count]);
     }
     [[nodiscard]] const std::int32_t* column(std::int64_t c) const { return &a[c * count]; }
 };
@@ -60,14 +63,16 @@ struct RowSums {
 };
 
 template <class Z>
-void finish_row(const WideSums& out, std::int64_t i, const Z* h, std::int64_t p, std::int64_t k, const RowSums& sums) {
+void finish_row(const WideSums& out, std::int64_t i, const Z* h, std::int64_t p, std::int64_t k,
+                const RowSums& sums) {
     if (out.gradients.data != nullptr)
         std::copy(sums.gradients.begin(), sums.gradients.end(), out.gradients.row<std::int32_t>(i));
     if (out.values.data == nullptr) return;
     for (std::int64_t c = 0; c < k; ++c) {
         int128 value = sums.values.empty() ? 0 : sums.values[c];
         if (sums.values.empty())
-            for (std::int64_t q = 0; q < p; ++q) value += static_cast<int128>(h[q]) * sums.gradients[c * p + q];
+            for (std::int64_t q = 0; q < p; ++q)
+                value += static_cast<int128>(h[q]) * sums.gradients[c * p + q];
         if (out.values.dtype == DType::i64)
             out.values.row<std::int64_t>(i)[c] = static_cast<std::int64_t>(value);
         else
@@ -77,8 +82,8 @@ void finish_row(const WideSums& out, std::int64_t i, const Z* h, std::int64_t p,
 
 /// All of the width for rows [begin, end), tile by tile.
 template <class Z>
-void srht_rows(const UpFactor& up, const Readout& readout, ConstMatrixView h, const WideSums& out, std::int64_t begin,
-               std::int64_t end) {
+void srht_rows(const UpFactor& up, const Readout& readout, ConstMatrixView h, const WideSums& out,
+               std::int64_t begin, std::int64_t end) {
     const std::int64_t p = up.rank, k = readout.outputs, padded = kernels::next_power_of_two(p);
     const std::int64_t tile_width = std::max<std::int64_t>(padded, 4096);
     std::vector<RowSums> sums(end - begin, RowSums(out.gradients.data != nullptr, k, p));
@@ -87,12 +92,14 @@ void srht_rows(const UpFactor& up, const Readout& readout, ConstMatrixView h, co
     for (std::int64_t first = 0; first < up.width; first += tile_width) {
         const Tile tile(readout, first, std::min(tile_width, up.width - first));
         for (std::int64_t b = 0; b < tile.count; b += padded)
-            expand_signs(up.seed, kernels::Stream::up_signs, kernels::srht_word((first + b) / padded, padded), padded, &masks[b]);
+            expand_signs(up.seed, kernels::Stream::up_signs,
+                         kernels::srht_word((first + b) / padded, padded), padded, &masks[b]);
         for (std::int32_t& mask : masks) mask = mask < 0 ? -1 : 0;
         const SrhtTile block{first, tile.count, padded, masks.data(), tile.a.data(), k};
         for (std::int64_t i = begin; i < end; ++i) {
             RowSums& row = sums[i - begin];
-            srht_row(block, {h.row<Z>(i), p, z.data(), gated.data(), out.gates.empty() ? nullptr : out.gates.row(i),
+            srht_row(block, {h.row<Z>(i), p, z.data(), gated.data(),
+                             out.gates.empty() ? nullptr : out.gates.row(i),
                              row.gradients.empty() ? nullptr : row.gradients.data(),
                              row.values.empty() ? nullptr : row.values.data()});
         }
@@ -108,7 +115,8 @@ constexpr int limb_bits = 26;
 template <class Z>
 std::vector<Matrix> limbs(ConstMatrixView h) {
     std::vector<Matrix> result;
-    for (int limb = 0; limb < (sizeof(Z) == 8 ? 2 : 1); ++limb) result.emplace_back(h.rows, h.cols, DType::f64);
+    for (int limb = 0; limb < (sizeof(Z) == 8 ? 2 : 1); ++limb)
+        result.emplace_back(h.rows, h.cols, DType::f64);
     for (std::int64_t i = 0; i < h.rows; ++i)
         for (std::int64_t q = 0; q < h.cols; ++q) {
             const Z x = h.row<Z>(i)[q];
@@ -125,7 +133,8 @@ std::vector<Matrix> limbs(ConstMatrixView h) {
 
 }  // namespace
 
-void Cpu::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, const WideSums& out) {
+void Cpu::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+                          const WideSums& out) {
     for (std::int64_t i = 0; i < h.rows && !out.gates.empty(); ++i)
         std::fill_n(out.gates.row(i), out.gates.stride, std::uint64_t{0});
     with_int(h.dtype, [&](auto type) {
@@ -163,12 +172,14 @@ void Cpu::product_pass(const UpFactor& up, const Readout& readout, ConstMatrixVi
         over_rows(rows, [&](std::int64_t begin, std::int64_t end) {
             for (std::int64_t i = begin; i < end; ++i) {
                 Z* zi = z.row<Z>(i);
-                for (std::int64_t r = 0; r < tile.count; ++r) zi[r] = static_cast<Z>(z_limbs[0].row<double>(i)[r]);
+                for (std::int64_t r = 0; r < tile.count; ++r)
+                    zi[r] = static_cast<Z>(z_limbs[0].row<double>(i)[r]);
                 if constexpr (sizeof(Z) == 8)
                     for (std::int64_t r = 0; r < tile.count; ++r)
                         zi[r] += static_cast<Z>(z_limbs[1].row<double>(i)[r]) * (Z{1} << limb_bits);
                 if (!out.gates.empty()) pack_gates(zi, first, tile.count, out.gates.row(i0 + i));
-                for (std::int64_t c = 0; c < sums[i].direct(); ++c) sums[i].add_values(c, zi, tile.column(c), tile.count);
+                for (std::int64_t c = 0; c < sums[i].direct(); ++c)
+                    sums[i].add_values(c, zi, tile.column(c), tile.count);
             }
         });
         if (!gradients) continue;
@@ -182,8 +193,8 @@ void Cpu::product_pass(const UpFactor& up, const Readout& readout, ConstMatrixVi
                         g[r] = zi[r] > 0 ? static_cast<float>(tile.column(c)[r]) : 0.0F;
                 }
             });
-            blas_gemm(false, false, 1, gated.view().col_block(0, tile.count), v_float.view().row_block(0, tile.count),
-                      0, partial);
+            blas_gemm(false, false, 1, gated.view().col_block(0, tile.count),
+                      v_float.view().row_block(0, tile.count), 0, partial);
             for (std::int64_t i = 0; i < rows; ++i)
                 for (std::int64_t q = 0; q < p; ++q)
                     sums[i].gradients[c * p + q] += static_cast<std::int32_t>(partial.row<float>(i)[q]);
@@ -202,7 +213,8 @@ void Cpu::open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) {
         for (std::int64_t c = 0; c < readout.outputs; ++c)
             for (std::int64_t r = 0; r < tile.count; ++r)
                 for (std::int64_t q = 0; q < p; ++q)
-                    sum.row<std::int32_t>(c)[q] += tile.column(c)[r] * static_cast<std::int32_t>(v.row<float>(r)[q]);
+                    sum.row<std::int32_t>(c)[q] +=
+                        tile.column(c)[r] * static_cast<std::int32_t>(v.row<float>(r)[q]);
     }
 }
 

@@ -1,4 +1,5 @@
-// The wide pass in floating point: Z = H Vᵀ by BLAS, one block of the width at a time, so that memory is n × block.
+// The wide pass in floating point: Z = H Vᵀ by BLAS, one block of the width at a time, so that memory is n
+// × block.
 #include <backend/blas.hpp>
 #include <backend/cpu.hpp>
 #include <backend/cpu_signs.hpp>
@@ -14,7 +15,8 @@ constexpr std::int64_t block_bytes = std::int64_t{8} << 20;  // an n × block ar
 
 /// z ← φ(z) on rows [begin, end).
 template <class T>
-void map_rows(const ActivationSpec& activation, bool derivative, MatrixView z, std::int64_t begin, std::int64_t end) {
+void map_rows(const ActivationSpec& activation, bool derivative, MatrixView z, std::int64_t begin,
+              std::int64_t end) {
     with_activation<T>(activation, derivative, [&](auto phi) {
         for (std::int64_t i = begin; i < end; ++i) {
             T* row = z.row<T>(i);
@@ -46,7 +48,8 @@ void pack_row(const T* z, std::int64_t first, std::int64_t count, std::uint64_t*
 }  // namespace
 
 std::int64_t Cpu::width_block(std::int64_t samples, std::int64_t width, DType dtype) {
-    const std::int64_t row_bytes = std::max<std::int64_t>(samples, 1) * static_cast<std::int64_t>(size_of(dtype));
+    const std::int64_t row_bytes =
+        std::max<std::int64_t>(samples, 1) * static_cast<std::int64_t>(size_of(dtype));
     return std::min(width, std::clamp<std::int64_t>(block_bytes / row_bytes, 64, 4096) / 64 * 64);
 }
 
@@ -57,7 +60,8 @@ void Cpu::over_width(const UpFactor& up, ConstMatrixView h,
     Matrix v(stored ? 0 : block, up.rank, h.dtype), z(h.rows, block, h.dtype);
     for (std::int64_t r0 = 0; r0 < up.width; r0 += block) {
         const std::int64_t count = std::min(block, up.width - r0);
-        const ConstMatrixView v_block = stored ? up.values.row_block(r0, count) : v.view().row_block(0, count);
+        const ConstMatrixView v_block =
+            stored ? up.values.row_block(r0, count) : v.view().row_block(0, count);
         if (!stored) up_rows(up, r0, v.view().row_block(0, count));
         const MatrixView z_block = z.view().col_block(0, count);
         gemm(false, true, 1, h, v_block, 0, z_block);
@@ -65,14 +69,16 @@ void Cpu::over_width(const UpFactor& up, ConstMatrixView h,
     }
 }
 
-void Cpu::wide_pass_real(const UpFactor& up, const Readout& readout, const ActivationSpec& activation, ConstMatrixView h,
-                         const WideSums& out) {
+void Cpu::wide_pass_real(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
+                         ConstMatrixView h, const WideSums& out) {
     const std::int64_t n = h.rows, p = up.rank, k = readout.outputs;
     const std::int64_t block = width_block(n, up.width, h.dtype);
     const bool gradients = out.gradients.data != nullptr;
-    Matrix a_owner(block, k, h.dtype), a_column(1, block, h.dtype), gated(gradients ? n : 0, block, h.dtype);
+    Matrix a_owner(block, k, h.dtype), a_column(1, block, h.dtype),
+        gated(gradients ? n : 0, block, h.dtype);
     if (!out.gates.empty())
-        for (std::int64_t i = 0; i < n; ++i) std::fill_n(out.gates.row(i), out.gates.stride, std::uint64_t{0});
+        for (std::int64_t i = 0; i < n; ++i)
+            std::fill_n(out.gates.row(i), out.gates.stride, std::uint64_t{0});
     over_width(up, h, [&](std::int64_t r0, ConstMatrixView v, MatrixView z) {
         const MatrixView a = a_owner.view().row_block(0, z.cols);
         readout_rows(readout, r0, a);
@@ -81,7 +87,8 @@ void Cpu::wide_pass_real(const UpFactor& up, const Readout& readout, const Activ
             using T = decltype(type);
             if (!out.gates.empty())
                 over_rows(n, [&](std::int64_t begin, std::int64_t end) {
-                    for (std::int64_t i = begin; i < end; ++i) pack_row(z.row<T>(i), r0, z.cols, out.gates.row(i));
+                    for (std::int64_t i = begin; i < end; ++i)
+                        pack_row(z.row<T>(i), r0, z.cols, out.gates.row(i));
                 });
             for (std::int64_t c = 0; c < (gradients ? k : 0); ++c) {
                 for (std::int64_t r = 0; r < z.cols; ++r) a_column.row<T>(0)[r] = a.row<T>(r)[c];
@@ -92,14 +99,17 @@ void Cpu::wide_pass_real(const UpFactor& up, const Readout& readout, const Activ
                 gemm(false, false, 1, d, v, beta, out.gradients.col_block(c * p, p));
             }
             if (out.values.data == nullptr) return;
-            over_rows(n, [&](std::int64_t begin, std::int64_t end) { map_rows<T>(activation, false, z, begin, end); });
+            over_rows(n, [&](std::int64_t begin, std::int64_t end) {
+                map_rows<T>(activation, false, z, begin, end);
+            });
             gemm(false, false, 1, z, a, beta, out.values);
         });
     });
 }
 
-void Cpu::feature_gram(const UpFactor& up, const ActivationSpec& activation, bool derivative, ConstMatrixView weights,
-                       ConstMatrixView rows, ConstMatrixView cols, MatrixView out) {
+void Cpu::feature_gram(const UpFactor& up, const ActivationSpec& activation, bool derivative,
+                       ConstMatrixView weights, ConstMatrixView rows, ConstMatrixView cols,
+                       MatrixView out) {
     const bool symmetric = same(rows, cols), weighted = weights.data != nullptr;
     const std::int64_t block = width_block(std::max(rows.rows, cols.rows), up.width, rows.dtype);
     Matrix other(symmetric && !weighted ? 0 : cols.rows, block, rows.dtype);
@@ -113,7 +123,9 @@ void Cpu::feature_gram(const UpFactor& up, const ActivationSpec& activation, boo
             with_real(rows.dtype, [&](auto type) {
                 using T = decltype(type);
                 const auto map = [&](MatrixView z) {
-                    over_rows(z.rows, [&](std::int64_t b, std::int64_t e) { map_rows<T>(activation, derivative, z, b, e); });
+                    over_rows(z.rows, [&](std::int64_t b, std::int64_t e) {
+                        map_rows<T>(activation, derivative, z, b, e);
+                    });
                 };
                 map(phi);
                 const double beta = r0 == 0 ? 0 : 1;
@@ -136,8 +148,9 @@ void Cpu::feature_gram(const UpFactor& up, const ActivationSpec& activation, boo
     if (symmetric && weighted) mirror(out);
 }
 
-void Cpu::wide_gradient(const UpFactor& up, const Readout& readout, const ActivationSpec& activation, ConstMatrixView h,
-                        ConstMatrixView e, std::int64_t r0, MatrixView up_rows_out, MatrixView readout_rows_out) {
+void Cpu::wide_gradient(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
+                        ConstMatrixView h, ConstMatrixView e, std::int64_t r0, MatrixView up_rows_out,
+                        MatrixView readout_rows_out) {
     const std::int64_t count = up_rows_out.data != nullptr ? up_rows_out.rows : readout_rows_out.rows;
     Matrix v(count, up.rank, h.dtype), a(count, readout.outputs, h.dtype);
     Matrix z(h.rows, count, h.dtype), weight(h.rows, count, h.dtype);
@@ -162,20 +175,23 @@ void Cpu::wide_gradient(const UpFactor& up, const Readout& readout, const Activa
     });
 }
 
-void Cpu::wide_apply(const UpFactor& up, const Readout& readout, const ActivationSpec& activation, WideTrain train,
-                     ConstMatrixView h, ConstMatrixView h_from, ConstMatrixView e, MatrixView out) {
+void Cpu::wide_apply(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
+                     WideTrain train, ConstMatrixView h, ConstMatrixView h_from, ConstMatrixView e,
+                     MatrixView out) {
     const std::int64_t k = readout.outputs;
     const std::int64_t block = width_block(std::max(h.rows, h_from.rows), up.width, h.dtype);
     Matrix v_owner(block, up.rank, h.dtype), dv_owner(block, up.rank, h.dtype);
     Matrix a_owner(block, k, h.dtype), da_owner(block, k, h.dtype);
     const bool shared = same(h, h_from);
     Matrix z_owner(h.rows, block, h.dtype), along_owner(h.rows, block, h.dtype);
-    Matrix z_from_owner(shared ? 0 : h_from.rows, block, h.dtype), weight_owner(h_from.rows, block, h.dtype);
+    Matrix z_from_owner(shared ? 0 : h_from.rows, block, h.dtype),
+        weight_owner(h_from.rows, block, h.dtype);
     for (std::int64_t r0 = 0; r0 < up.width; r0 += block) {
         const std::int64_t count = std::min(block, up.width - r0);
         const MatrixView v = v_owner.view().row_block(0, count), a = a_owner.view().row_block(0, count);
         const MatrixView dv = dv_owner.view().row_block(0, count), da = da_owner.view().row_block(0, count);
-        const MatrixView z = z_owner.view().col_block(0, count), along = along_owner.view().col_block(0, count);
+        const MatrixView z = z_owner.view().col_block(0, count),
+                         along = along_owner.view().col_block(0, count);
         const MatrixView z_from = shared ? z : z_from_owner.view().col_block(0, count);
         const MatrixView weight = weight_owner.view().col_block(0, count);
         up_rows(up, r0, v);
@@ -223,7 +239,8 @@ void Cpu::up_rows(const UpFactor& up, std::int64_t r0, MatrixView rows) {
                 if (up.family == Up::rademacher) {
                     expand_signs(up.seed, kernels::Stream::up, kernels::rademacher_word(r, p), p, out);
                 } else if (up.family == Up::srht) {
-                    expand_signs(up.seed, kernels::Stream::up_signs, kernels::srht_word(r / padded, padded), p, out);
+                    expand_signs(up.seed, kernels::Stream::up_signs, kernels::srht_word(r / padded, padded),
+                                 p, out);
                     for (std::int64_t q = 0; q < p; ++q)
                         if (kernels::hadamard_negative(r % padded, q)) out[q] = -out[q];
                 } else {
@@ -248,7 +265,8 @@ void Cpu::readout_rows(const Readout& readout, std::int64_t r0, MatrixView rows)
             std::vector<T> column(rows.rows + 32);  // from the start of r0's word
             const std::int64_t skip = r0 % 32;
             expand_signs(readout.seed, kernels::Stream::readout,
-                         kernels::readout_word(c) + static_cast<std::uint64_t>(r0 / 32), rows.rows + skip, column.data());
+                         kernels::readout_word(c) + static_cast<std::uint64_t>(r0 / 32), rows.rows + skip,
+                         column.data());
             for (std::int64_t b = 0; b < rows.rows; ++b) rows.row<T>(b)[c] = column[b + skip];
         }
     });

@@ -1,10 +1,11 @@
-// The whole backend contract. The domain (network, tangent, kernel, ...) speaks to a device only through these
-// operations; a backend knows nothing of the domain.
+// The whole backend contract. The domain (network, tangent, kernel, ...) speaks to a device only through
+// these operations; a backend knows nothing of the domain.
 //
-// Conventions. X: n × d, H and ĥ: n × p, G and Ĝ: n × (k·p) output by output, V: m × p, A: m × k, D: n × m. "real" is
-// f32 or f64, the same for all real arguments of one call unless a type is written beside it. Extents have been
-// checked by the caller; results are written in full. Extents of 0 are legal everywhere. Integer results are exact:
-// equal for every backend, thread count and tile size (design section "exact-integer contract", docs/contract.md).
+// Conventions. X: n × d, H and ĥ: n × p, G and Ĝ: n × (k·p) output by output, V: m × p, A: m × k, D: n × m.
+// "real" is f32 or f64, the same for all real arguments of one call unless a type is written beside it.
+// Extents have been checked by the caller; results are written in full. Extents of 0 are legal everywhere.
+// Integer results are exact: equal for every backend, thread count and tile size (design section
+// "exact-integer contract", docs/contract.md).
 #pragma once
 
 #include <fntk/factors.hpp>
@@ -35,47 +36,53 @@ class Ops {
     virtual ~Ops() = default;
     [[nodiscard]] virtual int threads() const = 0;
 
-    // --- the exact path ----------------------------------------------------------------------------------------
+    // --- the exact path
+    // ----------------------------------------------------------------------------------------
 
-    /// v (f64, n × p) = scale · X̂ Ûᵀ · 2^−(row exponent) and row_exponents (i32, n × 1), where X̂ is X in fixed point
-    /// (22-bit digits per row: one for f32, three for f64). Digit products are exact integers; their sum and the
-    /// scaling are IEEE double in the order written in kernels/fixed_point.hpp. U empty: the identity, v = X scaled to its row.
+    /// v (f64, n × p) = scale · X̂ Ûᵀ · 2^−(row exponent) and row_exponents (i32, n × 1), where X̂ is X in
+    /// fixed point (22-bit digits per row: one for f32, three for f64). Digit products are exact integers;
+    /// their sum and the scaling are IEEE double in the order written in kernels/fixed_point.hpp. U empty:
+    /// the identity, v = X scaled to its row.
     virtual void down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
                               MatrixView row_exponents) = 0;
-    /// Rounds each row of v (f64) half to even to ĥ (i32, or i64 when v comes from f64), |ĥ| ≤ 2^bits, and replaces
-    /// row_exponents by those with h = ĥ·2^e. A zero row has e = 0.
+    /// Rounds each row of v (f64) half to even to ĥ (i32, or i64 when v comes from f64), |ĥ| ≤ 2^bits, and
+    /// replaces row_exponents by those with h = ĥ·2^e. A zero row has e = 0.
     virtual void quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) = 0;
-    /// out (real) = scale · (open − closed) · in · 2^(e_i) + scale · closed · offset_j; `exponents` may be empty
-    /// (e = 0), `offset` (i32, 1 × cols) may be empty (0). `in` is i32, i64 or f64.
-    virtual void dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed, double open,
-                            ConstMatrixView offset, MatrixView out) = 0;
-    /// Seeded ±1 V, ĥ (i32 or i64). z = V ĥ; gate = z > 0; gradients (i32) Ĝ = Σ gate a V; values (i64 for i32 ĥ;
-    /// f64, the exact integer rounded once, for i64 ĥ) = Σ gate a z = <ĥ, Ĝ>. A seeded.
+    /// out (real) = scale · (open − closed) · in · 2^(e_i) + scale · closed · offset_j; `exponents` may be
+    /// empty (e = 0), `offset` (i32, 1 × cols) may be empty (0). `in` is i32, i64 or f64.
+    virtual void dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed,
+                            double open, ConstMatrixView offset, MatrixView out) = 0;
+    /// Seeded ±1 V, ĥ (i32 or i64). z = V ĥ; gate = z > 0; gradients (i32) Ĝ = Σ gate a V; values (i64 for
+    /// i32 ĥ; f64, the exact integer rounded once, for i64 ĥ) = Σ gate a z = <ĥ, Ĝ>. A seeded.
     virtual void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
                                  const WideSums& out) = 0;
     /// S (i32, k × p) = Σ_r a_rc V_r for seeded V and A.
     virtual void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) = 0;
-    /// counts (i32, n × n') = Σ_r w_r B_ir B'_jr, w_r = ±1 (bit set: +1) from the one row of `weights`, or 1 when it
-    /// is empty. Exactly symmetric when both are one view.
-    virtual void gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) = 0;
+    /// counts (i32, n × n') = Σ_r w_r B_ir B'_jr, w_r = ±1 (bit set: +1) from the one row of `weights`, or
+    /// 1 when it is empty. Exactly symmetric when both are one view.
+    virtual void gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights,
+                           MatrixView counts) = 0;
 
-    // --- the floating path: stored or gaussian V, real A, smooth σ ---------------------------------------------
+    // --- the floating path: stored or gaussian V, real A, smooth σ
+    // ---------------------------------------------
 
-    /// Any V, A, σ; H real. Sums as in wide_pass_exact, in real arithmetic (gradients and values real); streams over the
-    /// width. Gates only for homogeneous σ.
-    virtual void wide_pass_real(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
-                                ConstMatrixView h, const WideSums& out) = 0;
-    /// out (real, n × n') = Σ_r w_r φ_ir φ'_jr, φ = σ'(V h) when derivative is set, else σ(V h); weights (f64, 1 × m) or
-    /// empty. Streams over the width; exactly symmetric when both are one view.
+    /// Any V, A, σ; H real. Sums as in wide_pass_exact, in real arithmetic (gradients and values real);
+    /// streams over the width. Gates only for homogeneous σ.
+    virtual void wide_pass_real(const UpFactor& up, const Readout& readout,
+                                const ActivationSpec& activation, ConstMatrixView h,
+                                const WideSums& out) = 0;
+    /// out (real, n × n') = Σ_r w_r φ_ir φ'_jr, φ = σ'(V h) when derivative is set, else σ(V h); weights
+    /// (f64, 1 × m) or empty. Streams over the width; exactly symmetric when both are one view.
     virtual void feature_gram(const UpFactor& up, const ActivationSpec& activation, bool derivative,
-                              ConstMatrixView weights, ConstMatrixView rows, ConstMatrixView cols, MatrixView out) = 0;
-    /// Gradients of Σ_ic e_ic f_ic·√m in the rows r0.. of V and A: up_rows (real, b × p) = Σ_i (Σ_c e_ic a_rc) D_ir h_i,
-    /// readout_rows (real, b × k) = Σ_i σ(z_ir) e_i. Either may be empty.
+                              ConstMatrixView weights, ConstMatrixView rows, ConstMatrixView cols,
+                              MatrixView out) = 0;
+    /// Gradients of Σ_ic e_ic f_ic·√m in the rows r0.. of V and A: up_rows (real, b × p) = Σ_i (Σ_c e_ic
+    /// a_rc) D_ir h_i, readout_rows (real, b × k) = Σ_i σ(z_ir) e_i. Either may be empty.
     virtual void wide_gradient(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
                                ConstMatrixView h, ConstMatrixView e, std::int64_t r0, MatrixView up_rows,
                                MatrixView readout_rows) = 0;
-    /// out (real, n × k) += m · J(H) J(H')ᵀ e, e: n' × k, J the Jacobian of f in the factors `train` names. Streams over
-    /// the width: no m × p array is formed.
+    /// out (real, n × k) += m · J(H) J(H')ᵀ e, e: n' × k, J the Jacobian of f in the factors `train` names.
+    /// Streams over the width: no m × p array is formed.
     virtual void wide_apply(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
                             WideTrain train, ConstMatrixView h, ConstMatrixView h_from, ConstMatrixView e,
                             MatrixView out) = 0;
@@ -83,11 +90,13 @@ class Ops {
     virtual void up_rows(const UpFactor& up, std::int64_t r0, MatrixView rows) = 0;
     virtual void readout_rows(const Readout& readout, std::int64_t r0, MatrixView rows) = 0;
 
-    // --- kernels -----------------------------------------------------------------------------------------------
+    // --- kernels
+    // -----------------------------------------------------------------------------------------------
 
-    /// K (real) = alpha·(X X'ᵀ) ∘ (G G'ᵀ) + beta·K. Exactly symmetric when X is X' and G is G'. With beta = 0 K is not read.
-    virtual void hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
-                               double alpha, double beta, MatrixView k) = 0;
+    /// K (real) = alpha·(X X'ᵀ) ∘ (G G'ᵀ) + beta·K. Exactly symmetric when X is X' and G is G'. With beta =
+    /// 0 K is not read.
+    virtual void hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
+                               ConstMatrixView g_cols, double alpha, double beta, MatrixView k) = 0;
     /// K (real) ∘= alpha + beta·(s_i + t_j) + gamma·C_ij; counts C, s (n × 1), t (n' × 1) are i32.
     virtual void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
                                  double beta, double gamma, MatrixView k) = 0;
@@ -95,29 +104,32 @@ class Ops {
     /// K ∘= A.
     virtual void multiply(ConstMatrixView a, MatrixView k) = 0;
     /// K[i·k + c, j·k + c'] += block_ij; K is nk × n'k.
-    virtual void add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c, std::int64_t c_col,
-                                  MatrixView k) = 0;
+    virtual void add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c,
+                                  std::int64_t c_col, MatrixView k) = 0;
 
-    // --- linear algebra ----------------------------------------------------------------------------------------
+    // --- linear algebra
+    // ----------------------------------------------------------------------------------------
 
     /// C = alpha·op(A) op(B) + beta·C, op the identity or the transpose. With beta = 0 C is not read.
-    virtual void gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
-                      double beta, MatrixView c) = 0;
+    virtual void gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a,
+                      ConstMatrixView b, double beta, MatrixView c) = 0;
     /// C = alpha·A Bᵀ + beta·C, exactly symmetric when A is B and C was symmetric.
     virtual void inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta, MatrixView c) = 0;
     /// out (n × k): out_ic = <A_i block c, B_i>; A: n × (k·p), B: n × p.
     virtual void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) = 0;
     /// out (n × p): out_i = Σ_c v_ic · A_i block c; A: n × (k·p), v: n × k.
     virtual void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) = 0;
-    /// y = alpha·x + beta·y elementwise, x and y real, each of any of the two types. With beta = 0 y is not read.
+    /// y = alpha·x + beta·y elementwise, x and y real, each of any of the two types. With beta = 0 y is not
+    /// read.
     virtual void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) = 0;
-    /// e (n × k, real) = f − y (squared) or softmax(f) − y (cross_entropy); returns the loss, summed in double in row order.
+    /// e (n × k, real) = f − y (squared) or softmax(f) − y (cross_entropy); returns the loss, summed in
+    /// double in row order.
     virtual double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) = 0;
-    /// Symmetric K (f64): eigenvalues ascending; the columns of vectors (f64, n × n) are eigenvectors unless it is
-    /// empty. Returns false when the iteration fails.
+    /// Symmetric K (f64): eigenvalues ascending; the columns of vectors (f64, n × n) are eigenvectors
+    /// unless it is empty. Returns false when the iteration fails.
     virtual bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) = 0;
-    /// Overwrites B (f64) by K⁻¹B, K (f64, destroyed) symmetric positive definite. Returns 0, or the 1-based order of
-    /// the leading minor that is not positive.
+    /// Overwrites B (f64) by K⁻¹B, K (f64, destroyed) symmetric positive definite. Returns 0, or the
+    /// 1-based order of the leading minor that is not positive.
     virtual std::int64_t solve_spd(MatrixView k, MatrixView b) = 0;
 };
 

@@ -46,11 +46,13 @@ void Pool::serve() {
     }
 }
 
-void Pool::run(std::int64_t count, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body) {
+void Pool::run(std::int64_t count, std::int64_t grain,
+               const std::function<void(std::int64_t, std::int64_t)>& body) {
     if (count <= 0) return;
     grain = std::max<std::int64_t>(grain, 1);
     if (workers_.empty() || count <= grain) {
-        for (std::int64_t begin = 0; begin < count; begin += grain) body(begin, std::min(begin + grain, count));
+        for (std::int64_t begin = 0; begin < count; begin += grain)
+            body(begin, std::min(begin + grain, count));
         return;
     }
     Job job;

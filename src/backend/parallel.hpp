@@ -21,9 +21,11 @@ class Pool {
     Pool& operator=(const Pool&) = delete;
 
     [[nodiscard]] int threads() const { return static_cast<int>(workers_.size()) + 1; }
-    /// Calls body(begin, end) over disjoint chunks of [0, count), each of at most `grain` elements, from all threads;
-    /// returns when all are done. The first exception is rethrown here. Not reentrant from within a body.
-    void run(std::int64_t count, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body);
+    /// Calls body(begin, end) over disjoint chunks of [0, count), each of at most `grain` elements, from
+    /// all threads; returns when all are done. The first exception is rethrown here. Not reentrant from
+    /// within a body.
+    void run(std::int64_t count, std::int64_t grain,
+             const std::function<void(std::int64_t, std::int64_t)>& body);
 
   private:
     struct Job {

@@ -22,18 +22,20 @@ void blend(MatrixView c, std::int64_t i, std::int64_t j, double x, double beta) 
 
 }  // namespace
 
-void Reference::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
-                              double alpha, double beta, MatrixView k) {
+void Reference::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
+                              ConstMatrixView g_cols, double alpha, double beta, MatrixView k) {
     for (std::int64_t i = 0; i < k.rows; ++i)
         for (std::int64_t j = 0; j < k.cols; ++j)
             blend(k, i, j, alpha * (dot(x, i, x_cols, j) * dot(g, i, g_cols, j)), beta);
 }
 
-void Reference::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha, double beta,
-                                double gamma, MatrixView k) {
+void Reference::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
+                                double beta, double gamma, MatrixView k) {
     for (std::int64_t i = 0; i < k.rows; ++i)
         for (std::int64_t j = 0; j < k.cols; ++j)
-            store(k, i, j, value(k, i, j) * (alpha + beta * (value(s, i, 0) + value(t, j, 0)) + gamma * value(counts, i, j)));
+            store(k, i, j,
+                  value(k, i, j) *
+                      (alpha + beta * (value(s, i, 0) + value(t, j, 0)) + gamma * value(counts, i, j)));
 }
 
 void Reference::multiply(ConstMatrixView a, MatrixView k) {
@@ -41,8 +43,8 @@ void Reference::multiply(ConstMatrixView a, MatrixView k) {
         for (std::int64_t j = 0; j < k.cols; ++j) store(k, i, j, value(a, i, j) * value(k, i, j));
 }
 
-void Reference::add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c, std::int64_t c_col,
-                                 MatrixView k) {
+void Reference::add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c,
+                                 std::int64_t c_col, MatrixView k) {
     for (std::int64_t i = 0; i < block.rows; ++i)
         for (std::int64_t j = 0; j < block.cols; ++j)
             store(k, i * outputs + c, j * outputs + c_col,
@@ -56,7 +58,8 @@ void Reference::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatr
         for (std::int64_t j = 0; j < c.cols; ++j) {
             double sum = 0;
             for (std::int64_t q = 0; q < depth; ++q)
-                sum += (transpose_a ? value(a, q, i) : value(a, i, q)) * (transpose_b ? value(b, j, q) : value(b, q, j));
+                sum += (transpose_a ? value(a, q, i) : value(a, i, q)) *
+                       (transpose_b ? value(b, j, q) : value(b, q, j));
             blend(c, i, j, alpha * sum, beta);
         }
 }
@@ -68,7 +71,8 @@ void Reference::inner(double alpha, ConstMatrixView a, ConstMatrixView b, double
 
 void Reference::row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
     for (std::int64_t c = 0; c < out.cols; ++c)
-        for (std::int64_t i = 0; i < out.rows; ++i) store(out, i, c, dot(a.col_block(c * b.cols, b.cols), i, b, i));
+        for (std::int64_t i = 0; i < out.rows; ++i)
+            store(out, i, c, dot(a.col_block(c * b.cols, b.cols), i, b, i));
 }
 
 void Reference::row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) {
@@ -137,7 +141,8 @@ bool Reference::eigh(ConstMatrixView k, std::vector<double>& eigenvalues, Matrix
     }
     std::vector<std::int64_t> order(n);
     std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(), [&](auto l, auto r) { return a.at<double>(l, l) < a.at<double>(r, r); });
+    std::sort(order.begin(), order.end(),
+              [&](auto l, auto r) { return a.at<double>(l, l) < a.at<double>(r, r); });
     eigenvalues.resize(n);
     for (std::int64_t j = 0; j < n; ++j) {
         eigenvalues[j] = a.at<double>(order[j], order[j]);
@@ -158,11 +163,13 @@ std::int64_t Reference::solve_spd(MatrixView k, MatrixView b) {
         }
     for (std::int64_t c = 0; c < b.cols; ++c) {
         for (std::int64_t i = 0; i < n; ++i) {
-            for (std::int64_t l = 0; l < i; ++l) b.at<double>(i, c) -= k.at<double>(i, l) * b.at<double>(l, c);
+            for (std::int64_t l = 0; l < i; ++l)
+                b.at<double>(i, c) -= k.at<double>(i, l) * b.at<double>(l, c);
             b.at<double>(i, c) /= k.at<double>(i, i);
         }
         for (std::int64_t i = n - 1; i >= 0; --i) {
-            for (std::int64_t l = i + 1; l < n; ++l) b.at<double>(i, c) -= k.at<double>(l, i) * b.at<double>(l, c);
+            for (std::int64_t l = i + 1; l < n; ++l)
+                b.at<double>(i, c) -= k.at<double>(l, i) * b.at<double>(l, c);
             b.at<double>(i, c) /= k.at<double>(i, i);
         }
     }

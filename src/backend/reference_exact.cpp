@@ -36,13 +36,15 @@ void Reference::down_product(ConstMatrixView x, const FixedPoint& u, double scal
         }
         std::vector<std::vector<std::int64_t>> digits(x_digits, std::vector<std::int64_t>(x.cols));
         for (auto& digit : digits)
-            for (std::int64_t j = 0; j < x.cols; ++j) digit[j] = kernels::take_digit(row[j], kernels::input_digit_bits);
+            for (std::int64_t j = 0; j < x.cols; ++j)
+                digit[j] = kernels::take_digit(row[j], kernels::input_digit_bits);
         for (std::int64_t q = 0; q < u.rows; ++q) {
             double sum = 0;
             for (int a = x_digits - 1; a >= 0; --a)
                 for (int b = static_cast<int>(u.digits.size()) - 1; b >= 0; --b) {
                     std::int64_t product = 0;
-                    for (std::int64_t j = 0; j < x.cols; ++j) product += digits[a][j] * u.digits[b][q * u.cols + j];
+                    for (std::int64_t j = 0; j < x.cols; ++j)
+                        product += digits[a][j] * u.digits[b][q * u.cols + j];
                     sum += kernels::digit_term(product, a, b);
                 }
             v.at<double>(i, q) = sum * scale;
@@ -60,13 +62,14 @@ void Reference::quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixV
         exponent = largest == 0 ? 0 : exponent - shift;
         with_int(h.dtype, [&](auto type) {
             using T = decltype(type);
-            for (std::int64_t q = 0; q < v.cols; ++q) h.at<T>(i, q) = static_cast<T>(kernels::quantise(row[q], shift));
+            for (std::int64_t q = 0; q < v.cols; ++q)
+                h.at<T>(i, q) = static_cast<T>(kernels::quantise(row[q], shift));
         });
     }
 }
 
-void Reference::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed, double open,
-                           ConstMatrixView offset, MatrixView out) {
+void Reference::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed,
+                           double open, ConstMatrixView offset, MatrixView out) {
     for (std::int64_t i = 0; i < in.rows; ++i) {
         const int exponent = exponents.data == nullptr ? 0 : exponents.at<std::int32_t>(i, 0);
         for (std::int64_t j = 0; j < in.cols; ++j) {
@@ -77,7 +80,8 @@ void Reference::dequantise(ConstMatrixView in, ConstMatrixView exponents, double
     }
 }
 
-void Reference::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, const WideSums& out) {
+void Reference::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+                                const WideSums& out) {
     const std::int64_t m = up.width, p = up.rank, k = readout.outputs;
     for (std::int64_t i = 0; i < h.rows; ++i) {
         std::vector<std::int64_t> gradients(k * p);
@@ -86,7 +90,8 @@ void Reference::wide_pass_exact(const UpFactor& up, const Readout& readout, Cons
         for (std::int64_t r = 0; r < m; ++r) {
             std::int64_t z = 0;
             for (std::int64_t q = 0; q < p; ++q) {
-                const std::int64_t hq = h.dtype == DType::i32 ? h.at<std::int32_t>(i, q) : h.at<std::int64_t>(i, q);
+                const std::int64_t hq =
+                    h.dtype == DType::i32 ? h.at<std::int32_t>(i, q) : h.at<std::int64_t>(i, q);
                 z += up_sign(up, r, q) * hq;
             }
             if (z <= 0) continue;
@@ -125,7 +130,8 @@ void Reference::gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView wei
         for (std::int64_t j = 0; j < cols.rows; ++j) {
             std::int64_t count = 0;
             for (std::int64_t r = 0; r < rows.cols; ++r)
-                if (rows.get(i, r) && cols.get(j, r)) count += weights.empty() || weights.get(0, r) ? 1 : -1;
+                if (rows.get(i, r) && cols.get(j, r))
+                    count += weights.empty() || weights.get(0, r) ? 1 : -1;
             counts.at<std::int32_t>(i, j) = static_cast<std::int32_t>(count);
         }
 }

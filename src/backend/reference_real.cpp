@@ -15,7 +15,9 @@ void store(MatrixView view, std::int64_t i, std::int64_t j, double x) {
 
 namespace {
 
-void add(MatrixView view, std::int64_t i, std::int64_t j, double x) { store(view, i, j, value(view, i, j) + x); }
+void add(MatrixView view, std::int64_t i, std::int64_t j, double x) {
+    store(view, i, j, value(view, i, j) + x);
+}
 
 /// Row r of V and of A as double.
 struct Unit {
@@ -40,7 +42,8 @@ void Reference::wide_pass_real(const UpFactor& up, const Readout& readout, const
     const std::int64_t n = h.rows, p = up.rank, k = readout.outputs;
     std::vector<double> gradients(n * k * p), values(n * k);
     if (!out.gates.empty())
-        for (std::int64_t i = 0; i < n; ++i) std::fill_n(out.gates.row(i), out.gates.stride, std::uint64_t{0});
+        for (std::int64_t i = 0; i < n; ++i)
+            std::fill_n(out.gates.row(i), out.gates.stride, std::uint64_t{0});
     for (std::int64_t r = 0; r < up.width; ++r) {
         const Unit unit(up, readout, h.dtype, r);
         for (std::int64_t i = 0; i < n; ++i) {
@@ -49,7 +52,8 @@ void Reference::wide_pass_real(const UpFactor& up, const Readout& readout, const
             if (z > 0 && !out.gates.empty()) out.gates.row(i)[r / 64] |= std::uint64_t{1} << (r % 64);
             for (std::int64_t c = 0; c < k; ++c) {
                 values[i * k + c] += unit.a[c] * s;
-                for (std::int64_t q = 0; q < p; ++q) gradients[(i * k + c) * p + q] += d * unit.a[c] * unit.v[q];
+                for (std::int64_t q = 0; q < p; ++q)
+                    gradients[(i * k + c) * p + q] += d * unit.a[c] * unit.v[q];
             }
         }
     }
@@ -62,16 +66,19 @@ void Reference::wide_pass_real(const UpFactor& up, const Readout& readout, const
 }
 
 void Reference::feature_gram(const UpFactor& up, const ActivationSpec& activation, bool derivative,
-                             ConstMatrixView weights, ConstMatrixView rows, ConstMatrixView cols, MatrixView out) {
+                             ConstMatrixView weights, ConstMatrixView rows, ConstMatrixView cols,
+                             MatrixView out) {
     std::vector<double> sum(rows.rows * cols.rows), phi(rows.rows), phi_cols(cols.rows);
     for (std::int64_t r = 0; r < up.width; ++r) {
         const Unit unit(up, Readout{}, rows.dtype, r);
         const double w = weights.data == nullptr ? 1.0 : value(weights, 0, r);
-        for (std::int64_t i = 0; i < rows.rows; ++i) phi[i] = sigma(activation, derivative, unit.preactivation(rows, i));
+        for (std::int64_t i = 0; i < rows.rows; ++i)
+            phi[i] = sigma(activation, derivative, unit.preactivation(rows, i));
         for (std::int64_t j = 0; j < cols.rows; ++j)
             phi_cols[j] = sigma(activation, derivative, unit.preactivation(cols, j));
         for (std::int64_t i = 0; i < rows.rows; ++i)
-            for (std::int64_t j = 0; j < cols.rows; ++j) sum[i * cols.rows + j] += w * (phi[i] * phi_cols[j]);
+            for (std::int64_t j = 0; j < cols.rows; ++j)
+                sum[i * cols.rows + j] += w * (phi[i] * phi_cols[j]);
     }
     for (std::int64_t i = 0; i < rows.rows; ++i)
         for (std::int64_t j = 0; j < cols.rows; ++j) store(out, i, j, sum[i * cols.rows + j]);

@@ -35,7 +35,8 @@ inline int up_sign(const UpFactor& up, std::int64_t r, std::int64_t q) {
 inline double up_entry(const UpFactor& up, DType precision, std::int64_t r, std::int64_t q) {
     if (up.values.data != nullptr) return value(up.values, r, q);
     if (up.signs()) return up_sign(up, r, q);
-    const double normal = kernels::random_normal(up.seed, kernels::Stream::up, static_cast<std::uint64_t>(r * up.rank + q));
+    const double normal =
+        kernels::random_normal(up.seed, kernels::Stream::up, static_cast<std::uint64_t>(r * up.rank + q));
     return precision == DType::f32 ? static_cast<float>(normal) : normal;
 }
 

@@ -47,7 +47,10 @@ std::vector<Candidate> candidates(const Options& options, std::int64_t dim, std:
             spec.rank = rank;
             for (const std::string& basis : options.bases) {
                 spec.down = parse_down(basis);
-                if (spec.down == Down::identity) throw ValueError("bases holds identity, which is the dense network; choose among pca, orthonormal, gaussian, srht");
+                if (spec.down == Down::identity)
+                    throw ValueError(
+                        "bases holds identity, which is the dense network; choose among pca, orthonormal, "
+                        "gaussian, srht");
                 add(fmt::format("up {} m={} p={}", basis, width, rank), spec);
             }
         }
@@ -78,25 +81,35 @@ int run_compare(Options& options) {
     std::optional<Network> given;
     if (!options.network.empty()) given = load_network(options.network);
     const DType dtype = given ? given->spec().precision : parse_precision(options.precision);
-    LoadOptions load{.dtype = dtype, .labels = options.data.labels, .normalize = !options.data.no_normalize,
-                     .max_samples = options.data.samples, .max_test_samples = options.test_samples};
+    LoadOptions load{.dtype = dtype,
+                     .labels = options.data.labels,
+                     .normalize = !options.data.no_normalize,
+                     .max_samples = options.data.samples,
+                     .max_test_samples = options.test_samples};
     if (options.data.samples < 0 || options.test_samples < 0)
-        throw ValueError(fmt::format("samples is {} and test-samples {}; each must be at least 1, or 0 for all", options.data.samples, options.test_samples));
+        throw ValueError(
+            fmt::format("samples is {} and test-samples {}; each must be at least 1, or 0 for all",
+                        options.data.samples, options.test_samples));
     const Dataset dataset = report.phase("load", [&] { return load_dataset(options.data.source, load); });
     const std::int64_t dim = dataset.train.inputs.cols();
     if (options.ranks.empty()) options.ranks = default_ranks(dim);
 
-    Comparison comparison(device, dataset, {parse_activation(options.activation), options.slope}, options.compare);
+    Comparison comparison(device, dataset, {parse_activation(options.activation), options.slope},
+                          options.compare);
     const std::vector<Candidate> networks = candidates(options, dim, comparison.outputs());
     if (given && (given->spec().dim != dim || given->spec().outputs != comparison.outputs()))
-        throw ShapeError(fmt::format("--network {} has dim {} and {} outputs; DATA asks for {} and {}", options.network,
-                                     given->spec().dim, given->spec().outputs, dim, comparison.outputs()));
+        throw ShapeError(fmt::format("--network {} has dim {} and {} outputs; DATA asks for {} and {}",
+                                     options.network, given->spec().dim, given->spec().outputs, dim,
+                                     comparison.outputs()));
     report["data"] = DataOptions::describe(dataset);
     report["data"]["rank_x"] = comparison.data_rank();
     report["data"]["outputs"] = comparison.outputs();
-    report["data"]["targets"] = dataset.train.labels.empty() ? "random signs" : dataset.classes > 0 ? "classes" : "real";
-    report["options"] = {{"steps", options.compare.steps}, {"seeds", options.compare.seeds}, {"seed", options.compare.seed},
-                         {"ridge", options.compare.ridge}, {"activation", options.activation}, {"precision", name(dtype)}};
+    report["data"]["targets"] = dataset.train.labels.empty() ? "random signs"
+                                : dataset.classes > 0        ? "classes"
+                                                             : "real";
+    report["options"] = {{"steps", options.compare.steps},   {"seeds", options.compare.seeds},
+                         {"seed", options.compare.seed},     {"ridge", options.compare.ridge},
+                         {"activation", options.activation}, {"precision", name(dtype)}};
     report["limit"] = report.phase("limit", [&] { return comparison.limit_row(); });
     report["rows"] = Json::array();
 
@@ -115,7 +128,8 @@ int run_compare(Options& options) {
 
     fmt::print("{}", compare_table(report.json()));
     report.finish();
-    if (!options.plot.empty()) save_text(options.plot, compare_plot(nlohmann::json::parse(report.json().dump())));
+    if (!options.plot.empty())
+        save_text(options.plot, compare_plot(nlohmann::json::parse(report.json().dump())));
     if (!options.plot.empty()) fmt::print("plot: {}\n", options.plot);
     if (!options.run.json.empty()) fmt::print("json: {}\n", options.run.json);
     return interrupted() ? 130 : 0;
@@ -124,23 +138,36 @@ int run_compare(Options& options) {
 }  // namespace
 
 void add_compare(CLI::App& app, Action& run) {
-    auto* command = app.add_subcommand("compare", "dense against factorised widths on DATA: kernel, spectrum, training, cost, accuracy");
+    auto* command = app.add_subcommand(
+        "compare", "dense against factorised widths on DATA: kernel, spectrum, training, cost, accuracy");
     auto options = std::make_shared<Options>();
     options->data.samples = 2000;
     options->data.add(*command, true);
     options->run.add(*command);
-    command->add_option("--test-samples", options->test_samples, "first N rows of the test split")->capture_default_str();
+    command->add_option("--test-samples", options->test_samples, "first N rows of the test split")
+        ->capture_default_str();
     command->add_option("--widths", options->widths, "m, several")->capture_default_str();
     command->add_option("--ranks", options->ranks, "p, several [default: 64 256, less for narrow data]");
-    command->add_option("--bases", options->bases, "down factors of the train=up rows: pca, orthonormal, gaussian, srht")->capture_default_str();
-    command->add_option("--up", options->up, "V of the train=down rows: srht, rademacher, gaussian")->capture_default_str();
-    command->add_option("--activation", options->activation, "relu, leaky_relu, abs or erf")->capture_default_str();
+    command
+        ->add_option("--bases", options->bases,
+                     "down factors of the train=up rows: pca, orthonormal, gaussian, srht")
+        ->capture_default_str();
+    command->add_option("--up", options->up, "V of the train=down rows: srht, rademacher, gaussian")
+        ->capture_default_str();
+    command->add_option("--activation", options->activation, "relu, leaky_relu, abs or erf")
+        ->capture_default_str();
     command->add_option("--slope", options->slope, "slope of leaky_relu below 0")->capture_default_str();
     command->add_option("--precision", options->precision, "float32 or float64")->capture_default_str();
-    command->add_option("--steps", options->compare.steps, "gradient steps, full batch")->capture_default_str();
-    command->add_option("--seeds", options->compare.seeds, "draws of every network; the rows are their means")->capture_default_str();
+    command->add_option("--steps", options->compare.steps, "gradient steps, full batch")
+        ->capture_default_str();
+    command
+        ->add_option("--seeds", options->compare.seeds, "draws of every network; the rows are their means")
+        ->capture_default_str();
     command->add_option("--seed", options->compare.seed, "first seed")->capture_default_str();
-    command->add_option("--ridge", options->compare.ridge, "of kernel ridge regression, relative to mean(diag K)")->capture_default_str();
+    command
+        ->add_option("--ridge", options->compare.ridge,
+                     "of kernel ridge regression, relative to mean(diag K)")
+        ->capture_default_str();
     command->add_option("--network", options->network, "one more row: the network in this file");
     command->add_option("--plot", options->plot, "write the comparison as one self-contained HTML page");
     command->callback([=, &run] { run = [=] { return run_compare(*options); }; });

@@ -1,5 +1,5 @@
-// The comparison of networks on one data set, row by row. compare.cpp has the command, compare_rows.cpp the measuring,
-// compare_table.cpp the table.
+// The comparison of networks on one data set, row by row. compare.cpp has the command, compare_rows.cpp the
+// measuring, compare_table.cpp the table.
 #pragma once
 
 #include "report.hpp"

@@ -21,7 +21,8 @@ double relative_error(ConstMatrixView a, ConstMatrixView b) {
     return norm > 0 ? std::sqrt(difference / norm) : 0;
 }
 
-/// Mean of the numbers of many rows, field by field; a null anywhere stays null, booleans are joined by "and".
+/// Mean of the numbers of many rows, field by field; a null anywhere stays null, booleans are joined by
+/// "and".
 Json mean(const std::vector<Json>& rows) {
     Json result = rows.front();
     for (auto& [key, field] : result.items()) {
@@ -53,17 +54,21 @@ double timed(Body&& body) {
 
 }  // namespace
 
-Comparison::Comparison(Device device, const Dataset& dataset, ActivationSpec activation, CompareOptions options)
+Comparison::Comparison(Device device, const Dataset& dataset, ActivationSpec activation,
+                       CompareOptions options)
     : device_(std::move(device)),
       dataset_(dataset),
       activation_(activation),
       options_(options),
       outputs_(default_outputs(dataset)),
       targets_(dataset, outputs_) {
-    if (options.steps < 0) throw ValueError(fmt::format("steps is {}; it must be at least 0", options.steps));
-    if (options.seeds < 1) throw ValueError(fmt::format("seeds is {}; it must be at least 1", options.seeds));
+    if (options.steps < 0)
+        throw ValueError(fmt::format("steps is {}; it must be at least 0", options.steps));
+    if (options.seeds < 1)
+        throw ValueError(fmt::format("seeds is {}; it must be at least 1", options.seeds));
     if (!(options.ridge >= 0) || !std::isfinite(options.ridge))
-        throw ValueError(fmt::format("ridge is {}; it must be at least 0 and finite: try 1e-3", options.ridge));
+        throw ValueError(
+            fmt::format("ridge is {}; it must be at least 0 and finite: try 1e-3", options.ridge));
 }
 
 bool Comparison::tested() const { return !dataset_.test.inputs.empty() && !dataset_.test.labels.empty(); }
@@ -87,7 +92,8 @@ Json Comparison::limit_row() {
     limit_kernel_ = limit_kernel(device_, activation_, {.down = true}, x);
     law_ = activation_.kind == Activation::relu ? error_law(device_, x) : ErrorLaw{};
     const Spectrum eigen = spectrum(device_, limit_kernel_);
-    const Json score = ridge_score(limit_kernel_, tested() ? limit_kernel(device_, activation_, {.down = true}, test, x) : Matrix{});
+    const Json score = ridge_score(
+        limit_kernel_, tested() ? limit_kernel(device_, activation_, {.down = true}, test, x) : Matrix{});
     Json row = {{"lambda_min", eigen.min()},
                 {"lambda_max", eigen.max()},
                 {"condition", finite_or_null(eigen.condition())},
@@ -155,34 +161,39 @@ Json Comparison::measure(const Network& network, const Progress& progress) {
     const std::int64_t peak = std::max(kernel_peak, memory_use().peak - before);
     Json trained_score = nullptr;
     if (tested())
-        trained_score = targets_.score(tangent(device_, trained.network, dataset_.test.inputs, {.only_these = true}).values(),
-                                       dataset_.test);
+        trained_score = targets_.score(
+            tangent(device_, trained.network, dataset_.test.inputs, {.only_these = true}).values(),
+            dataset_.test);
     (void)progress(1);
 
     const bool classes = targets_.classification();
-    Json row = {{"name", ""},
-                {"width", spec.width},
-                {"rank", spec.rank},
-                {"down", name(spec.down)},
-                {"up", name(spec.up)},
-                {"train", to_string(spec.train)},
-                {"outputs", spec.outputs},
-                {"parameters_trained", estimate.parameters_trained},
-                {"bytes_stored", estimate.bytes_stored},
-                {"flops_per_step", estimate.flops_step},
-                {"seconds", {{"tangent", tangent_seconds}, {"gram", gram_seconds}, {"step", trained.seconds_per_step}}},
-                {"peak_bytes", peak},
-                {"lambda_min", eigen.min()},
-                {"lambda_max", eigen.max()},
-                {"condition", finite_or_null(eigen.condition())},
-                {"relative_error", error},
-                {"dense_width_of_equal_error",
-                 law_.width_term > 0 && error > 0 ? Json(dense_width_of_equal_error(law_, error)) : Json(nullptr)},
-                {"train_loss", trained.history.back().loss},
-                {"drift", trained.history.back().drift},
-                {"flips", std::max(trained.history.back().flips, 0.0)},
-                {"certificate_held", trained.certificate_held},
-                {"test_accuracy", {{"trained", classes ? trained_score : Json(nullptr)}, {"ridge", classes ? ridge : Json(nullptr)}}}};
+    Json row = {
+        {"name", ""},
+        {"width", spec.width},
+        {"rank", spec.rank},
+        {"down", name(spec.down)},
+        {"up", name(spec.up)},
+        {"train", to_string(spec.train)},
+        {"outputs", spec.outputs},
+        {"parameters_trained", estimate.parameters_trained},
+        {"bytes_stored", estimate.bytes_stored},
+        {"flops_per_step", estimate.flops_step},
+        {"seconds",
+         {{"tangent", tangent_seconds}, {"gram", gram_seconds}, {"step", trained.seconds_per_step}}},
+        {"peak_bytes", peak},
+        {"lambda_min", eigen.min()},
+        {"lambda_max", eigen.max()},
+        {"condition", finite_or_null(eigen.condition())},
+        {"relative_error", error},
+        {"dense_width_of_equal_error",
+         law_.width_term > 0 && error > 0 ? Json(dense_width_of_equal_error(law_, error)) : Json(nullptr)},
+        {"train_loss", trained.history.back().loss},
+        {"drift", trained.history.back().drift},
+        {"flips", std::max(trained.history.back().flips, 0.0)},
+        {"certificate_held", trained.certificate_held},
+        {"test_accuracy",
+         {{"trained", classes ? trained_score : Json(nullptr)},
+          {"ridge", classes ? ridge : Json(nullptr)}}}};
     if (!classes) row["test_rmse"] = {{"trained", trained_score}, {"ridge", ridge}};
     return row;
 }

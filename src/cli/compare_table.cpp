@@ -31,28 +31,40 @@ std::string number(const Json& value, const char* format) {
 std::string compare_table(const Json& report) {
     const Json& data = report.at("data");
     const Json& limit = report.at("limit");
-    std::string out = fmt::format("{}: {} training and {} test rows, d = {}, rank {}, {} outputs, on {} with {} threads\n\n",
-                                  data.at("name").get<std::string>(), data.at("samples").get<std::int64_t>(), data.at("test_samples").get<std::int64_t>(),
-                                  data.at("dim").get<std::int64_t>(), data.at("rank_x").get<std::int64_t>(), data.at("outputs").get<std::int64_t>(),
-                                  report.at("device").at("name").get<std::string>(), report.at("device").at("threads").get<int>());
-    constexpr const char* line = "{:<27} {:>8} {:>9} {:>9} {:>8} {:>8} {:>8} {:>10} {:>9} {:>8} {:>9} {:>8} {:>6} {:>5} {:>8} {:>7}\n";
-    out += fmt::format(fmt::runtime(line), "network", "trained", "stored", "flop/step", "tangent", "gram", "step", "lambda_min", "cond", "error",
-                       "=dense m", "loss", "drift", "cert", "acc.gd", "acc.krr");
-    out += fmt::format(fmt::runtime(line), "infinite width", "", "", "", "", "", "", number(limit.at("lambda_min"), "{:.3e}"),
-                       number(limit.at("condition"), "{:.2g}"), "0", "inf", "", "", "", "", number(limit.at("test_accuracy").at("ridge"), "{:.3f}"));
+    std::string out = fmt::format(
+        "{}: {} training and {} test rows, d = {}, rank {}, {} outputs, on {} with {} threads\n\n",
+        data.at("name").get<std::string>(), data.at("samples").get<std::int64_t>(),
+        data.at("test_samples").get<std::int64_t>(), data.at("dim").get<std::int64_t>(),
+        data.at("rank_x").get<std::int64_t>(), data.at("outputs").get<std::int64_t>(),
+        report.at("device").at("name").get<std::string>(), report.at("device").at("threads").get<int>());
+    constexpr const char* line =
+        "{:<27} {:>8} {:>9} {:>9} {:>8} {:>8} {:>8} {:>10} {:>9} {:>8} {:>9} {:>8} {:>6} {:>5} {:>8} "
+        "{:>7}\n";
+    out += fmt::format(fmt::runtime(line), "network", "trained", "stored", "flop/step", "tangent", "gram",
+                       "step", "lambda_min", "cond", "error", "=dense m", "loss", "drift", "cert", "acc.gd",
+                       "acc.krr");
+    out += fmt::format(fmt::runtime(line), "infinite width", "", "", "", "", "", "",
+                       number(limit.at("lambda_min"), "{:.3e}"), number(limit.at("condition"), "{:.2g}"),
+                       "0", "inf", "", "", "", "", number(limit.at("test_accuracy").at("ridge"), "{:.3f}"));
     for (const Json& row : report.at("rows")) {
         const Json& time = row.at("seconds");
         const Json& score = row.at("test_accuracy");
-        out += fmt::format(fmt::runtime(line), row.at("name").get<std::string>(), si(row.at("parameters_trained").get<double>(), ""),
-                           si(row.at("bytes_stored").get<double>(), "B"), si(row.at("flops_per_step").get<double>(), ""),
-                           seconds(time.at("tangent")), seconds(time.at("gram")), seconds(time.at("step")), number(row.at("lambda_min"), "{:.3e}"),
-                           number(row.at("condition"), "{:.2g}"), number(row.at("relative_error"), "{:.4f}"),
-                           number(row.at("dense_width_of_equal_error"), "{:.0f}"), number(row.at("train_loss"), "{:.4g}"),
-                           number(row.at("drift"), "{:.3f}"), row.at("certificate_held").get<bool>() ? "held" : "no",
-                           number(score.at("trained"), "{:.3f}"), number(score.at("ridge"), "{:.3f}"));
+        out += fmt::format(
+            fmt::runtime(line), row.at("name").get<std::string>(),
+            si(row.at("parameters_trained").get<double>(), ""),
+            si(row.at("bytes_stored").get<double>(), "B"), si(row.at("flops_per_step").get<double>(), ""),
+            seconds(time.at("tangent")), seconds(time.at("gram")), seconds(time.at("step")),
+            number(row.at("lambda_min"), "{:.3e}"), number(row.at("condition"), "{:.2g}"),
+            number(row.at("relative_error"), "{:.4f}"),
+            number(row.at("dense_width_of_equal_error"), "{:.0f}"), number(row.at("train_loss"), "{:.4g}"),
+            number(row.at("drift"), "{:.3f}"), row.at("certificate_held").get<bool>() ? "held" : "no",
+            number(score.at("trained"), "{:.3f}"), number(score.at("ridge"), "{:.3f}"));
     }
-    out += "\nerror: |K - K_inf|_F/|K_inf|_F; =dense m: width of the dense network with that error; cert: |y-f(t)|^2 <= "
-           "(1-eta*lambda/2)^t |y-f(0)|^2 at every step; acc.gd, acc.krr: test accuracy after training and by kernel ridge regression\n";
+    out +=
+        "\nerror: |K - K_inf|_F/|K_inf|_F; =dense m: width of the dense network with that error; cert: "
+        "|y-f(t)|^2 <= "
+        "(1-eta*lambda/2)^t |y-f(0)|^2 at every step; acc.gd, acc.krr: test accuracy after training and by "
+        "kernel ridge regression\n";
     return out;
 }
 

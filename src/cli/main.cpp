@@ -11,7 +11,16 @@
 
 namespace {
 
-enum ExitCode { ok = 0, internal = 1, usage = 2, refused = 3, files = 4, device = 5, memory = 6, computation = 7 };
+enum ExitCode {
+    ok = 0,
+    internal = 1,
+    usage = 2,
+    refused = 3,
+    files = 4,
+    device = 5,
+    memory = 6,
+    computation = 7
+};
 
 constexpr const char* footer = R"(Examples
   fntk compare fashion-mnist --json compare.json --plot compare.html
@@ -27,8 +36,8 @@ Exit codes
   0 done   2 usage   3 a value or shape was refused   4 a file could not be read or written
   5 no such device or combination   6 out of memory   7 the computation failed   130 interrupted   1 internal error)";
 
-/// Starts the program over with the OpenBLAS kernels that fit the processor, where OpenBLAS missed them (it reads its
-/// environment only while it is loaded).
+/// Starts the program over with the OpenBLAS kernels that fit the processor, where OpenBLAS missed them (it
+/// reads its environment only while it is loaded).
 void restart_with_better_blas(char** argv) {
     const std::string core = fntk::better_blas_core();
     if (core.empty() || setenv("OPENBLAS_CORETYPE", core.c_str(), 0) != 0) return;
@@ -64,7 +73,8 @@ int main(int argc, char** argv) try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-        return fail(usage, fmt::format("{}; see fntk --help, or --help of the command", error.what()).c_str());
+        return fail(usage,
+                    fmt::format("{}; see fntk --help, or --help of the command", error.what()).c_str());
     }
     fntk::cli::install_interrupt_handler();
     return run();

@@ -19,18 +19,23 @@ int network(Options& options) {
     Report report("network", options.run.json);
     const Device device = options.run.open();
     report.device(device);
-    const Dataset dataset = report.phase("load", [&] { return options.data.load(options.network.dtype()); });
-    const Network network = report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
+    const Dataset dataset =
+        report.phase("load", [&] { return options.data.load(options.network.dtype()); });
+    const Network network =
+        report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
     report["data"] = DataOptions::describe(dataset);
     report.network(network);
     report.phase("write", [&] { save_network(options.out, network, options.materialize); });
     const Cost estimate = cost(network.spec(), dataset.train.inputs.rows());
     report["parameters_trained"] = estimate.parameters_trained;
     report["bytes_stored"] = estimate.bytes_stored;
-    fmt::print("{}: d = {}, m = {}, p = {}, k = {}, down = {}, up = {}, train = {}, {} parameters trained, {} path\n", options.out,
-               network.spec().dim, network.spec().width, network.spec().rank, network.spec().outputs, name(network.spec().down),
-               name(network.spec().up), to_string(network.spec().train), estimate.parameters_trained,
-               network.exactness() == Exactness::integer ? "exact-integer" : "floating-point");
+    fmt::print(
+        "{}: d = {}, m = {}, p = {}, k = {}, down = {}, up = {}, train = {}, {} parameters trained, {} "
+        "path\n",
+        options.out, network.spec().dim, network.spec().width, network.spec().rank, network.spec().outputs,
+        name(network.spec().down), name(network.spec().up), to_string(network.spec().train),
+        estimate.parameters_trained,
+        network.exactness() == Exactness::integer ? "exact-integer" : "floating-point");
     report.finish();
     return 0;
 }
@@ -38,13 +43,15 @@ int network(Options& options) {
 }  // namespace
 
 void add_network(CLI::App& app, Action& run) {
-    auto* command = app.add_subcommand("network", "draw a network for DATA (its columns; its basis for --down pca) and write it");
+    auto* command = app.add_subcommand(
+        "network", "draw a network for DATA (its columns; its basis for --down pca) and write it");
     auto options = std::make_shared<Options>();
     options->data.add(*command, false);
     options->network.add(*command);
     options->run.add(*command);
     command->add_option("--out", options->out, "the .safetensors file to write")->required();
-    command->add_flag("--materialize", options->materialize, "write U (p × d), V (m × p) and A (m × k) as tensors, not only the seed");
+    command->add_flag("--materialize", options->materialize,
+                      "write U (p × d), V (m × p) and A (m × k) as tensors, not only the seed");
     command->callback([=, &run] { run = [=] { return network(*options); }; });
 }
 

@@ -7,24 +7,32 @@
 namespace fntk::cli {
 
 void RunOptions::add(CLI::App& app) {
-    app.add_option("--device", device, "auto, cpu, reference or cuda; auto obeys the environment variable FNTK_DEVICE")
+    app.add_option("--device", device,
+                   "auto, cpu, reference or cuda; auto obeys the environment variable FNTK_DEVICE")
         ->capture_default_str();
-    app.add_option("--threads", threads, "threads; 0 takes FNTK_THREADS, else all processors")->capture_default_str();
-    app.add_option("--json", json, "write a report to this file: spec, device, seconds per phase, peak_bytes, results");
+    app.add_option("--threads", threads, "threads; 0 takes FNTK_THREADS, else all processors")
+        ->capture_default_str();
+    app.add_option("--json", json,
+                   "write a report to this file: spec, device, seconds per phase, peak_bytes, results");
 }
 
 void DataOptions::add(CLI::App& app, bool with_labels) {
-    app.add_option("DATA", source,
-                   "inputs, a row each: .npy (float32 or float64), .csv, .idx, .idx.gz, or the name fashion-mnist")
+    app.add_option(
+           "DATA", source,
+           "inputs, a row each: .npy (float32 or float64), .csv, .idx, .idx.gz, or the name fashion-mnist")
         ->required();
-    if (with_labels) app.add_option("--labels", labels, "a file with one label a row (.npy, .csv, .idx[.gz])");
+    if (with_labels)
+        app.add_option("--labels", labels, "a file with one label a row (.npy, .csv, .idx[.gz])");
     app.add_option("--samples", samples, "take the first N rows; 0 takes all")->capture_default_str();
-    app.add_flag("--no-normalize", no_normalize, "leave the rows as they are instead of scaling them to unit length");
+    app.add_flag("--no-normalize", no_normalize,
+                 "leave the rows as they are instead of scaling them to unit length");
 }
 
 Dataset DataOptions::load(DType dtype) const {
-    if (samples < 0) throw ValueError(fmt::format("samples is {}; it must be at least 1, or 0 for all rows", samples));
-    return load_dataset(source, {.dtype = dtype, .labels = labels, .normalize = !no_normalize, .max_samples = samples});
+    if (samples < 0)
+        throw ValueError(fmt::format("samples is {}; it must be at least 1, or 0 for all rows", samples));
+    return load_dataset(
+        source, {.dtype = dtype, .labels = labels, .normalize = !no_normalize, .max_samples = samples});
 }
 
 Dataset DataOptions::load_other(const std::string& other, DType dtype) const {
@@ -40,24 +48,30 @@ Json DataOptions::describe(const Dataset& dataset) {
 }
 
 void NetworkOptions::add(CLI::App& app) {
-    auto* given = app.add_option("--network", file, "use the network in this file (fntk network --out) instead of drawing one")
+    auto* given = app.add_option("--network", file,
+                                 "use the network in this file (fntk network --out) instead of drawing one")
                       ->group("Network");
     const auto option = [&](const char* name, auto& variable, const char* text) {
         return app.add_option(name, variable, text)->group("Network")->excludes(given);
     };
     option("--width", width, "m, units of the hidden layer")->capture_default_str();
-    option("--rank", rank, "p, inner dimension of W = V·U; 0: 128 or what DATA allows")->capture_default_str();
-    option("--down", down, "U: identity (the dense network), gaussian, orthonormal, pca, srht")->capture_default_str();
+    option("--rank", rank, "p, inner dimension of W = V·U; 0: 128 or what DATA allows")
+        ->capture_default_str();
+    option("--down", down, "U: identity (the dense network), gaussian, orthonormal, pca, srht")
+        ->capture_default_str();
     option("--up", up, "V: gaussian, rademacher, srht")->capture_default_str();
-    option("--activation", activation, "relu, leaky_relu, abs, erf, gelu, tanh, softplus")->capture_default_str();
+    option("--activation", activation, "relu, leaky_relu, abs, erf, gelu, tanh, softplus")
+        ->capture_default_str();
     option("--slope", slope, "slope of leaky_relu below 0")->capture_default_str();
-    option("--outputs", outputs, "k; 0: one per class where labels are used, else 1")->capture_default_str();
+    option("--outputs", outputs, "k; 0: one per class where labels are used, else 1")
+        ->capture_default_str();
     option("--seed", seed, "64-bit seed of every random factor")->capture_default_str();
     option("--precision", precision, "float32 or float64")->capture_default_str();
-    train_option_ = app.add_option("--train", train,
-                                   "trained factors, whose kernel is meant: down, up, readout, or several as down+up "
-                                   "[default: down; up when --down identity; the file's when --network]")
-                        ->group("Network");
+    train_option_ =
+        app.add_option("--train", train,
+                       "trained factors, whose kernel is meant: down, up, readout, or several as down+up "
+                       "[default: down; up when --down identity; the file's when --network]")
+            ->group("Network");
 }
 
 DType parse_precision(const std::string& text) {
@@ -84,8 +98,9 @@ Network NetworkOptions::make(ConstMatrixView inputs, std::int64_t default_output
     if (!file.empty()) {
         (void)dtype();
         if (loaded_->spec().dim != inputs.cols)
-            throw ShapeError(fmt::format("--network {} was made for dim {}, DATA has {} columns; make a network for this DATA",
-                                         file, loaded_->spec().dim, inputs.cols));
+            throw ShapeError(fmt::format(
+                "--network {} was made for dim {}, DATA has {} columns; make a network for this DATA", file,
+                loaded_->spec().dim, inputs.cols));
         return train_option_->count() > 0 ? loaded_->with_train(parse_train(train)) : *loaded_;
     }
     NetworkSpec spec;
@@ -95,8 +110,9 @@ Network NetworkOptions::make(ConstMatrixView inputs, std::int64_t default_output
     spec.rank = rank == 0 ? default_rank(spec.down, spec.dim) : rank;
     spec.outputs = outputs == 0 ? default_outputs : outputs;
     spec.up = parse_up(up);
-    spec.train = train_option_->count() > 0 ? parse_train(train)
-                 : spec.down == Down::identity ? Train{.up = true} : Train{.down = true};
+    spec.train = train_option_->count() > 0    ? parse_train(train)
+                 : spec.down == Down::identity ? Train{.up = true}
+                                               : Train{.down = true};
     spec.activation = {parse_activation(activation), slope};
     spec.precision = parse_precision(precision);
     spec.seed = seed;

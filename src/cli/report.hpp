@@ -1,4 +1,5 @@
-// What a command leaves behind besides its files: a JSON report with the time of every phase and the memory taken.
+// What a command leaves behind besides its files: a JSON report with the time of every phase and the memory
+// taken.
 #pragma once
 
 #include <fntk/fntk.hpp>
@@ -27,7 +28,8 @@ class Report {
     [[nodiscard]] double seconds(const char* phase) const;
     void device(const Device& device);
     void network(const Network& network);
-    /// Fills seconds, peak_bytes (matrices) and peak_rss_bytes (process), and writes the file if one was asked for.
+    /// Fills seconds, peak_bytes (matrices) and peak_rss_bytes (process), and writes the file if one was
+    /// asked for.
     void finish();
 
   private:
@@ -47,7 +49,8 @@ class Report {
 /// A number that JSON can hold: null for infinity and NaN.
 Json finite_or_null(double value);
 
-/// A bar on standard error while it is a terminal; silence else. The result polls for an interrupt (Ctrl-C).
+/// A bar on standard error while it is a terminal; silence else. The result polls for an interrupt
+/// (Ctrl-C).
 Progress progress_bar(std::string label);
 /// Whether SIGINT arrived since install_interrupt_handler().
 bool interrupted();

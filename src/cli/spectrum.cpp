@@ -20,8 +20,10 @@ int run_spectrum(Options& options) {
     const Device device = options.run.open();
     report.device(device);
     const KernelOutput output = parse_kernel_output(options.kernel);
-    const Dataset dataset = report.phase("load", [&] { return options.data.load(options.network.dtype()); });
-    const Network network = report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
+    const Dataset dataset =
+        report.phase("load", [&] { return options.data.load(options.network.dtype()); });
+    const Network network =
+        report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
     report["data"] = DataOptions::describe(dataset);
     report.network(network);
     report["kernel"] = name(output);
@@ -29,16 +31,19 @@ int run_spectrum(Options& options) {
     Matrix kernel;
     if (options.limit) {  // of the full kernel, K ⊗ I_k, every eigenvalue has multiplicity k
         kernel = report.phase("gram", [&] {
-            return limit_kernel(device, network.spec().activation, network.spec().train, dataset.train.inputs);
+            return limit_kernel(device, network.spec().activation, network.spec().train,
+                                dataset.train.inputs);
         });
     } else {
-        const Tangent at = report.phase("tangent", [&] { return tangent(device, network, dataset.train.inputs); });
+        const Tangent at =
+            report.phase("tangent", [&] { return tangent(device, network, dataset.train.inputs); });
         kernel = report.phase("gram", [&] { return gram(at, output); });
     }
     const Spectrum result = report.phase("spectrum", [&] { return spectrum(device, kernel); });
     if (!options.eigenvalues.empty())
-        save_npy(options.eigenvalues, ConstMatrixView(result.eigenvalues.data(),
-                                                      static_cast<std::int64_t>(result.eigenvalues.size()), 1));
+        save_npy(options.eigenvalues,
+                 ConstMatrixView(result.eigenvalues.data(),
+                                 static_cast<std::int64_t>(result.eigenvalues.size()), 1));
     double trace = 0;
     for (const double value : result.eigenvalues) trace += value;
     report["lambda_min"] = result.min();
@@ -48,10 +53,12 @@ int run_spectrum(Options& options) {
     report["residual"] = result.residual;
     report["orthogonality"] = result.orthogonality;
     report["eigenvalues"] = result.eigenvalues;
-    fmt::print("{} eigenvalues of the {} kernel of {}\n", result.eigenvalues.size(), name(output), to_string(network.spec().train));
-    fmt::print("  lambda_min  {:.6e}\n  lambda_max  {:.6e}\n  condition   {:.4e}\n  trace       {:.6e}\n", result.min(), result.max(),
-               result.condition(), trace);
-    fmt::print("  residual max |K q - lambda q|/|K| {:.1e}, orthogonality {:.1e}\n", result.residual, result.orthogonality);
+    fmt::print("{} eigenvalues of the {} kernel of {}\n", result.eigenvalues.size(), name(output),
+               to_string(network.spec().train));
+    fmt::print("  lambda_min  {:.6e}\n  lambda_max  {:.6e}\n  condition   {:.4e}\n  trace       {:.6e}\n",
+               result.min(), result.max(), result.condition(), trace);
+    fmt::print("  residual max |K q - lambda q|/|K| {:.1e}, orthogonality {:.1e}\n", result.residual,
+               result.orthogonality);
     report.finish();
     return 0;
 }
@@ -59,7 +66,8 @@ int run_spectrum(Options& options) {
 }  // namespace
 
 void add_spectrum(CLI::App& app, Action& run) {
-    auto* command = app.add_subcommand("spectrum", "all eigenvalues of the kernel of DATA, residuals checked");
+    auto* command =
+        app.add_subcommand("spectrum", "all eigenvalues of the kernel of DATA, residuals checked");
     auto options = std::make_shared<Options>();
     options->data.add(*command, false);
     options->network.add(*command);

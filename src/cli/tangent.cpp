@@ -50,22 +50,28 @@ int tangent(Options& options) {
     Report report("tangent", options.run.json);
     const Device device = options.run.open();
     report.device(device);
-    const Dataset dataset = report.phase("load", [&] { return options.data.load(options.network.dtype()); });
-    const Network network = report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
+    const Dataset dataset =
+        report.phase("load", [&] { return options.data.load(options.network.dtype()); });
+    const Network network =
+        report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
     report["data"] = DataOptions::describe(dataset);
     report.network(network);
     const bool gates = options.gates && network.spec().activation.homogeneous();
     if (options.gates && !gates)
-        throw NotSupported(fmt::format("--gates with activation {}: gates exist for relu, leaky_relu and abs only",
-                                       name(network.spec().activation.kind)));
+        throw NotSupported(
+            fmt::format("--gates with activation {}: gates exist for relu, leaky_relu and abs only",
+                        name(network.spec().activation.kind)));
     const Tangent at = report.phase("tangent", [&] {
-        return Tangent(device, network, dataset.train.inputs, {.gradients = true, .gates = gates, .only_these = true});
+        return Tangent(device, network, dataset.train.inputs,
+                       {.gradients = true, .gates = gates, .only_these = true});
     });
 
-    std::map<std::string, std::string> metadata = {{"format", "fntk-tangent"}, {"spec", to_json(network.spec())},
+    std::map<std::string, std::string> metadata = {{"format", "fntk-tangent"},
+                                                   {"spec", to_json(network.spec())},
                                                    {"scheme", std::to_string(random_scheme)}};
-    std::vector<std::pair<std::string, TensorView>> tensors = {
-        {"H", tensor_view(at.hidden())}, {"G", tensor_view(at.gradients())}, {"f", tensor_view(at.values())}};
+    std::vector<std::pair<std::string, TensorView>> tensors = {{"H", tensor_view(at.hidden())},
+                                                               {"G", tensor_view(at.gradients())},
+                                                               {"f", tensor_view(at.values())}};
     Matrix f_int;
     if (network.exactness() == Exactness::integer) {
         f_int = exact_values(at);
@@ -84,11 +90,14 @@ int tangent(Options& options) {
     std::vector<std::byte> bits;
     if (gates) {
         bits = packed(at.gates());
-        tensors.emplace_back("gates", TensorView{"U8", {at.size(), (network.spec().width + 7) / 8}, bits.data()});
+        tensors.emplace_back("gates",
+                             TensorView{"U8", {at.size(), (network.spec().width + 7) / 8}, bits.data()});
     }
     report.phase("write", [&] { save_safetensors(options.out, metadata, tensors); });
-    fmt::print("{}: {} samples, {:.3f} s in the wide pass, {}\n", options.out, at.size(), report.seconds("tangent"),
-               f_int.empty() ? "floating-point tensors" : "exact integers beside the floating-point tensors");
+    fmt::print(
+        "{}: {} samples, {:.3f} s in the wide pass, {}\n", options.out, at.size(),
+        report.seconds("tangent"),
+        f_int.empty() ? "floating-point tensors" : "exact integers beside the floating-point tensors");
     report.finish();
     return 0;
 }
@@ -96,7 +105,8 @@ int tangent(Options& options) {
 }  // namespace
 
 void add_tangent(CLI::App& app, Action& run) {
-    auto* command = app.add_subcommand("tangent", "hidden rows H, gradient factors G and outputs f at DATA, with their exact integers");
+    auto* command = app.add_subcommand(
+        "tangent", "hidden rows H, gradient factors G and outputs f at DATA, with their exact integers");
     auto options = std::make_shared<Options>();
     options->data.add(*command, false);
     options->network.add(*command);

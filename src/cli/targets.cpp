@@ -9,7 +9,9 @@ namespace fntk::cli {
 
 namespace {
 
-std::vector<std::int64_t> as_classes(const std::vector<double>& labels) { return {labels.begin(), labels.end()}; }
+std::vector<std::int64_t> as_classes(const std::vector<double>& labels) {
+    return {labels.begin(), labels.end()};
+}
 
 }  // namespace
 
@@ -20,12 +22,14 @@ Targets::Targets(const Dataset& dataset, std::int64_t outputs, Loss loss)
     const std::int64_t n = dataset.train.inputs.rows();
     if (labelled_ && classification_) {
         if (outputs < default_outputs(dataset))
-            throw ValueError(fmt::format("outputs is {}; {} classes need {}: set --outputs {}", outputs, dataset.classes,
-                                         default_outputs(dataset), default_outputs(dataset)));
+            throw ValueError(fmt::format("outputs is {}; {} classes need {}: set --outputs {}", outputs,
+                                         dataset.classes, default_outputs(dataset),
+                                         default_outputs(dataset)));
         matrix_ = one_hot(as_classes(dataset.train.labels), outputs);
         if (loss == Loss::cross_entropy)
             for (std::int64_t i = 0; i < n; ++i)
-                for (std::int64_t c = 0; c < outputs; ++c) matrix_.at<double>(i, c) = matrix_.at<double>(i, c) > 0 ? 1 : 0;
+                for (std::int64_t c = 0; c < outputs; ++c)
+                    matrix_.at<double>(i, c) = matrix_.at<double>(i, c) > 0 ? 1 : 0;
         return;
     }
     if (outputs != 1)
@@ -40,7 +44,8 @@ Targets::Targets(const Dataset& dataset, std::int64_t outputs, Loss loss)
 double Targets::score(ConstMatrixView scores, const Samples& samples) const {
     if (classification_) return accuracy(scores, as_classes(samples.labels));
     double sum = 0;
-    for (std::int64_t i = 0; i < scores.rows; ++i) sum += std::pow(value(scores, i, 0) - samples.labels[i], 2);
+    for (std::int64_t i = 0; i < scores.rows; ++i)
+        sum += std::pow(value(scores, i, 0) - samples.labels[i], 2);
     return std::sqrt(sum / static_cast<double>(scores.rows));
 }
 

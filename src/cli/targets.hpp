@@ -1,4 +1,5 @@
-// Labels as targets of a network: one-hot columns for classes, one column for real values, random signs without labels.
+// Labels as targets of a network: one-hot columns for classes, one column for real values, random signs
+// without labels.
 #pragma once
 
 #include <fntk/fntk.hpp>

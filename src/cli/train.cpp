@@ -29,15 +29,21 @@ void parse_step(const std::string& text, TrainingOptions& training) {
     training.rule = StepRule::given;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), training.step);
     if (error != std::errc{} || end != text.data() + text.size())
-        throw ValueError(fmt::format("step-size is '{}'; give a positive number, auto (1/λ_max) or auto2 (2/(λ_max + λ_min))", text));
+        throw ValueError(fmt::format(
+            "step-size is '{}'; give a positive number, auto (1/λ_max) or auto2 (2/(λ_max + λ_min))",
+            text));
 }
 
 Json history_json(const std::vector<TrainingRecord>& history) {
     const auto known = [](double value) { return value < 0 ? Json(nullptr) : Json(value); };
     Json rows = Json::array();
     for (const TrainingRecord& row : history)
-        rows.push_back({{"step", row.step}, {"loss", row.loss}, {"bound", known(row.bound)}, {"drift", known(row.drift)},
-                        {"flips", known(row.flips)}, {"lambda_min", row.lambda_min == -1 ? Json(nullptr) : Json(row.lambda_min)}});
+        rows.push_back({{"step", row.step},
+                        {"loss", row.loss},
+                        {"bound", known(row.bound)},
+                        {"drift", known(row.drift)},
+                        {"flips", known(row.flips)},
+                        {"lambda_min", row.lambda_min == -1 ? Json(nullptr) : Json(row.lambda_min)}});
     return rows;
 }
 
@@ -53,14 +59,20 @@ int run_train(Options& options) {
     if (options.resume && training.checkpoint.empty())
         throw ValueError("--resume needs the file to go on from; name it with --checkpoint");
 
-    LoadOptions load{.dtype = options.network.dtype(), .labels = options.data.labels, .normalize = !options.data.no_normalize,
-                     .max_samples = options.data.samples, .max_test_samples = options.test_samples};
+    LoadOptions load{.dtype = options.network.dtype(),
+                     .labels = options.data.labels,
+                     .normalize = !options.data.no_normalize,
+                     .max_samples = options.data.samples,
+                     .max_test_samples = options.test_samples};
     const Dataset dataset = report.phase("load", [&] { return load_dataset(options.data.source, load); });
     report["data"] = DataOptions::describe(dataset);
     if (dataset.train.labels.empty())
-        throw ValueError(fmt::format("DATA {} has no labels of its own; give them with --labels", options.data.source));
-    const std::int64_t wanted = training.loss == Loss::cross_entropy ? dataset.classes : default_outputs(dataset);
-    const Network start = report.phase("network", [&] { return options.network.make(dataset.train.inputs, wanted); });
+        throw ValueError(
+            fmt::format("DATA {} has no labels of its own; give them with --labels", options.data.source));
+    const std::int64_t wanted =
+        training.loss == Loss::cross_entropy ? dataset.classes : default_outputs(dataset);
+    const Network start =
+        report.phase("network", [&] { return options.network.make(dataset.train.inputs, wanted); });
     report.network(start);
     const Targets targets(dataset, start.spec().outputs, training.loss);
     training.seed = start.spec().seed;
@@ -69,8 +81,9 @@ int run_train(Options& options) {
     training.certificate &= plain;
 
     const TrainingResult result = report.phase("training", [&] {
-        return options.resume ? resume(device, training.checkpoint, dataset.train.inputs, targets.matrix(), training)
-                              : train(device, start, dataset.train.inputs, targets.matrix(), training);
+        return options.resume
+                   ? resume(device, training.checkpoint, dataset.train.inputs, targets.matrix(), training)
+                   : train(device, start, dataset.train.inputs, targets.matrix(), training);
     });
     if (!options.out.empty() && !result.cancelled) save_network(options.out, result.network);
     report["step_size"] = result.step;
@@ -81,7 +94,8 @@ int run_train(Options& options) {
     report["cancelled"] = result.cancelled;
     report["history"] = history_json(result.history);
     const auto score = [&](const Samples& samples) {
-        return targets.score(tangent(device, result.network, samples.inputs, {.only_these = true}).values(), samples);
+        return targets.score(tangent(device, result.network, samples.inputs, {.only_these = true}).values(),
+                             samples);
     };
     report["train_accuracy"] = targets.classification() ? Json(score(dataset.train)) : Json(nullptr);
     report["train_rmse"] = targets.classification() ? Json(nullptr) : Json(score(dataset.train));
@@ -89,12 +103,13 @@ int run_train(Options& options) {
     if (tested) report[targets.classification() ? "test_accuracy" : "test_rmse"] = score(dataset.test);
 
     const TrainingRecord& last = result.history.back();
-    fmt::print("step {}: loss {:.6g} (from {:.6g}), step size {:.4g}, {:.4f} s a step\n", last.step, last.loss, result.history.front().loss,
-               result.step, result.seconds_per_step);
-    if (last.drift >= 0) fmt::print("kernel drift {:.4g}, gates flipped {:.4g}\n", last.drift, std::max(last.flips, 0.0));
+    fmt::print("step {}: loss {:.6g} (from {:.6g}), step size {:.4g}, {:.4f} s a step\n", last.step,
+               last.loss, result.history.front().loss, result.step, result.seconds_per_step);
+    if (last.drift >= 0)
+        fmt::print("kernel drift {:.4g}, gates flipped {:.4g}\n", last.drift, std::max(last.flips, 0.0));
     if (result.certificate_checked)
-        fmt::print("certificate |y-f(t)|^2 <= (1-eta*lambda/2)^t |y-f(0)|^2, lambda = {:.4g}: {}\n", result.lambda_min,
-                   result.certificate_held ? "held at every step" : "violated");
+        fmt::print("certificate |y-f(t)|^2 <= (1-eta*lambda/2)^t |y-f(0)|^2, lambda = {:.4g}: {}\n",
+                   result.lambda_min, result.certificate_held ? "held at every step" : "violated");
     if (tested)
         fmt::print("test {} {:.4f}\n", targets.classification() ? "accuracy" : "rmse", score(dataset.test));
     report.finish();
@@ -108,7 +123,8 @@ int run_train(Options& options) {
 }  // namespace
 
 void add_train(CLI::App& app, Action& run) {
-    auto* command = app.add_subcommand("train", "gradient descent on labelled DATA, with step-size rule, certificate and checkpoints");
+    auto* command = app.add_subcommand(
+        "train", "gradient descent on labelled DATA, with step-size rule, certificate and checkpoints");
     auto options = std::make_shared<Options>();
     TrainingOptions& training = options->training;
     training.certificate = true;
@@ -116,19 +132,28 @@ void add_train(CLI::App& app, Action& run) {
     options->data.add(*command, true);
     options->network.add(*command);
     options->run.add(*command);
-    command->add_option("--test-samples", options->test_samples, "first N rows of the data set's test split; 0: all")->capture_default_str();
+    command
+        ->add_option("--test-samples", options->test_samples,
+                     "first N rows of the data set's test split; 0: all")
+        ->capture_default_str();
     command->add_option("--steps", training.steps, "gradient steps in all")->capture_default_str();
-    command->add_option("--step-size", options->step_size, "auto (1/lambda_max), auto2 (2/(lambda_max+lambda_min)) or a number")
+    command
+        ->add_option("--step-size", options->step_size,
+                     "auto (1/lambda_max), auto2 (2/(lambda_max+lambda_min)) or a number")
         ->capture_default_str();
     command->add_option("--loss", options->loss, "squared or cross-entropy")->capture_default_str();
     command->add_option("--momentum", training.momentum, "in [0, 1)")->capture_default_str();
     command->add_option("--batch", training.batch, "samples a step; 0: all")->capture_default_str();
-    command->add_option("--spectrum-every", training.spectrum_every, "lambda_min, drift and flips every N steps; 0: never")
+    command
+        ->add_option("--spectrum-every", training.spectrum_every,
+                     "lambda_min, drift and flips every N steps; 0: never")
         ->capture_default_str();
     command->add_flag("!--no-kernel", training.kernel_drift,
                       "form no n × n kernel: leaves out the certificate, drift and flips");
-    command->add_option("--checkpoint", training.checkpoint, "a .safetensors file, written at the end, on Ctrl-C and every N steps");
-    command->add_option("--checkpoint-every", training.checkpoint_every, "N; 0: only at the end")->capture_default_str();
+    command->add_option("--checkpoint", training.checkpoint,
+                        "a .safetensors file, written at the end, on Ctrl-C and every N steps");
+    command->add_option("--checkpoint-every", training.checkpoint_every, "N; 0: only at the end")
+        ->capture_default_str();
     command->add_flag("--resume", options->resume, "go on from --checkpoint, bit for bit");
     command->add_option("--out", options->out, "write the trained network to this .safetensors file");
     command->callback([=, &run] {

@@ -6,7 +6,7 @@
 namespace fntk::backend {
 
 /// counts[j] = popcount(a & rows[j·stride ...]) over `words` words, for `count` rows.
-void and_popcounts(const std::uint64_t* a, const std::uint64_t* rows, std::int64_t stride, std::int64_t words,
-                   std::int64_t count, std::int32_t* counts);
+void and_popcounts(const std::uint64_t* a, const std::uint64_t* rows, std::int64_t stride,
+                   std::int64_t words, std::int64_t count, std::int32_t* counts);
 
 }  // namespace fntk::backend

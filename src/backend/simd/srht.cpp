@@ -1,5 +1,5 @@
-// Plain loops that the compiler vectorises for each target, and Walsh–Hadamard transforms whose first stages stay inside
-// a vector register. Integers: every target gives the same bits.
+// Plain loops that the compiler vectorises for each target, and Walsh–Hadamard transforms whose first
+// stages stay inside a vector register. Integers: every target gives the same bits.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/simd/srht.cpp"
 #include <backend/simd/srht.hpp>
@@ -17,7 +17,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 /// v with the lanes i and i ^ half exchanged.
 template <class D, class V>
 HWY_INLINE V exchange(D d, V v, std::size_t half) {
-    const auto index = hn::Xor(hn::Iota(hn::RebindToSigned<D>(), 0), hn::Set(hn::RebindToSigned<D>(), static_cast<hn::TFromD<D>>(half)));
+    const auto index = hn::Xor(hn::Iota(hn::RebindToSigned<D>(), 0),
+                               hn::Set(hn::RebindToSigned<D>(), static_cast<hn::TFromD<D>>(half)));
     return hn::TableLookupLanes(v, hn::IndicesFromVec(d, index));
 }
 
@@ -51,7 +52,8 @@ HWY_INLINE void hadamard(T* HWY_RESTRICT x, std::int64_t n) {
                 for (std::int64_t i = start; i < start + half; i += lanes) {
                     const auto a = hn::LoadU(d, x + i), b = hn::LoadU(d, x + i + half);
                     const auto c = hn::LoadU(d, x + i + 2 * half), e = hn::LoadU(d, x + i + 3 * half);
-                    const auto ab = hn::Add(a, b), ba = hn::Sub(a, b), ce = hn::Add(c, e), ec = hn::Sub(c, e);
+                    const auto ab = hn::Add(a, b), ba = hn::Sub(a, b), ce = hn::Add(c, e),
+                               ec = hn::Sub(c, e);
                     hn::StoreU(hn::Add(ab, ce), d, x + i);
                     hn::StoreU(hn::Add(ba, ec), d, x + i + half);
                     hn::StoreU(hn::Sub(ab, ce), d, x + i + 2 * half);
@@ -69,7 +71,8 @@ HWY_INLINE void hadamard(T* HWY_RESTRICT x, std::int64_t n) {
 
 /// Gates of z[0..count) into bits [first, first + count), word by word.
 template <class Z>
-HWY_INLINE void pack(const Z* HWY_RESTRICT z, std::int64_t first, std::int64_t count, std::uint64_t* words) {
+HWY_INLINE void pack(const Z* HWY_RESTRICT z, std::int64_t first, std::int64_t count,
+                     std::uint64_t* words) {
     const hn::CappedTag<Z, 64 / sizeof(Z)> d;
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     for (std::int64_t i = 0; i < count;) {
@@ -94,7 +97,8 @@ HWY_INLINE void block(const SrhtTile& tile, const SrhtRow<Z>& row, std::int64_t 
     const std::int64_t padded = tile.padded, p = row.rank, units = std::min(padded, tile.count - b);
     const std::int32_t* HWY_RESTRICT mask = tile.up_masks + b;
     Z* HWY_RESTRICT z = row.z;
-    for (std::int64_t q = 0; q < p; ++q) z[q] = (row.h[q] ^ static_cast<Z>(mask[q])) - static_cast<Z>(mask[q]);
+    for (std::int64_t q = 0; q < p; ++q)
+        z[q] = (row.h[q] ^ static_cast<Z>(mask[q])) - static_cast<Z>(mask[q]);
     std::fill(z + p, z + padded, Z{0});
     hadamard(z, padded);
     if (row.gates != nullptr) pack(z, tile.first + b, units, row.gates);
@@ -141,8 +145,12 @@ namespace fntk::backend {
 HWY_EXPORT(srht_row_32);
 HWY_EXPORT(srht_row_64);
 
-void srht_row(const SrhtTile& tile, const SrhtRow<std::int32_t>& row) { HWY_DYNAMIC_DISPATCH(srht_row_32)(tile, row); }
-void srht_row(const SrhtTile& tile, const SrhtRow<std::int64_t>& row) { HWY_DYNAMIC_DISPATCH(srht_row_64)(tile, row); }
+void srht_row(const SrhtTile& tile, const SrhtRow<std::int32_t>& row) {
+    HWY_DYNAMIC_DISPATCH(srht_row_32)(tile, row);
+}
+void srht_row(const SrhtTile& tile, const SrhtRow<std::int64_t>& row) {
+    HWY_DYNAMIC_DISPATCH(srht_row_64)(tile, row);
+}
 
 }  // namespace fntk::backend
 #endif

@@ -1,4 +1,5 @@
-// The srht wide pass of one row over one tile of the width, compiled for every instruction set and chosen at run time.
+// The srht wide pass of one row over one tile of the width, compiled for every instruction set and chosen
+// at run time.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +8,11 @@ namespace fntk::backend {
 
 __extension__ using int128 = __int128;
 
-/// Units [first, first + count) of the width: blocks of `padded` rows H·diag(±1), the last one possibly cut off.
+/// Units [first, first + count) of the width: blocks of `padded` rows H·diag(±1), the last one possibly cut
+/// off.
 struct SrhtTile {
     std::int64_t first = 0, count = 0, padded = 0;
-    const std::int32_t* up_masks = nullptr;       // ⌈count/padded⌉·padded: −1 where the sign is −1, else 0
+    const std::int32_t* up_masks = nullptr;  // ⌈count/padded⌉·padded: −1 where the sign is −1, else 0
     const std::int32_t* readout_signs = nullptr;  // outputs × count: ±1
     std::int64_t outputs = 1;
 };
