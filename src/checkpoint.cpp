@@ -39,6 +39,18 @@ Matrix load(const SafeTensors& file, const char* name) {
     return file.has(name) ? Matrix::copy_of(file.matrix(name)) : Matrix{};
 }
 
+/// Fills `owner`, unless it is empty, from a tensor that must have its extents and type.
+void restore(const SafeTensors& file, const char* name, Matrix& owner) {
+    if (owner.empty()) return;
+    const ConstMatrixView stored = file.matrix(name);
+    if (stored.rows != owner.rows() || stored.cols != owner.cols() || stored.dtype != owner.dtype())
+        throw IoError(
+            fmt::format("{}: tensor {} is {} × {} {}, its run has {} × {} {}; the file is damaged",
+                        file.path(), name, stored.rows, stored.cols, fntk::name(stored.dtype), owner.rows(),
+                        owner.cols(), fntk::name(owner.dtype())));
+    owner = Matrix::copy_of(stored);
+}
+
 /// The three factors under a prefix as arguments of Network::from_tensors.
 struct Factors {
     Matrix down, up, readout;
@@ -135,7 +147,8 @@ TrainingState load_checkpoint(const std::string& path, TrainingOptions& options,
 
         const Factors start(file, "initial."), now(file, "");
         const NetworkSpec spec = spec_from_json(field("spec"));
-        TrainingState state(Network::from_tensors(spec, {start.down, start.up, start.readout}), false);
+        TrainingState state(Network::from_tensors(spec, {start.down, start.up, start.readout}),
+                            options.momentum != 0);
         if (spec.train.down) {
             state.down = Matrix::copy_of(file.matrix("U"));
             if (run.at("step") != 0)
@@ -149,9 +162,9 @@ TrainingState load_checkpoint(const std::string& path, TrainingOptions& options,
             state.readout = std::make_shared<Matrix>(Matrix::copy_of(file.matrix("A")));
             state.current = state.current.with_readout(state.readout);
         }
-        state.down_velocity = load(file, "velocity.U");
-        state.up_velocity = load(file, "velocity.V");
-        state.readout_velocity = load(file, "velocity.A");
+        restore(file, "velocity.U", state.down_velocity);
+        restore(file, "velocity.V", state.up_velocity);
+        restore(file, "velocity.A", state.readout_velocity);
         state.step = run.at("step");
         state.step_size = run.at("step_size");
         state.lambda_max = run.at("lambda_max");

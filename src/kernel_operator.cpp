@@ -53,13 +53,13 @@ void KernelOperator::apply(ConstMatrixView v, MatrixView out) const {
     backend::Ops& ops = device().ops();
     const std::int64_t k = effective_outputs();
     const NetworkSpec& spec = rows_->network().spec();
-    Matrix from(cols(), 1, dtype()), to(rows(), 1, dtype());
+    Matrix from(cols(), 1, dtype());
     for (std::int64_t r = 0; r < v.cols; ++r) {
+        Matrix to(rows(), 1, dtype());
         ops.axpby(1, v.col_block(r, 1), 0, from);
         const ConstMatrixView vector(from.view().data, cols_->size(), k, k,
                                      dtype());  // sample by sample, output by output
         const MatrixView result(to.view().data, rows_->size(), k, k, dtype());
-        ops.axpby(0, result, 0, result);
         if (train_.down) apply_down(vector, result);
         if (train_.up || train_.readout) {
             Matrix wide(rows_->size(), k, dtype());

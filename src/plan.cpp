@@ -32,6 +32,13 @@ Count operator+(Count a, Count b) {
 
 Count when(bool condition, Count count) { return condition ? count : Count{}; }
 
+/// ⌈log2 p⌉, the stages of a Walsh–Hadamard transform.
+Count log2_ceiling(Count p) {
+    Count stages;
+    while (stages.value < 62 && (std::int64_t{1} << stages.value) < p.value) ++stages.value;
+    return stages;
+}
+
 Count extent(const char* field, std::int64_t value, std::int64_t least) {
     if (value < least)
         throw ValueError(fmt::format("{} = {}: it must be at least {}; set it before asking for the cost",
@@ -60,8 +67,13 @@ Cost cost(const NetworkSpec& spec, std::int64_t samples) {
     const Count parameters = when(train.down, p * d) + when(train.up, m * p) + when(train.readout, m * k);
     const Count stored =
         bytes * (when(!identity, p * d) + when(up_stored, m * p) + when(train.readout, m * k));
-    const Count tangent = when(!identity, two * n * d * p) + two * n * m * p + n * m * k +
-                          when(train.down, two * n * m * p * k);
+    // per sample and unit: 2p flops of a product with V, or the log2(P) additions of a transform by blocks
+    // of P
+    const bool transform =
+        spec.up == Up::srht && !train.up && !train.readout && spec.activation.homogeneous();
+    const Count unit = transform ? log2_ceiling(p) : two * p;
+    const Count tangent =
+        when(!identity, two * n * d * p) + n * m * unit + n * m * k + when(train.down, n * m * unit * k);
     const Count inner = when(train.down, d + k * p) + when(train.up, p + m) + when(train.readout, m);
     const Count backward = when(train.down, two * n * k * p + two * n * p * d) +
                            when(train.up, two * n * m * k + two * n * m * p) +

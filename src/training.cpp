@@ -113,8 +113,7 @@ double operator_lambda_max(const Device& device, const Network& network, ConstMa
         tangent(device, network, inputs, {.gradients = network.spec().train.down, .only_these = true});
     const ExtremalEigenvalue top =
         lambda_max(KernelOperator(at, KernelOutput::full, network.spec().train), {.tolerance = 1e-2});
-    return top.value +
-           top.residual;  // an eigenvalue lies within the residual: the step errs to the safe side
+    return top.value + top.residual;  // Ritz values come from below
 }
 
 void choose_step(const Device& device, TrainingState& state, const TrainingData& data,

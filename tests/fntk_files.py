@@ -96,6 +96,14 @@ def sphere(rows, dim, seed, dtype=np.float32):
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(dtype)
 
 
+def largest_difference(got, expected):
+    """Frobenius norm of the difference over that of expected, or the largest difference over the largest entry."""
+    if not expected.size or not expected.any():
+        return float(np.abs(got).max(initial=0.0))
+    difference = got.astype(np.float64) - expected
+    return max(np.linalg.norm(difference) / np.linalg.norm(expected), np.abs(difference).max() / np.abs(expected).max())
+
+
 def unpack_bits(gates, width):
     """Rows of little-endian bits as a boolean matrix; bits behind the width must be 0."""
     bits = np.unpackbits(gates, axis=1, bitorder="little").astype(bool)

@@ -28,7 +28,7 @@ TEST(Cost, TrainDown) {
     const Cost c = cost(small({.down = true}), 10);
     EXPECT_EQ(c.parameters_trained, 32);                   // 4·8
     EXPECT_EQ(c.bytes_stored, 128);                        // U: 32 floats; V and A are seeds
-    EXPECT_EQ(c.flops_tangent, 640 + 2560 + 960 + 7680);   // H, V h, f, G of three outputs
+    EXPECT_EQ(c.flops_tangent, 640 + 640 + 960 + 1920);    // H, V h, f, G: transforms of 4 take 2 stages
     EXPECT_EQ(c.flops_gram, 10 * 11 * (8 + 3 * 4));        // <x, x'> and three <G, G'>
     EXPECT_EQ(c.flops_step, c.flops_tangent + 240 + 640);  // e with G, then times X
 }
@@ -60,6 +60,7 @@ TEST(Cost, FamiliesAndPrecision) {
     EXPECT_EQ(cost(spec, 10).bytes_stored, 256);
     spec.up = Up::rademacher;
     EXPECT_EQ(cost(spec, 10).bytes_stored, 256);
+    EXPECT_EQ(cost(spec, 10).flops_tangent, 640 + 2560 + 960 + 7680);  // products: 2p a unit
     spec.up = Up::gaussian;
     EXPECT_EQ(cost(spec, 10).bytes_stored, 8 * (32 + 128));
 }

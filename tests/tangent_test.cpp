@@ -174,7 +174,8 @@ TEST(TangentErrors, NameTheArgumentAndThePlace) {
     expect_parts(error_of<ShapeError>(of(normals(3, 5, 1, DType::f32))), {"inputs", "5 columns", "dim 6"});
     expect_parts(error_of<ValueError>(of(normals(3, 6, 1, DType::f64))),
                  {"inputs", "float64", "float32", "Matrix::converted"});
-    EXPECT_THROW((void)tangent(cpu(), network, Matrix(3, 6, DType::i32)), ValueError);
+    const Matrix integers(3, 6, DType::i32);
+    EXPECT_THROW((void)tangent(cpu(), network, integers), ValueError);
     for (const float bad :
          {std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
         Matrix x = normals(40, 6, 1, DType::f32);

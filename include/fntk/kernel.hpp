@@ -17,7 +17,8 @@ FNTK_API const char* name(KernelOutput output);
 FNTK_API KernelOutput parse_kernel_output(std::string_view text);
 
 /// Gram matrix of the trained factors, exactly symmetric, in the network's precision.
-/// Throws ValueError when the tangent did not keep what `train` needs.
+/// Throws ValueError when `train` has down and the tangent did not keep G. Without kept gates K_up is
+/// computed in floating point, from H.
 FNTK_API Matrix gram(const Tangent& tangent, KernelOutput output, Train train);
 FNTK_API Matrix gram(const Tangent& tangent, KernelOutput output = KernelOutput::trace);
 /// Cross-Gram matrix K(X, X'), both tangents of one network.

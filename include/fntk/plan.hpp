@@ -15,8 +15,9 @@ struct Cost {
     /// signs: rademacher or srht, up not trained) + m·k (0 unless readout is trained).
     std::int64_t bytes_stored = 0;
 
-    /// 2ndp (H; identity: 0) + 2nmp (V h) + nmk (f) + 2nmpk (G; only with train.down). As matrix products;
-    /// the transforms of srht do it in fewer.
+    /// 2ndp (H; identity: 0) + nmu (V h) + nmk (f) + nmuk (G; only with train.down), where u = 2p for a
+    /// matrix product and u = ⌈log2 p⌉ for the Walsh–Hadamard transforms of a seeded srht V (one addition a
+    /// stage).
     std::int64_t flops_tangent = 0;
 
     /// Trace kernel, one triangle: n(n + 1)·l, with l = d + kp (down) + p + m (up; the m gates are bits, a

@@ -71,6 +71,10 @@ class FNTK_API Tangent {
 FNTK_API Tangent tangent(const Device& device, const Network& network, ConstMatrixView inputs,
                          TangentOptions options = {});
 
+/// The tangent refers to its inputs, so a temporary would dangle.
+Tangent tangent(const Device& device, const Network& network, Matrix&& inputs,
+                TangentOptions options = {}) = delete;
+
 /// Per-sample gradients of the trained factors, dense: row i·k + c holds ∂f_c/∂θ at x_i, θ = (U, V, A) in
 /// this order, untrained factors left out, each row-major. (count·k) × parameters elements, so ask for a
 /// block of samples. Throws ShapeError when the block leaves the batch.
