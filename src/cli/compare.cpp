@@ -111,6 +111,7 @@ int run_compare(Options& options) {
                          {"seed", options.compare.seed},     {"ridge", options.compare.ridge},
                          {"activation", options.activation}, {"precision", name(dtype)}};
     report["limit"] = report.phase("limit", [&] { return comparison.limit_row(); });
+    report.note_peak(memory_use().peak);
     report["rows"] = Json::array();
 
     const auto total = static_cast<double>(networks.size() + (given ? 1 : 0));
@@ -120,7 +121,9 @@ int run_compare(Options& options) {
         Json row = report.phase("rows", [&] {
             return comparison.row(label, what, [&](double share) { return bar((done + share) / total); });
         });
-        if (!interrupted()) report["rows"].push_back(std::move(row));
+        if (interrupted()) return;
+        report.note_peak(memory_use().current + row.at("peak_bytes").get<std::int64_t>());
+        report["rows"].push_back(std::move(row));
     };
     for (const Candidate& candidate : networks)
         if (!interrupted()) add_row(candidate.name, candidate.spec);
@@ -163,7 +166,9 @@ void add_compare(CLI::App& app, Action& run) {
     command
         ->add_option("--seeds", options->compare.seeds, "draws of every network; the rows are their means")
         ->capture_default_str();
-    command->add_option("--seed", options->compare.seed, "first seed")->capture_default_str();
+    command->add_option("--seed", options->compare.seed, "first seed")
+        ->check(whole_number())
+        ->capture_default_str();
     command
         ->add_option("--ridge", options->compare.ridge,
                      "of kernel ridge regression, relative to mean(diag K)")

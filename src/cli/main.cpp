@@ -73,6 +73,13 @@ int main(int argc, char** argv) try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+        const std::string first = argc > 1 ? argv[1] : "-";
+        const auto known =
+            app.get_subcommands([&](const CLI::App* command) { return command->check_name(first); });
+        if (!first.starts_with('-') && known.empty())
+            return fail(
+                usage,
+                fmt::format("'{}' is no command; see fntk --help for the eight there are", first).c_str());
         return fail(usage,
                     fmt::format("{}; see fntk --help, or --help of the command", error.what()).c_str());
     }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace fntk::cli {
 
@@ -65,13 +66,26 @@ void NetworkOptions::add(CLI::App& app) {
     option("--slope", slope, "slope of leaky_relu below 0")->capture_default_str();
     option("--outputs", outputs, "k; 0: one per class where labels are used, else 1")
         ->capture_default_str();
-    option("--seed", seed, "64-bit seed of every random factor")->capture_default_str();
+    option("--seed", seed, "64-bit seed of every random factor")
+        ->check(whole_number())
+        ->capture_default_str();
     option("--precision", precision, "float32 or float64")->capture_default_str();
     train_option_ =
         app.add_option("--train", train,
                        "trained factors, whose kernel is meant: down, up, readout, or several as down+up "
                        "[default: down; up when --down identity; the file's when --network]")
             ->group("Network");
+}
+
+CLI::Validator whole_number() {
+    return CLI::Validator(
+        [](const std::string& text) -> std::string {
+            std::uint64_t value = 0;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+            if (error == std::errc{} && end == text.data() + text.size()) return "";
+            return fmt::format("'{}' is no whole number in [0, 2^64); give one like 17", text);
+        },
+        "UINT64");
 }
 
 DType parse_precision(const std::string& text) {

@@ -51,6 +51,9 @@ struct NetworkOptions {
     CLI::Option* train_option_ = nullptr;
 };
 
+/// Refuses what is no whole number in [0, 2^64): a sign would wrap around unseen.
+CLI::Validator whole_number();
+
 DType parse_precision(const std::string& text);
 /// 128, or less where the data has fewer columns: the largest power of two that the family allows.
 std::int64_t default_rank(Down down, std::int64_t dim);

@@ -52,7 +52,8 @@ void Report::finish() {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     json_["seconds"] = seconds_;
-    json_["peak_bytes"] = memory_use().peak;
+    note_peak(memory_use().peak);
+    json_["peak_bytes"] = peak_;
     json_["peak_rss_bytes"] = static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
     if (!path_.empty()) save_text(path_, json_.dump(2) + "\n");
 }

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 
@@ -26,6 +27,8 @@ class Report {
         return body();
     }
     [[nodiscard]] double seconds(const char* phase) const;
+    /// A peak that was measured before the counter was set back.
+    void note_peak(std::int64_t bytes) { peak_ = std::max(peak_, bytes); }
     void device(const Device& device);
     void network(const Network& network);
     /// Fills seconds, peak_bytes (matrices) and peak_rss_bytes (process), and writes the file if one was
@@ -44,6 +47,7 @@ class Report {
     Json json_;
     Json seconds_ = Json::object();
     std::string path_;
+    std::int64_t peak_ = 0;
 };
 
 /// A number that JSON can hold: null for infinity and NaN.
