@@ -1,8 +1,8 @@
-// The scalar functions that host and device share, instantiated for the device: one kernel per function, one thread
-// per result, results written where a comparison with the host finds them. Nothing of the library links this file; it
-// proves that the shared code compiles for every architecture, and is what a machine with a GPU runs to compare the
-// two sides bit for bit. Launch with any grid: every kernel strides over its results, uses no shared memory, and its
-// results depend on the index alone.
+// The scalar functions that host and device share, instantiated for the device: one kernel per function,
+// one thread per result, results written where a comparison with the host finds them. Nothing of the
+// library links this file; it proves that the shared code compiles for every architecture, and is what a
+// machine with a GPU runs to compare the two sides bit for bit. Launch with any grid: every kernel strides
+// over its results, uses no shared memory, and its results depend on the index alone.
 #include "activation.hpp"
 #include "fixed_point.hpp"
 #include "philox.hpp"
@@ -12,13 +12,16 @@ namespace fntk::kernels {
 
 namespace {
 
-__device__ std::int64_t first_index() { return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ std::int64_t first_index() {
+    return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
 __device__ std::int64_t index_step() { return static_cast<std::int64_t>(gridDim.x) * blockDim.x; }
 
 }  // namespace
 
 /// words (4 × blocks): the blocks of one stream.
-__global__ void known_philox_words(std::uint64_t seed, Stream stream, std::int64_t blocks, std::uint32_t* words) {
+__global__ void known_philox_words(std::uint64_t seed, Stream stream, std::int64_t blocks,
+                                   std::uint32_t* words) {
     for (std::int64_t i = first_index(); i < blocks; i += index_step()) {
         const Philox4 block = random_block(seed, stream, static_cast<std::uint64_t>(i));
         for (int lane = 0; lane < 4; ++lane) words[4 * i + lane] = block.word[lane];
@@ -55,18 +58,20 @@ __global__ void known_signs(std::uint64_t seed, std::int64_t m, std::int64_t p, 
 __global__ void known_digits(const double* x, std::int64_t count, int places, std::int32_t* digits) {
     for (std::int64_t i = first_index(); i < count; i += index_step()) {
         double rest = std::ldexp(x[i], -exponent_of(x[i]));
-        for (int place = 0; place < places; ++place) digits[places * i + place] = take_digit(rest, input_digit_bits);
+        for (int place = 0; place < places; ++place)
+            digits[places * i + place] = take_digit(rest, input_digit_bits);
     }
 }
 
 /// terms (count): digit products at the weight of the digit pair (i, j).
 __global__ void known_terms(const std::int64_t* products, std::int64_t count, int i, int j, double* terms) {
-    for (std::int64_t t = first_index(); t < count; t += index_step()) terms[t] = digit_term(products[t], i, j);
+    for (std::int64_t t = first_index(); t < count; t += index_step())
+        terms[t] = digit_term(products[t], i, j);
 }
 
 /// h (n × p) = ĥ of v (n × p), row by row; exponents (n) those with h ≈ ĥ·2^e. One thread per row.
-__global__ void known_quantised_rows(const double* v, std::int64_t n, std::int64_t p, bool wide, std::int64_t* h,
-                                     std::int32_t* exponents) {
+__global__ void known_quantised_rows(const double* v, std::int64_t n, std::int64_t p, bool wide,
+                                     std::int64_t* h, std::int32_t* exponents) {
     const int bits = hidden_bits(ceil_log2(p), wide);
     for (std::int64_t i = first_index(); i < n; i += index_step()) {
         const double* row = v + i * p;
@@ -78,8 +83,8 @@ __global__ void known_quantised_rows(const double* v, std::int64_t n, std::int64
     }
 }
 
-/// out (10): σ and σ' of z in turn for the piecewise linear ones (slope `closed` where z ≤ 0), gelu, softplus, erf,
-/// tanh. The two kernels behind it write them as rows of values (count × 10).
+/// out (10): σ and σ' of z in turn for the piecewise linear ones (slope `closed` where z ≤ 0), gelu,
+/// softplus, erf, tanh. The two kernels behind it write them as rows of values (count × 10).
 template <class T>
 __device__ void known_activation(T z, T closed, T* out) {
     out[0] = piecewise_linear(z, closed);
@@ -94,10 +99,12 @@ __device__ void known_activation(T z, T closed, T* out) {
     out[9] = tanh_slope(z);
 }
 __global__ void known_activations(const float* z, std::int64_t count, float closed, float* values) {
-    for (std::int64_t i = first_index(); i < count; i += index_step()) known_activation(z[i], closed, values + 10 * i);
+    for (std::int64_t i = first_index(); i < count; i += index_step())
+        known_activation(z[i], closed, values + 10 * i);
 }
 __global__ void known_activations(const double* z, std::int64_t count, double closed, double* values) {
-    for (std::int64_t i = first_index(); i < count; i += index_step()) known_activation(z[i], closed, values + 10 * i);
+    for (std::int64_t i = first_index(); i < count; i += index_step())
+        known_activation(z[i], closed, values + 10 * i);
 }
 
 }  // namespace fntk::kernels
