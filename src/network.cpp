@@ -58,7 +58,7 @@ void check_range(const char* argument, std::int64_t value, std::int64_t most, co
 NetworkSpec checked(NetworkSpec spec) {
     check_range("dim", spec.dim, kernels::max_columns,
                 "use data with at least one column, or project it first");
-    check_range("width", spec.width, max_width, "int32 sums over the width stay exact up to there");
+    check_range("width", spec.width, max_width, "choose a width in that range, such as 4096");
     check_range("outputs", spec.outputs, max_outputs, "one per class or target");
     if (spec.precision != DType::f32 && spec.precision != DType::f64)
         throw ValueError(fmt::format("precision is {}; choose float32 or float64", name(spec.precision)));

@@ -11,6 +11,8 @@ import itertools
 import json
 import math
 import os
+import resource
+import signal
 import struct
 import subprocess
 from pathlib import Path
@@ -27,10 +29,16 @@ def program():
     return path
 
 
-def run(*arguments, environment=None, cwd=None):
-    """The finished process; stdout and stderr are text and no terminal."""
-    return subprocess.run([program(), *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd=cwd,
-                          stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
+def run(*arguments, environment=None, largest_file=None):
+    """The finished process; stdout and stderr are text and no terminal. A write beyond `largest_file` bytes fails."""
+
+    def limit_files():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+    return subprocess.run([program(), *map(str, arguments)], capture_output=True, text=True, timeout=120,
+                          stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})},
+                          preexec_fn=None if largest_file is None else limit_files)
 
 
 def fntk(*arguments, environment=None):
