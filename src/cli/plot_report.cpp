@@ -121,7 +121,7 @@ std::string three_digits(double value) {
     return fmt::format("{:.{}f}", value, std::clamp(2 - before, 0, 6));
 }
 
-std::string minus(std::string text) { return text.starts_with('-') ? "−" + text.substr(1) : text; }
+std::string minus(const std::string& text) { return text.starts_with('-') ? "−" + text.substr(1) : text; }
 
 std::string trimmed(std::string digits) {
     if (digits.find('.') == std::string::npos) return digits;
