@@ -153,25 +153,28 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     }
     const std::uint64_t data_hash = options.checkpoint.empty() ? 0 : fingerprint(data);
 
-    const auto record = [&](double loss, bool last) {
-        TrainingRecord row{.step = state.step, .loss = loss};
+    // A row describes the state before its step: its kernel is measured first, since V and A move in place.
+    const auto measured = [&](bool last) {
+        TrainingRecord row{.step = state.step};
+        const bool periodic = options.spectrum_every > 0 && state.step % options.spectrum_every == 0;
+        if (monitor && (periodic || (last && monitored)))
+            monitor->measure(state.current, options.spectrum_every > 0, row);
+        return row;
+    };
+    const auto record = [&](TrainingRecord row, double loss) {
+        if (!std::isfinite(loss))
+            throw Error(
+                fmt::format("the loss is {} at step {}: step size {} is too large; use a smaller one or "
+                            "rule lambda_max",
+                            loss, state.step, state.step_size));
+        row.loss = loss;
         if (options.certificate) {
             const double first = 2 * (state.history.empty() ? loss : state.history.front().loss);
             const double rate = 1 - state.step_size * std::max(state.lambda_min, 0.0) / 2;
             row.bound = std::pow(rate, static_cast<double>(state.step)) * first;
             state.certificate_held &= 2 * loss <= row.bound * (1 + 1e-9);
         }
-        const bool periodic = options.spectrum_every > 0 && state.step % options.spectrum_every == 0;
-        if (monitor && (periodic || (last && monitored)))
-            monitor->measure(state.current, options.spectrum_every > 0, row);
         state.history.push_back(row);
-    };
-    const auto check_loss = [&](double loss) {
-        if (!std::isfinite(loss))
-            throw Error(
-                fmt::format("the loss is {} at step {}: step size {} is too large; use a smaller one or "
-                            "rule lambda_max",
-                            loss, state.step, state.step_size));
     };
 
     if (resumed && !state.history.empty())
@@ -180,22 +183,9 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     bool cancelled = false;
     while (state.step < options.steps && !cancelled) {
         const Batch batch = take_batch(data, options.batch, options.seed, state.step);
+        const TrainingRecord row = measured(false);
         const auto begin = std::chrono::steady_clock::now();
-        const std::int64_t row_step = state.step;
-        // the history row describes the state before the step: kernels are measured before V and A move in
-        // place
-        const bool periodic = options.spectrum_every > 0 && row_step % options.spectrum_every == 0;
-        double loss = 0;
-        if (periodic) {
-            loss = batch_loss(device, state, batch, options.loss);
-            check_loss(loss);
-            record(loss, false);
-            descend(device, state, batch, options.loss, options.momentum);
-        } else {
-            loss = descend(device, state, batch, options.loss, options.momentum);
-            check_loss(loss);
-            record(loss, false);
-        }
+        record(row, descend(device, state, batch, options.loss, options.momentum));
         seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
         ++state.step;
         if (options.progress)
@@ -203,16 +193,13 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
                 !options.progress(static_cast<double>(state.step) / static_cast<double>(options.steps));
         const bool due = options.checkpoint_every > 0 && state.step % options.checkpoint_every == 0;
         if (!options.checkpoint.empty() && due && state.step < options.steps && !cancelled) {
-            TrainingRecord open{.step = state.step};  // replaced on resuming
-            state.history.push_back(open);
+            state.history.push_back({.step = state.step});  // resuming replaces the last row
             save_checkpoint(options.checkpoint, state, options, data_hash);
             state.history.pop_back();
         }
     }
-    const double last_loss =
-        batch_loss(device, state, take_batch(data, options.batch, options.seed, state.step), options.loss);
-    check_loss(last_loss);
-    record(last_loss, true);
+    const Batch last = take_batch(data, options.batch, options.seed, state.step);
+    record(measured(true), batch_loss(device, state, last, options.loss));
     if (!options.checkpoint.empty()) save_checkpoint(options.checkpoint, state, options, data_hash);
 
     TrainingResult result{.network = state.current, .history = std::move(state.history)};

@@ -38,7 +38,7 @@ STANDS_ON = {
 }
 # Files of src/ whose layer is not the public header they are named after (alone, or with an underscore behind it).
 PARTS = {
-    "kernel": ["output_reduction", "factors.cpp"],  # factors.cpp: the names of every choice, kernel outputs too
+    "kernel": ["output_reduction", "names.cpp"],  # names.cpp: the names of every choice, kernel outputs too
     "network": ["down_factor"],
     "training": ["checkpoint"],
     "io": ["atomic_file", "binary", "dataset", "mapped_file", "network_file", "npy", "npy_header", "safetensors",

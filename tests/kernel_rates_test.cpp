@@ -10,12 +10,9 @@
 namespace fntk {
 namespace {
 
-constexpr std::int64_t samples = 96, dim = 48, seeds = 20;
+using test::cpu;
 
-const Device& cpu() {
-    static const Device device = Device::open("cpu", 1);
-    return device;
-}
+constexpr std::int64_t samples = 96, dim = 48, seeds = 20;
 
 const Matrix& data() {
     static const Matrix x = test::on_sphere(samples, dim, 21, DType::f32);

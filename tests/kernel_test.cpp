@@ -11,6 +11,7 @@
 namespace fntk {
 namespace {
 
+using test::cpu;
 using test::error_of;
 using test::expect_parts;
 using test::keep_all;
@@ -19,11 +20,6 @@ using test::relative_error;
 
 constexpr KernelOutput all_outputs[] = {KernelOutput::full, KernelOutput::trace,
                                         KernelOutput::sum_of_logits};
-
-const Device& cpu() {
-    static const Device device = Device::open("cpu", 1);
-    return device;
-}
 
 /// The reduction of a full kernel (nk × n'k) by its definition.
 Matrix reduced(const Matrix& full, KernelOutput output, std::int64_t k) {

@@ -1,5 +1,7 @@
 // The error law E relF² = A/p + B/m against simulated networks: gaussian V and gates written out in double,
 // nothing of the library between the draws and the error.
+#include "support.hpp"
+
 #include <fntk/error.hpp>
 #include <fntk/limit.hpp>
 
@@ -13,25 +15,10 @@
 namespace fntk {
 namespace {
 
+using test::normals;
+using test::rows_of;
+
 constexpr double pi = std::numbers::pi;
-
-Matrix rows_of(const std::vector<std::vector<double>>& values) {
-    Matrix matrix(static_cast<std::int64_t>(values.size()), static_cast<std::int64_t>(values[0].size()),
-                  DType::f64);
-    for (std::size_t i = 0; i < values.size(); ++i)
-        for (std::size_t j = 0; j < values[i].size(); ++j)
-            matrix.at<double>(static_cast<std::int64_t>(i), static_cast<std::int64_t>(j)) = values[i][j];
-    return matrix;
-}
-
-Matrix normals(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
-    std::mt19937_64 engine(seed);
-    std::normal_distribution<double> normal;
-    Matrix matrix(rows, cols, DType::f64);
-    for (std::int64_t i = 0; i < matrix.rows(); ++i)
-        for (std::int64_t j = 0; j < matrix.cols(); ++j) matrix.at<double>(i, j) = normal(engine);
-    return matrix;
-}
 
 struct Mean {
     double sum = 0, squares = 0, count = 0;

@@ -1,6 +1,8 @@
 // Limits against Monte Carlo over the weights, and against closed forms in long double where the angle is
 // tiny or nearly π; every scale, zero, duplicated and opposite rows. error_law is in
 // limit_error_law_test.cpp.
+#include "support.hpp"
+
 #include <fntk/error.hpp>
 #include <fntk/limit.hpp>
 
@@ -17,6 +19,9 @@
 namespace fntk {
 namespace {
 
+using test::normals;
+using test::rows_of;
+
 constexpr double pi = std::numbers::pi;
 constexpr long double pi_l = std::numbers::pi_v<long double>;
 constexpr Train down{.down = true}, up{.up = true}, readout{.readout = true};
@@ -27,24 +32,6 @@ class LimitTest : public ::testing::TestWithParam<const char*> {
 };
 INSTANTIATE_TEST_SUITE_P(Devices, LimitTest, ::testing::Values("reference", "cpu"),
                          [](const auto& instance) { return std::string(instance.param); });
-
-Matrix rows_of(const std::vector<std::vector<double>>& values) {
-    Matrix matrix(static_cast<std::int64_t>(values.size()), static_cast<std::int64_t>(values[0].size()),
-                  DType::f64);
-    for (std::size_t i = 0; i < values.size(); ++i)
-        for (std::size_t j = 0; j < values[i].size(); ++j)
-            matrix.at<double>(static_cast<std::int64_t>(i), static_cast<std::int64_t>(j)) = values[i][j];
-    return matrix;
-}
-
-Matrix normals(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
-    std::mt19937_64 engine(seed);
-    std::normal_distribution<double> normal;
-    Matrix matrix(rows, cols, DType::f64);
-    for (std::int64_t i = 0; i < matrix.rows(); ++i)
-        for (std::int64_t j = 0; j < matrix.cols(); ++j) matrix.at<double>(i, j) = normal(engine);
-    return matrix;
-}
 
 double sigma(const ActivationSpec& activation, double z) {
     if (activation.kind == Activation::erf) return std::erf(z);

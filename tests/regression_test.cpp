@@ -1,5 +1,7 @@
 // Ridge regression against the normal equations of the same problem in feature space, and classes in and
 // out.
+#include "support.hpp"
+
 #include <fntk/error.hpp>
 #include <fntk/regression.hpp>
 
@@ -14,21 +16,15 @@
 namespace fntk {
 namespace {
 
+using test::narrowed;
+using test::normals;
+
 class RegressionTest : public ::testing::TestWithParam<const char*> {
   protected:
     Device device = Device::open(GetParam(), std::string(GetParam()) == "cpu" ? 2 : 0);
 };
 INSTANTIATE_TEST_SUITE_P(Devices, RegressionTest, ::testing::Values("reference", "cpu"),
                          [](const auto& instance) { return std::string(instance.param); });
-
-Matrix normals(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
-    std::mt19937_64 engine(seed);
-    std::normal_distribution<double> normal;
-    Matrix matrix(rows, cols, DType::f64);
-    for (std::int64_t i = 0; i < rows; ++i)
-        for (std::int64_t j = 0; j < cols; ++j) matrix.at<double>(i, j) = normal(engine);
-    return matrix;
-}
 
 /// A Bᵀ, by plain loops.
 Matrix product(const Matrix& a, const Matrix& b) {
@@ -38,14 +34,6 @@ Matrix product(const Matrix& a, const Matrix& b) {
             for (std::int64_t q = 0; q < a.cols(); ++q)
                 c.at<double>(i, j) += a.at<double>(i, q) * b.at<double>(j, q);
     return c;
-}
-
-Matrix narrowed(const Matrix& wide) {
-    Matrix narrow(wide.rows(), wide.cols(), DType::f32);
-    for (std::int64_t i = 0; i < wide.rows(); ++i)
-        for (std::int64_t j = 0; j < wide.cols(); ++j)
-            narrow.at<float>(i, j) = static_cast<float>(wide.at<double>(i, j));
-    return narrow;
 }
 
 /// S x = b by Gaussian elimination with pivoting, S q × q, b q × k.

@@ -1,5 +1,7 @@
 // Eigenvalues against analytic spectra and against the reference backend; Lanczos against the dense
 // spectrum, and its residual as the bound it claims to be.
+#include "support.hpp"
+
 #include <fntk/error.hpp>
 #include <fntk/spectrum.hpp>
 
@@ -17,6 +19,8 @@
 namespace fntk {
 namespace {
 
+using test::narrowed;
+
 class SpectrumTest : public ::testing::TestWithParam<const char*> {
   protected:
     Device device = Device::open(GetParam(), std::string(GetParam()) == "cpu" ? 2 : 0);
@@ -29,14 +33,6 @@ Matrix matrix_of(std::int64_t n, const std::function<double(std::int64_t, std::i
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t j = 0; j < n; ++j) matrix.at<double>(i, j) = entry(i, j);
     return matrix;
-}
-
-Matrix narrowed(const Matrix& wide) {
-    Matrix narrow(wide.rows(), wide.cols(), DType::f32);
-    for (std::int64_t i = 0; i < wide.rows(); ++i)
-        for (std::int64_t j = 0; j < wide.cols(); ++j)
-            narrow.at<float>(i, j) = static_cast<float>(wide.at<double>(i, j));
-    return narrow;
 }
 
 /// B Bᵀ/r, B n × r normal: positive semidefinite, of rank min(n, r).

@@ -17,6 +17,9 @@
 
 namespace fntk::test {
 
+/// Rounded to float32.
+inline Matrix narrowed(ConstMatrixView matrix) { return Matrix::converted(matrix, DType::f32); }
+
 /// rows × cols with entry(i, j), rounded to dtype.
 template <class Entry>
 Matrix filled(std::int64_t rows, std::int64_t cols, DType dtype, Entry&& entry) {
@@ -24,6 +27,13 @@ Matrix filled(std::int64_t rows, std::int64_t cols, DType dtype, Entry&& entry) 
     for (std::int64_t i = 0; i < rows; ++i)
         for (std::int64_t j = 0; j < cols; ++j) matrix.at<double>(i, j) = static_cast<double>(entry(i, j));
     return Matrix::converted(matrix, dtype);
+}
+
+/// float64, one row of values after the other.
+inline Matrix rows_of(const std::vector<std::vector<double>>& values) {
+    const auto rows = static_cast<std::int64_t>(values.size());
+    return filled(rows, static_cast<std::int64_t>(values.at(0).size()), DType::f64,
+                  [&](std::int64_t i, std::int64_t j) { return values[i][j]; });
 }
 
 /// Independent N(0, 1).
@@ -129,6 +139,12 @@ inline std::vector<NamedDevice> reference_and_others() {
     for (const int threads : {1, 2, 7})
         result.push_back({"cpu, threads " + std::to_string(threads), Device::open("cpu", threads)});
     return result;
+}
+
+/// The backend that users get, with one thread.
+inline const Device& cpu() {
+    static const Device device = Device::open("cpu", 1);
+    return device;
 }
 
 /// Everything kept, whatever is trained.

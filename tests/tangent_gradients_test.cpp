@@ -9,14 +9,10 @@
 namespace fntk {
 namespace {
 
+using test::cpu;
 using test::keep_all;
 using test::normals;
 using test::relative_error;
-
-const Device& cpu() {
-    static const Device device = Device::open("cpu", 1);
-    return device;
-}
 
 /// A network of three given factors in float64.
 struct Factors {

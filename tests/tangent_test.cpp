@@ -12,16 +12,12 @@
 namespace fntk {
 namespace {
 
+using test::cpu;
 using test::error_of;
 using test::expect_parts;
 using test::keep_all;
 using test::normals;
 using test::relative_error;
-
-const Device& cpu() {
-    static const Device device = Device::open("cpu", 2);
-    return device;
-}
 
 /// H, f and G of the definition, in double.
 struct Definition {

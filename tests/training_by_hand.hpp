@@ -8,11 +8,6 @@
 
 namespace fntk::test {
 
-inline const Device& cpu() {
-    static const Device device = Device::open("cpu", 1);
-    return device;
-}
-
 inline Network small_network(Train train, std::int64_t k = 2, Activation activation = Activation::relu,
                              Down down = Down::gaussian) {
     return Network::create({.dim = 5,

@@ -9,10 +9,7 @@ namespace fntk::cli {
 
 namespace {
 
-struct Options {
-    RunOptions run;
-    DataOptions data;
-    NetworkOptions network;
+struct Options : CommandOptions {
     std::string out, against, kernel = "trace";
     bool limit = false;
     bool fixed_down = false;
@@ -40,19 +37,14 @@ Matrix limit(const Device& device, const Network& network, ConstMatrixView rows,
 
 int run_gram(const char* command, Options& options) {
     Report report(command, options.run.json);
-    const Device device = options.run.open();
-    report.device(device);
-    const DType dtype = options.network.dtype();
     const KernelOutput output = parse_kernel_output(options.kernel);
-    const Dataset dataset = report.phase("load", [&] { return options.data.load(dtype); });
+    const auto [device, dataset, network] = set_up(report, options);
     std::optional<Dataset> other;
-    if (!options.against.empty())
-        other = report.phase("load", [&] { return options.data.load_other(options.against, dtype); });
-    const Network network =
-        report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
-    report["data"] = DataOptions::describe(dataset);
-    if (other) report["against"] = DataOptions::describe(*other);
-    report.network(network);
+    if (!options.against.empty()) {
+        other = report.phase(
+            "load", [&] { return options.data.load_other(options.against, network.spec().precision); });
+        report["against"] = DataOptions::describe(*other);
+    }
     report["kernel"] = name(output);
     report["limit"] = options.limit;
 
@@ -87,9 +79,7 @@ int run_gram(const char* command, Options& options) {
 
 std::shared_ptr<Options> add_shared(CLI::App& command) {
     auto options = std::make_shared<Options>();
-    options->data.add(command, false);
-    options->network.add(command);
-    options->run.add(command);
+    options->add(command);
     command.add_option("--out", options->out, "the .npy file to write")->required();
     command.add_option("--against", options->against,
                        "second data set: the cross-Gram matrix K(DATA, DATA2)");

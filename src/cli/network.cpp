@@ -7,24 +7,14 @@ namespace fntk::cli {
 
 namespace {
 
-struct Options {
-    RunOptions run;
-    DataOptions data;
-    NetworkOptions network;
+struct Options : CommandOptions {
     std::string out;
     bool materialize = false;
 };
 
 int network(Options& options) {
     Report report("network", options.run.json);
-    const Device device = options.run.open();
-    report.device(device);
-    const Dataset dataset =
-        report.phase("load", [&] { return options.data.load(options.network.dtype()); });
-    const Network network =
-        report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
-    report["data"] = DataOptions::describe(dataset);
-    report.network(network);
+    const auto [device, dataset, network] = set_up(report, options);
     report.phase("write", [&] { save_network(options.out, network, options.materialize); });
     const Cost estimate = cost(network.spec(), dataset.train.inputs.rows());
     report["parameters_trained"] = estimate.parameters_trained;
@@ -46,9 +36,7 @@ void add_network(CLI::App& app, Action& run) {
     auto* command = app.add_subcommand(
         "network", "draw a network for DATA (its columns; its basis for --down pca) and write it");
     auto options = std::make_shared<Options>();
-    options->data.add(*command, false);
-    options->network.add(*command);
-    options->run.add(*command);
+    options->add(*command);
     command->add_option("--out", options->out, "the .safetensors file to write")->required();
     command->add_flag("--materialize", options->materialize,
                       "write U (p × d), V (m × p) and A (m × k) as tensors, not only the seed");

@@ -133,4 +133,20 @@ Network NetworkOptions::make(ConstMatrixView inputs, std::int64_t default_output
     return Network::create(spec, inputs);
 }
 
+void CommandOptions::add(CLI::App& app, bool with_labels) {
+    data.add(app, with_labels);
+    network.add(app);
+    run.add(app);
+}
+
+Setup set_up(Report& report, CommandOptions& options) {
+    Device device = options.run.open();
+    report.device(device);
+    Dataset dataset = report.phase("load", [&] { return options.data.load(options.network.dtype()); });
+    report["data"] = DataOptions::describe(dataset);
+    Network network = report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
+    report.network(network);
+    return {std::move(device), std::move(dataset), std::move(network)};
+}
+
 }  // namespace fntk::cli

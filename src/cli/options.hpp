@@ -54,6 +54,22 @@ struct NetworkOptions {
 /// Refuses what is no whole number in [0, 2^64): a sign would wrap around unseen.
 CLI::Validator whole_number();
 
+/// What every command on one data set and one network begins with.
+struct CommandOptions {
+    RunOptions run;
+    DataOptions data;
+    NetworkOptions network;
+
+    void add(CLI::App& app, bool with_labels = false);
+};
+struct Setup {
+    Device device;
+    Dataset dataset;
+    Network network;
+};
+/// Opens the device, loads DATA, makes the network, and puts all three into the report.
+Setup set_up(Report& report, CommandOptions& options);
+
 DType parse_precision(const std::string& text);
 /// 128, or less where the data has fewer columns: the largest power of two that the family allows.
 std::int64_t default_rank(Down down, std::int64_t dim);

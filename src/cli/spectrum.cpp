@@ -7,25 +7,15 @@ namespace fntk::cli {
 
 namespace {
 
-struct Options {
-    RunOptions run;
-    DataOptions data;
-    NetworkOptions network;
+struct Options : CommandOptions {
     std::string kernel = "trace", eigenvalues;
     bool limit = false;
 };
 
 int run_spectrum(Options& options) {
     Report report("spectrum", options.run.json);
-    const Device device = options.run.open();
-    report.device(device);
     const KernelOutput output = parse_kernel_output(options.kernel);
-    const Dataset dataset =
-        report.phase("load", [&] { return options.data.load(options.network.dtype()); });
-    const Network network =
-        report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
-    report["data"] = DataOptions::describe(dataset);
-    report.network(network);
+    const auto [device, dataset, network] = set_up(report, options);
     report["kernel"] = name(output);
     report["limit"] = options.limit;
     Matrix kernel;
@@ -69,9 +59,7 @@ void add_spectrum(CLI::App& app, Action& run) {
     auto* command =
         app.add_subcommand("spectrum", "all eigenvalues of the kernel of DATA, residuals checked");
     auto options = std::make_shared<Options>();
-    options->data.add(*command, false);
-    options->network.add(*command);
-    options->run.add(*command);
+    options->add(*command);
     command->add_option("--kernel", options->kernel, "full, trace or sum-of-logits")->capture_default_str();
     command->add_option("--eigenvalues", options->eigenvalues, "write them, ascending, to this .npy file");
     command->add_flag("--limit", options->limit, "of the infinite-width kernel instead");

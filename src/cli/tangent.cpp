@@ -11,10 +11,7 @@ namespace {
 
 __extension__ using int128 = __int128;
 
-struct Options {
-    RunOptions run;
-    DataOptions data;
-    NetworkOptions network;
+struct Options : CommandOptions {
     std::string out;
     bool gates = false;
 };
@@ -48,14 +45,7 @@ Matrix exact_values(const Tangent& tangent) {
 
 int tangent(Options& options) {
     Report report("tangent", options.run.json);
-    const Device device = options.run.open();
-    report.device(device);
-    const Dataset dataset =
-        report.phase("load", [&] { return options.data.load(options.network.dtype()); });
-    const Network network =
-        report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
-    report["data"] = DataOptions::describe(dataset);
-    report.network(network);
+    const auto [device, dataset, network] = set_up(report, options);
     const bool gates = options.gates && network.spec().activation.homogeneous();
     if (options.gates && !gates)
         throw NotSupported(
@@ -108,9 +98,7 @@ void add_tangent(CLI::App& app, Action& run) {
     auto* command = app.add_subcommand(
         "tangent", "hidden rows H, gradient factors G and outputs f at DATA, with their exact integers");
     auto options = std::make_shared<Options>();
-    options->data.add(*command, false);
-    options->network.add(*command);
-    options->run.add(*command);
+    options->add(*command);
     command->add_option("--out", options->out, "the .safetensors file to write")->required();
     command->add_flag("--gates", options->gates, "also write the gates, bits packed in uint8 rows");
     command->callback([=, &run] { run = [=] { return tangent(*options); }; });

@@ -10,10 +10,7 @@ namespace fntk::cli {
 
 namespace {
 
-struct Options {
-    RunOptions run;
-    DataOptions data;
-    NetworkOptions network;
+struct Options : CommandOptions {
     TrainingOptions training;
     std::int64_t test_samples = 0;
     std::string step_size = "auto", loss = "squared", out;
@@ -129,9 +126,7 @@ void add_train(CLI::App& app, Action& run) {
     TrainingOptions& training = options->training;
     training.certificate = true;
     training.kernel_drift = true;
-    options->data.add(*command, true);
-    options->network.add(*command);
-    options->run.add(*command);
+    options->add(*command, true);
     command
         ->add_option("--test-samples", options->test_samples,
                      "first N rows of the data set's test split; 0: all")
