@@ -38,7 +38,10 @@ Matrix limit(const Device& device, const Network& network, ConstMatrixView rows,
 int run_gram(const char* command, Options& options) {
     Report report(command, options.run.json);
     const KernelOutput output = parse_kernel_output(options.kernel);
-    const auto [device, dataset, network] = set_up(report, options);
+    const Setup setup = set_up(report, options);
+    const Device& device = setup.device;
+    const Dataset& dataset = setup.dataset;
+    const Network& network = setup.network;
     std::optional<Dataset> other;
     if (!options.against.empty()) {
         other = report.phase(

@@ -14,7 +14,9 @@ struct Options : CommandOptions {
 
 int network(Options& options) {
     Report report("network", options.run.json);
-    const auto [device, dataset, network] = set_up(report, options);
+    const Setup setup = set_up(report, options);
+    const Dataset& dataset = setup.dataset;
+    const Network& network = setup.network;
     report.phase("write", [&] { save_network(options.out, network, options.materialize); });
     const Cost estimate = cost(network.spec(), dataset.train.inputs.rows());
     report["parameters_trained"] = estimate.parameters_trained;

@@ -15,7 +15,10 @@ struct Options : CommandOptions {
 int run_spectrum(Options& options) {
     Report report("spectrum", options.run.json);
     const KernelOutput output = parse_kernel_output(options.kernel);
-    const auto [device, dataset, network] = set_up(report, options);
+    const Setup setup = set_up(report, options);
+    const Device& device = setup.device;
+    const Dataset& dataset = setup.dataset;
+    const Network& network = setup.network;
     report["kernel"] = name(output);
     report["limit"] = options.limit;
     Matrix kernel;

@@ -45,7 +45,10 @@ Matrix exact_values(const Tangent& tangent) {
 
 int tangent(Options& options) {
     Report report("tangent", options.run.json);
-    const auto [device, dataset, network] = set_up(report, options);
+    const Setup setup = set_up(report, options);
+    const Device& device = setup.device;
+    const Dataset& dataset = setup.dataset;
+    const Network& network = setup.network;
     const bool gates = options.gates && network.spec().activation.homogeneous();
     if (options.gates && !gates)
         throw NotSupported(
