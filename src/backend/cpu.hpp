@@ -63,10 +63,6 @@ class Cpu final : public Ops {
     using Range = std::function<void(std::int64_t, std::int64_t)>;
     /// body(begin, end) over rows, in chunks that share the work evenly.
     void over_rows(std::int64_t rows, const Range& body);
-    /// wide_pass_exact by products, for rows [i0, i0 + rows).
-    template <class Z>
-    void product_pass(const UpFactor& up, const Readout& readout, ConstMatrixView h, const WideSums& out,
-                      std::int64_t i0, std::int64_t rows);
     /// Copies the lower triangle over the upper one.
     void mirror(MatrixView k);
 

@@ -1,10 +1,11 @@
 // Into and out of the integers. X̂Ûᵀ is a product of integer-valued doubles by BLAS, in chunks of 1024
 // columns: every partial sum stays below 2^53, so the result is exact in any order; the chunks are added in
 // int64.
+#include <backend/aligned.hpp>
 #include <backend/blas.hpp>
 #include <backend/cpu.hpp>
 #include <backend/scalar.hpp>
-#include <backend/simd/popcount.hpp>
+#include <backend/simd/bits.hpp>
 
 #include <fixed_point.hpp>
 
@@ -35,6 +36,7 @@ void split_digits(ConstMatrixView x, std::int64_t begin, std::int64_t end, std::
 }
 
 constexpr std::int64_t row_block = 512;
+constexpr std::int64_t gate_rows = 64, gate_words = 256;  // two blocks of gates: 256 KiB
 
 }  // namespace
 
@@ -147,22 +149,34 @@ void Cpu::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale
 }
 
 void Cpu::gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) {
-    const bool symmetric = rows.words == cols.words && rows.rows == cols.rows;
+    const bool symmetric = rows.words == cols.words && rows.rows == cols.rows, weighted = !weights.empty();
     const std::int64_t words = (rows.cols + 63) / 64;
-    pool_.run(rows.rows, 16, [&](std::int64_t begin, std::int64_t end) {
-        std::vector<std::uint64_t> plus(words);
-        std::vector<std::int32_t> positive(weights.empty() ? 0 : cols.rows);
-        for (std::int64_t i = begin; i < end; ++i) {
-            const std::uint64_t* b = rows.row(i);
-            std::int32_t* out = counts.row<std::int32_t>(i);
-            if (!weights.empty())
-                for (std::int64_t w = 0; w < words; ++w) plus[w] = b[w] & weights.row(0)[w];
-            const std::int64_t count = symmetric ? i + 1 : cols.rows;
-            and_popcounts(b, cols.words, cols.stride, words, count, out);
-            if (weights.empty()) continue;
-            and_popcounts(plus.data(), cols.words, cols.stride, words, count, positive.data());
-            for (std::int64_t j = 0; j < count; ++j) out[j] = 2 * positive[j] - out[j];
+    const std::int64_t row_blocks = (rows.rows + gate_rows - 1) / gate_rows,
+                       col_blocks = (cols.rows + gate_rows - 1) / gate_rows;
+    pool_.run(row_blocks * col_blocks, 1, [&](std::int64_t task, std::int64_t) {
+        const std::int64_t i0 = task / col_blocks * gate_rows, j0 = task % col_blocks * gate_rows;
+        if (symmetric && j0 > i0) return;
+        const std::int64_t ni = std::min(gate_rows, rows.rows - i0),
+                           nj = std::min(gate_rows, cols.rows - j0);
+        std::vector<std::int32_t> open(gate_rows * gate_rows),
+            positive(weighted ? gate_rows * gate_rows : 0);
+        Aligned<std::uint64_t> plus(weighted ? gate_rows * gate_words : 0);
+        for (std::int64_t w0 = 0; w0 < words; w0 += gate_words) {
+            const std::int64_t w = std::min(gate_words, words - w0);
+            const BitRows a{rows.row(i0) + w0, rows.stride, ni}, b{cols.row(j0) + w0, cols.stride, nj};
+            and_popcounts(a, b, w, open.data(), gate_rows);
+            if (!weighted) continue;
+            for (std::int64_t i = 0; i < ni; ++i)
+                for (std::int64_t x = 0; x < w; ++x)
+                    plus[i * gate_words + x] = a.first[i * a.stride + x] & weights.row(0)[w0 + x];
+            and_popcounts({plus.data(), gate_words, ni}, b, w, positive.data(), gate_rows);
         }
+        for (std::int64_t i = 0; i < ni; ++i)
+            for (std::int64_t j = 0; j < nj; ++j) {
+                const std::int64_t at = i * gate_rows + j;
+                counts.row<std::int32_t>(i0 + i)[j0 + j] =
+                    weighted ? 2 * positive[at] - open[at] : open[at];
+            }
     });
     if (symmetric) mirror(counts);
 }
