@@ -63,6 +63,10 @@ class Cpu final : public Ops {
     using Range = std::function<void(std::int64_t, std::int64_t)>;
     /// body(begin, end) over rows, in chunks that share the work evenly.
     void over_rows(std::int64_t rows, const Range& body);
+    /// down_product of an X of T with a U that is not the identity.
+    template <class T>
+    void digit_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
+                       MatrixView row_exponents);
     /// Copies the lower triangle over the upper one.
     void mirror(MatrixView k);
 

@@ -6,34 +6,16 @@
 #include <backend/cpu.hpp>
 #include <backend/scalar.hpp>
 #include <backend/simd/bits.hpp>
+#include <backend/simd/digits.hpp>
 
 #include <fixed_point.hpp>
 
 #include <algorithm>
+#include <cmath>
 
 namespace fntk::backend {
 
 namespace {
-
-/// Rows [begin, end) of X: exponents out, digits as doubles (digit a of row i at digits[a].row(i − begin)).
-void split_digits(ConstMatrixView x, std::int64_t begin, std::int64_t end, std::vector<Matrix>& digits,
-                  std::vector<int>& exponents) {
-    with_real(x.dtype, [&](auto type) {
-        using T = decltype(type);
-        for (std::int64_t i = begin; i < end; ++i) {
-            const T* row = x.row<T>(i);
-            T largest = 0;
-            for (std::int64_t j = 0; j < x.cols; ++j) largest = std::max(largest, std::abs(row[j]));
-            const int exponent = kernels::exponent_of(largest);
-            exponents[i - begin] = exponent;
-            for (std::int64_t j = 0; j < x.cols; ++j) {
-                double rest = std::ldexp(static_cast<double>(row[j]), -exponent);
-                for (auto& digit : digits)
-                    digit.at<double>(i - begin, j) = kernels::take_digit(rest, kernels::input_digit_bits);
-            }
-        }
-    });
-}
 
 constexpr std::int64_t row_block = 512;
 constexpr std::int64_t gate_rows = 64, gate_words = 256;  // two blocks of gates: 256 KiB
@@ -46,77 +28,90 @@ void Cpu::over_rows(std::int64_t rows, const Range& body) {
 
 void Cpu::down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
                        MatrixView row_exponents) {
-    if (u.empty()) {
-        over_rows(x.rows, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i) {
-                double largest = 0;
-                for (std::int64_t j = 0; j < x.cols; ++j)
-                    largest = std::max(largest, std::abs(value(x, i, j)));
-                const int exponent = kernels::exponent_of(largest);
-                row_exponents.at<std::int32_t>(i, 0) = exponent;
-                for (std::int64_t j = 0; j < x.cols; ++j)
-                    v.at<double>(i, j) = std::ldexp(value(x, i, j), -exponent);
-            }
-        });
-        return;
-    }
+    with_real(x.dtype, [&](auto type) {
+        using T = decltype(type);
+        if (u.empty())
+            over_rows(x.rows, [&](std::int64_t begin, std::int64_t end) {
+                for (std::int64_t i = begin; i < end; ++i) {
+                    const T* row = x.row<T>(i);
+                    const int exponent = kernels::exponent_of(largest_magnitude(row, x.cols));
+                    row_exponents.at<std::int32_t>(i, 0) = exponent;
+                    const double half = std::ldexp(1.0, -exponent / 2),
+                                 rest = std::ldexp(1.0, -exponent - -exponent / 2);
+                    for (std::int64_t j = 0; j < x.cols; ++j) v.row<double>(i)[j] = row[j] * half * rest;
+                }
+            });
+        else
+            digit_product<T>(x, u, scale, v, row_exponents);
+    });
+}
+
+template <class T>
+void Cpu::digit_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
+                        MatrixView row_exponents) {
     set_blas_threads(threads());
     const std::int64_t block = std::min(row_block, x.rows);
-    std::vector<Matrix> u_digits;
+    std::vector<Matrix> u_digits, x_digits;
     for (const auto& digit : u.digits)
         u_digits.push_back(Matrix::converted(ConstMatrixView(digit.data(), u.rows, u.cols), DType::f64));
-    std::vector<Matrix> x_digits;
-    for (int a = 0; a < (x.dtype == DType::f32 ? 1 : 3); ++a)
-        x_digits.emplace_back(block, x.cols, DType::f64);
-    Matrix partial(block, u.rows, DType::f64), total(block, u.rows, DType::i64);
-    std::vector<int> exponents(block);
+    for (int a = 0; a < (sizeof(T) == 4 ? 1 : 3); ++a) x_digits.emplace_back(block, x.cols, DType::f64);
+    const int last = static_cast<int>(x_digits.size()) - 1, last_u = static_cast<int>(u_digits.size()) - 1;
+    const bool chunked = x.cols > kernels::exact_columns;  // else one product is the exact integer
+    Matrix partial(block, u.rows, DType::f64), total(chunked ? block : 0, u.rows, DType::i64);
 
     for (std::int64_t begin = 0; begin < x.rows; begin += block) {
-        const std::int64_t end = std::min(begin + block, x.rows), rows = end - begin;
-        split_digits(x, begin, end, x_digits, exponents);
-        for (std::int64_t i = 0; i < rows; ++i) {
-            row_exponents.at<std::int32_t>(begin + i, 0) = exponents[i] + u.exponent;
-            std::fill_n(v.row<double>(begin + i), u.rows, 0.0);
-        }
-        for (int a = static_cast<int>(x_digits.size()) - 1; a >= 0; --a)
-            for (int b = static_cast<int>(u_digits.size()) - 1; b >= 0; --b) {
+        const std::int64_t rows = std::min(block, x.rows - begin);
+        over_rows(rows, [&](std::int64_t first, std::int64_t end) {
+            for (std::int64_t i = first; i < end; ++i) {
+                const T* row = x.row<T>(begin + i);
+                const int exponent = kernels::exponent_of(largest_magnitude(row, x.cols));
+                row_exponents.at<std::int32_t>(begin + i, 0) = exponent + u.exponent;
+                double* digits[3] = {};
+                for (int a = 0; a <= last; ++a) digits[a] = x_digits[a].template row<double>(i);
+                split_digits(row, x.cols, exponent, digits, last + 1);
+            }
+        });
+        for (int a = last; a >= 0; --a)
+            for (int b = last_u; b >= 0; --b) {
                 for (std::int64_t j = 0; j < x.cols; j += kernels::exact_columns) {
                     const std::int64_t cols = std::min(kernels::exact_columns, x.cols - j);
                     blas_gemm(false, true, 1, x_digits[a].view().row_block(0, rows).col_block(j, cols),
                               u_digits[b].view().col_block(j, cols), 0, partial.view().row_block(0, rows));
-                    for (std::int64_t i = 0; i < rows; ++i)
+                    for (std::int64_t i = 0; i < (chunked ? rows : 0); ++i)
                         for (std::int64_t q = 0; q < u.rows; ++q) {
                             const auto exact = static_cast<std::int64_t>(partial.row<double>(i)[q]);
                             auto& sum = total.row<std::int64_t>(i)[q];
                             sum = j == 0 ? exact : sum + exact;
                         }
                 }
-                for (std::int64_t i = 0; i < rows; ++i)
-                    for (std::int64_t q = 0; q < u.rows; ++q)
-                        v.row<double>(begin + i)[q] +=
-                            kernels::digit_term(total.row<std::int64_t>(i)[q], a, b);
+                const double weight = kernels::digit_term(1, a, b);
+                over_rows(rows, [&](std::int64_t first, std::int64_t end) {
+                    for (std::int64_t i = first; i < end; ++i)
+                        for (std::int64_t q = 0; q < u.rows; ++q) {
+                            double& to = v.row<double>(begin + i)[q];
+                            const double term =
+                                weight * (chunked ? static_cast<double>(total.row<std::int64_t>(i)[q])
+                                                  : partial.row<double>(i)[q]);
+                            to = (a == last && b == last_u ? 0.0 : to) + term;
+                            if (a == 0 && b == 0) to *= scale;
+                        }
+                });
             }
-        for (std::int64_t i = 0; i < rows; ++i)
-            for (std::int64_t q = 0; q < u.rows; ++q) v.row<double>(begin + i)[q] *= scale;
     }
 }
 
 void Cpu::quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) {
-    over_rows(v.rows, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) {
-            const double* row = v.row<double>(i);
-            double largest = 0;
-            for (std::int64_t q = 0; q < v.cols; ++q) largest = std::max(largest, std::abs(row[q]));
-            const int shift = bits - kernels::exponent_of(largest);
-            auto& exponent = row_exponents.at<std::int32_t>(i, 0);
-            exponent = largest == 0 ? 0 : exponent - shift;
-            with_int(h.dtype, [&](auto type) {
-                using T = decltype(type);
-                T* out = h.row<T>(i);
-                for (std::int64_t q = 0; q < v.cols; ++q)
-                    out[q] = static_cast<T>(kernels::quantise(row[q], shift));
-            });
-        }
+    with_int(h.dtype, [&](auto type) {
+        using Z = decltype(type);
+        over_rows(v.rows, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t i = begin; i < end; ++i) {
+                const double largest = largest_magnitude(v.row<double>(i), v.cols);
+                const int shift = bits - kernels::exponent_of(largest);
+                auto& exponent = row_exponents.at<std::int32_t>(i, 0);
+                exponent = largest == 0 ? 0 : exponent - shift;
+                quantise(v.row<double>(i), v.cols, shift, h.row<Z>(i));
+            }
+        });
     });
 }
 

@@ -12,10 +12,15 @@
 
 #include <algorithm>
 
+#undef FNTK_INLINE
+
 HWY_BEFORE_NAMESPACE();
 namespace fntk::backend::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
+
+/// For lambdas: compiled for the target, and never a call.
+#define FNTK_INLINE HWY_ATTR __attribute__((always_inline))
 
 /// Vectors of at most 64 bytes.
 template <class T>

@@ -91,21 +91,21 @@ HWY_INLINE void stages(D d, std::int64_t unit, int log, hn::TFromD<D>* HWY_RESTR
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     const std::int64_t rows = unit << log;
     if (log <= max_log)
-        return with_log<max_log>(log, [&](auto constant) HWY_ATTR {
+        return with_log<max_log>(log, [&](auto constant) FNTK_INLINE {
             for (std::int64_t j = 0; j < unit; ++j)
                 in_registers<decltype(constant)::value>(
-                    [&](std::int64_t i) HWY_ATTR { return first(j + i * unit); },
-                    [&](std::int64_t i, auto v) HWY_ATTR { last(j + i * unit, v); });
+                    [&](std::int64_t i) FNTK_INLINE { return first(j + i * unit); },
+                    [&](std::int64_t i, auto v) FNTK_INLINE { last(j + i * unit, v); });
         });
     const int rest = (log - max_log) % max_log;
     std::int64_t segment = rows;
-    with_log<max_log>(rest == 0 ? max_log : rest, [&](auto constant) HWY_ATTR {
+    with_log<max_log>(rest == 0 ? max_log : rest, [&](auto constant) FNTK_INLINE {
         const std::int64_t step = rows >> decltype(constant)::value;
         for (std::int64_t j = 0; j < step; ++j)
             in_registers<decltype(constant)::value>(
-                [&](std::int64_t i) HWY_ATTR { return first(j + i * step); },
+                [&](std::int64_t i) FNTK_INLINE { return first(j + i * step); },
                 [&](std::int64_t i, auto v)
-                    HWY_ATTR { hn::Store(v, d, scratch + (j + i * step) * lanes); });
+                    FNTK_INLINE { hn::Store(v, d, scratch + (j + i * step) * lanes); });
         segment = step;
     });
     for (; segment > unit << max_log; segment >>= max_log) {
@@ -113,15 +113,16 @@ HWY_INLINE void stages(D d, std::int64_t unit, int log, hn::TFromD<D>* HWY_RESTR
         for (std::int64_t start = 0; start < rows; start += segment)
             for (std::int64_t j = start; j < start + step; ++j)
                 in_registers<max_log>(
-                    [&](std::int64_t i) HWY_ATTR { return hn::Load(d, scratch + (j + i * step) * lanes); },
+                    [&](std::int64_t i)
+                        FNTK_INLINE { return hn::Load(d, scratch + (j + i * step) * lanes); },
                     [&](std::int64_t i, auto v)
-                        HWY_ATTR { hn::Store(v, d, scratch + (j + i * step) * lanes); });
+                        FNTK_INLINE { hn::Store(v, d, scratch + (j + i * step) * lanes); });
     }
     for (std::int64_t start = 0; start < rows; start += segment)
         for (std::int64_t j = start; j < start + unit; ++j)
             in_registers<max_log>([&](std::int64_t i)
-                                      HWY_ATTR { return hn::Load(d, scratch + (j + i * unit) * lanes); },
-                                  [&](std::int64_t i, auto v) HWY_ATTR { last(j + i * unit, v); });
+                                      FNTK_INLINE { return hn::Load(d, scratch + (j + i * unit) * lanes); },
+                                  [&](std::int64_t i, auto v) FNTK_INLINE { last(j + i * unit, v); });
 }
 
 HWY_INLINE int log2_of(std::int64_t power) {
@@ -159,8 +160,8 @@ void gates_of(const SrhtBlocks& blocks, const Z* HWY_RESTRICT group, std::int64_
             std::uint64_t* HWY_RESTRICT words = gates + b * padded;
             stages(
                 d, 1, log, scratch,
-                [&](std::int64_t q) HWY_ATTR { return hn::Load(d, group + picks[q] * lanes); },
-                [&](std::int64_t r, auto z) HWY_ATTR { store_gates(d, z, first, words + r); });
+                [&](std::int64_t q) FNTK_INLINE { return hn::Load(d, group + picks[q] * lanes); },
+                [&](std::int64_t r, auto z) FNTK_INLINE { store_gates(d, z, first, words + r); });
         }
 }
 
@@ -209,19 +210,20 @@ void gradients_of(const SrhtBlocks& blocks, const std::uint64_t* HWY_RESTRICT ga
                 const std::uint8_t* HWY_RESTRICT negative = negative_readout + b * padded + start;
                 stages(
                     bytes, 1, inner, partial,
-                    [&](std::int64_t r) HWY_ATTR {
+                    [&](std::int64_t r) FNTK_INLINE {
                         return hn::IfThenElseZero(hn::LoadMaskBits(bytes, bits + 8 * r),
                                                   hn::Load(bytes, plus_minus.value + 64 * negative[r]));
                     },
                     [&](std::int64_t r, auto v)
-                        HWY_ATTR { hn::Store(v, bytes, row + (start + r) * lanes); });
+                        FNTK_INLINE { hn::Store(v, bytes, row + (start + r) * lanes); });
             }
             for (std::int64_t part = 0; part < lanes; part += wide_lanes)
                 stages(
                     wide, unit, log - inner, middle,
-                    [&](std::int64_t r)
-                        HWY_ATTR { return hn::PromoteTo(wide, hn::Load(narrow, row + r * lanes + part)); },
-                    [&](std::int64_t q, auto v) HWY_ATTR {
+                    [&](std::int64_t r) FNTK_INLINE {
+                        return hn::PromoteTo(wide, hn::Load(narrow, row + r * lanes + part));
+                    },
+                    [&](std::int64_t q, auto v) FNTK_INLINE {
                         if (q >= rank) return;  // v or −v − 1; `negatives` of them are added below
                         Wide* to = total + q * group_samples + first + part;
                         const auto flip = hn::Load(wide, masks[picks[q] & 1]);
