@@ -34,7 +34,10 @@ class FNTK_API Device {
     /// name: "reference" (plain loops in double and int64, the oracle), "cpu" (BLAS and threads), "cuda",
     /// or "auto": the environment variable FNTK_DEVICE if it is set, else the fastest backend available.
     /// threads: 0 takes the environment variable FNTK_THREADS if it is set, else all processors.
-    /// Throws DeviceError for an unknown or absent device, ValueError for a thread count outside [0, 4096].
+    /// The cpu backend uses the best instruction set of the machine, or the one that the environment
+    /// variable FNTK_SIMD names (`fntk info` shows the one in use); the bits are the same.
+    /// Throws DeviceError for an unknown or absent device, ValueError for a thread count outside [0, 4096]
+    /// or an instruction set that is not there.
     static Device open(std::string_view name = "auto", int threads = 0);
 
     [[nodiscard]] const std::string& name() const { return name_; }

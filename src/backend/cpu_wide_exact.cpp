@@ -17,7 +17,7 @@ namespace {
 
 __extension__ using int128 = __int128;
 
-constexpr std::int64_t chunk_bytes = std::int64_t{512} << 10;  // of groups that share a tile's signs
+constexpr std::int64_t chunk_bytes = std::int64_t{2} << 20;  // of groups that share a tile's signs
 
 template <class Z>
 class ExactPass {

@@ -52,6 +52,15 @@ HWY_INLINE void store_gates(D d, hn::Vec<D> z, std::int64_t first, std::uint64_t
     }
 }
 
+/// 1 or −1 by `sign` where the bits [first, first + lanes) of `word` are set, else 0.
+template <class D>
+HWY_INLINE hn::Vec<D> where_open(D d, hn::Vec<D> sign, std::int64_t first, const std::uint64_t* word) {
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(word) + first / 8;
+    if (hn::Lanes(d) >= 8) return hn::IfThenElseZero(hn::LoadMaskBits(d, bytes), sign);
+    const std::uint8_t bits[8] = {static_cast<std::uint8_t>(*bytes >> (first % 8))};
+    return hn::IfThenElseZero(hn::LoadMaskBits(d, bits), sign);
+}
+
 }  // namespace fntk::backend::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

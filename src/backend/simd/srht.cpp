@@ -205,14 +205,13 @@ void gradients_of(const SrhtBlocks& blocks, const std::uint64_t* HWY_RESTRICT ga
         for (std::int64_t b = 0; b < blocks.count; ++b) {
             const std::uint32_t* HWY_RESTRICT picks = blocks.picks + b * padded;
             for (std::int64_t start = 0; start < padded; start += unit) {
-                const auto* HWY_RESTRICT bits =
-                    reinterpret_cast<const std::uint8_t*>(gates + b * padded + start) + first / 8;
+                const std::uint64_t* HWY_RESTRICT words = gates + b * padded + start;
                 const std::uint8_t* HWY_RESTRICT negative = negative_readout + b * padded + start;
                 stages(
                     bytes, 1, inner, partial,
                     [&](std::int64_t r) FNTK_INLINE {
-                        return hn::IfThenElseZero(hn::LoadMaskBits(bytes, bits + 8 * r),
-                                                  hn::Load(bytes, plus_minus.value + 64 * negative[r]));
+                        return where_open(bytes, hn::Load(bytes, plus_minus.value + 64 * negative[r]),
+                                          first, words + r);
                     },
                     [&](std::int64_t r, auto v)
                         FNTK_INLINE { hn::Store(v, bytes, row + (start + r) * lanes); });

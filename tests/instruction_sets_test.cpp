@@ -1,0 +1,111 @@
+// Every instruction set that this machine has gives the integers of the reference backend.
+#include "exact_networks.hpp"
+
+#include <fntk/error.hpp>
+
+#include <backend/ops.hpp>
+#include <backend/simd/target.hpp>
+
+#include <random>
+
+namespace fntk {
+namespace {
+
+/// Puts the machine's own instruction set back at the end.
+struct Forced {
+    explicit Forced(const std::string& name) { backend::use_simd_target(name); }
+    ~Forced() { backend::use_simd_target(""); }
+};
+
+TEST(InstructionSets, AreListedFromTheBestAndChosenByName) {
+    const std::vector<std::string> targets = backend::simd_targets();
+    ASSERT_FALSE(targets.empty());
+    EXPECT_EQ(backend::simd_target(), targets.front());
+    {
+        const Forced forced(targets.back());
+        EXPECT_EQ(backend::simd_target(), targets.back());
+        EXPECT_EQ(backend::simd_targets(), targets);
+    }
+    EXPECT_EQ(backend::simd_target(), targets.front());
+    EXPECT_THROW(backend::use_simd_target("MMX"), ValueError);
+}
+
+// Rows around a group of 64 samples and around a vector of each width; ranks whose transforms visit memory
+// once to four times, with sums in int8, int16 and int32; widths of a cut-off tile and of enough tiles for
+// a slice per thread.
+TEST(InstructionSets, GiveTheSameWidePass) {
+    const test::Shape shapes[] = {
+        {1, 7, 1, 65, 2, Down::gaussian},        {3, 20, 16, 100, 1, Down::gaussian},
+        {9, 40, 33, 4097, 1, Down::gaussian},    {17, 30, 32, 300, 2, Down::gaussian},
+        {63, 10, 64, 129, 1, Down::gaussian},    {64, 12, 128, 300, 1, Down::gaussian},
+        {65, 9, 256, 130, 1, Down::gaussian},    {67, 5, 512, 130, 2, Down::gaussian},
+        {66, 100, 100, 300, 1, Down::identity},  {5, 1025, 1025, 300, 1, Down::identity},
+        {2, 4100, 4100, 300, 1, Down::identity}, {1, 16400, 16400, 100, 1, Down::identity},
+        {5, 6, 8, 40000, 1, Down::gaussian},
+    };
+    const Device oracle_device = Device::open("reference");
+    const Device devices[] = {Device::open("cpu", 1), Device::open("cpu", 7)};
+    for (const test::Shape& shape : shapes)
+        for (const Network& network : test::networks_of(shape)) {
+            const Matrix x = test::normals(shape.n, shape.d, 3, network.spec().precision);
+            const Tangent oracle = tangent(oracle_device, network, x, test::keep_all);
+            for (const std::string& target : backend::simd_targets())
+                for (const Device& device : devices) {
+                    SCOPED_TRACE(target + ", " + test::described(network, shape.n));
+                    const Forced forced(target);
+                    test::expect_same_integers(tangent(device, network, x, test::keep_all), oracle);
+                }
+        }
+}
+
+BitMatrix random_bits(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
+    std::mt19937_64 engine(seed);
+    BitMatrix bits(rows, cols);
+    for (std::int64_t i = 0; i < rows; ++i)
+        for (std::int64_t r = 0; r < cols; ++r) bits.view().row(i)[r / 64] |= (engine() & 1) << (r % 64);
+    return bits;
+}
+
+TEST(InstructionSets, GiveTheSameCountsOfCommonGates) {
+    const Device reference = Device::open("reference"), cpu = Device::open("cpu", 2);
+    for (const std::int64_t width : {1, 64, 65, 511, 513, 16450}) {
+        const BitMatrix rows = random_bits(3, width, 1), cols = random_bits(66, width, 2),
+                        weights = random_bits(1, width, 3);
+        const auto expect_equal = [&](const BitMatrix& a, const BitMatrix& b, ConstBitView w) {
+            Matrix want(a.rows(), b.rows(), DType::i32), have(a.rows(), b.rows(), DType::i32);
+            reference.ops().gate_gram(a, b, w, want);
+            for (const std::string& target : backend::simd_targets()) {
+                const Forced forced(target);
+                cpu.ops().gate_gram(a, b, w, have);
+                EXPECT_TRUE(test::same_bits(have, want)) << target << ", width " << width;
+            }
+        };
+        expect_equal(rows, cols, {});
+        expect_equal(rows, cols, weights);
+        expect_equal(cols, cols, {});
+        expect_equal(cols, cols, weights);
+    }
+}
+
+TEST(InstructionSets, GiveTheSameDigits) {
+    const Device reference = Device::open("reference"), cpu = Device::open("cpu", 2);
+    for (const DType precision : {DType::f32, DType::f64})
+        for (const double scale : {1.0, 3e-38, 1e38})
+            for (const std::int64_t d : {1, 3, 17, 1030}) {
+                const double extreme = precision == DType::f64 ? scale * scale : scale;  // to subnormals
+                const Matrix x = test::filled(5, d, precision, [&](std::int64_t i, std::int64_t j) {
+                    return i == 2 ? 0.0 : extreme * std::sin(static_cast<double>(7 * i + j + 1));
+                });
+                const Network network = Network::create(
+                    {.dim = d, .width = 3, .rank = 4, .down = Down::gaussian, .precision = precision});
+                const Tangent want = tangent(reference, network, x, test::keep_all);
+                for (const std::string& target : backend::simd_targets()) {
+                    SCOPED_TRACE(target + ", d " + std::to_string(d) + ", scale " + std::to_string(scale));
+                    const Forced forced(target);
+                    test::expect_same_integers(tangent(cpu, network, x, test::keep_all), want);
+                }
+            }
+}
+
+}  // namespace
+}  // namespace fntk
