@@ -25,10 +25,20 @@ FNTK_HD inline int exponent_of(double x) {
     return x == 0.0 ? 0 : exponent;
 }
 
+/// 2^exponent as two factors, |exponent| ≤ 2044: x·first·second is exact wherever the product is a normal
+/// double, and costs two multiplications.
+struct PowerOfTwo {
+    double first, second;
+
+    FNTK_HD explicit PowerOfTwo(int exponent)
+        : first(std::ldexp(1.0, exponent / 2)), second(std::ldexp(1.0, exponent - exponent / 2)) {}
+    FNTK_HD double times(double x) const { return x * first * second; }
+};
+
 /// Takes the next digit off `rest` (scaled to |rest| ≤ 1), leaving the remainder scaled for the digit after
 /// it.
 FNTK_HD inline std::int32_t take_digit(double& rest, int bits) {
-    const double scaled = std::ldexp(rest, bits);
+    const double scaled = rest * static_cast<double>(std::int64_t{1} << bits);
     const double digit = std::nearbyint(scaled);
     rest = scaled - digit;
     return static_cast<std::int32_t>(digit);

@@ -146,14 +146,17 @@ FixedPoint round_to_fixed_point(Matrix& down, DType precision) {
     if (kernels::take_digit(scaled, kernels::down_digit_bits) == 1 << kernels::down_digit_bits)
         ++fixed.exponent;
     fixed.digits.assign(precision == DType::f32 ? 1 : 3, std::vector<std::int32_t>(count));
+    const kernels::PowerOfTwo to_one(-fixed.exponent), back(fixed.exponent);
+    constexpr double digit_unit = 1.0 / (1 << kernels::down_digit_bits);
     for (std::int64_t i = 0; i < count; ++i) {
-        double rest = std::ldexp(u[i], -fixed.exponent), rounded = 0;
+        double rest = to_one.times(u[i]), rounded = 0, unit = 1;
         for (std::size_t digit = 0; digit < fixed.digits.size(); ++digit) {
             const std::int32_t value = kernels::take_digit(rest, kernels::down_digit_bits);
             fixed.digits[digit][i] = value;
-            rounded += std::ldexp(value, -kernels::down_digit_bits * (static_cast<int>(digit) + 1));
+            unit *= digit_unit;
+            rounded += unit * value;
         }
-        u[i] = std::ldexp(rounded, fixed.exponent);
+        u[i] = back.times(rounded);
     }
     return fixed;
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 
 namespace fntk {
 
@@ -142,9 +143,10 @@ void require_finite(ConstMatrixView view, const char* argument) {
         if constexpr (std::is_floating_point_v<T>) {
             for (std::int64_t i = 0; i < view.rows; ++i) {
                 const T* row = view.row<T>(i);
-                T sum = 0;  // 0·x is NaN exactly when x is not finite
-                for (std::int64_t j = 0; j < view.cols; ++j) sum += row[j] * T{0};
-                if (sum == T{0}) continue;
+                bool finite = true;  // no early exit: the loop runs in vector registers
+                for (std::int64_t j = 0; j < view.cols; ++j)
+                    finite &= std::abs(row[j]) <= std::numeric_limits<T>::max();
+                if (finite) continue;
                 for (std::int64_t j = 0; j < view.cols; ++j)
                     if (!std::isfinite(row[j]))
                         throw ValueError(

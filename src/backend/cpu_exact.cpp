@@ -36,9 +36,8 @@ void Cpu::down_product(ConstMatrixView x, const FixedPoint& u, double scale, Mat
                     const T* row = x.row<T>(i);
                     const int exponent = kernels::exponent_of(largest_magnitude(row, x.cols));
                     row_exponents.at<std::int32_t>(i, 0) = exponent;
-                    const double half = std::ldexp(1.0, -exponent / 2),
-                                 rest = std::ldexp(1.0, -exponent - -exponent / 2);
-                    for (std::int64_t j = 0; j < x.cols; ++j) v.row<double>(i)[j] = row[j] * half * rest;
+                    const kernels::PowerOfTwo to_one(-exponent);
+                    for (std::int64_t j = 0; j < x.cols; ++j) v.row<double>(i)[j] = to_one.times(row[j]);
                 }
             });
         else

@@ -16,14 +16,6 @@ namespace fntk::backend::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using Doubles = hn::ScalableTag<double>;
 
-/// 2^exponent as two factors, so that it may lie outside double's range while x·2^exponent does not. The
-/// product of the first is exact where the second one's result is.
-struct Power {
-    double first, second;
-    explicit Power(int exponent)
-        : first(std::ldexp(1.0, exponent / 2)), second(std::ldexp(1.0, exponent - exponent / 2)) {}
-};
-
 HWY_INLINE hn::Vec<Doubles> load(Doubles d, const double* x) { return hn::LoadU(d, x); }
 HWY_INLINE hn::Vec<Doubles> load(Doubles d, const float* x) {
     const hn::Rebind<float, Doubles> half;
@@ -63,7 +55,7 @@ double largest(const T* x, std::int64_t count) {
 template <class T>
 void split(const T* x, std::int64_t count, int exponent, double* const* digits, int how_many) {
     const Doubles d;
-    const Power scale(kernels::input_digit_bits - exponent);
+    const kernels::PowerOfTwo scale(kernels::input_digit_bits - exponent);
     const auto first = hn::Set(d, scale.first), second = hn::Set(d, scale.second);
     const auto next = hn::Set(d, std::ldexp(1.0, kernels::input_digit_bits));
     over_vectors(x, count, [&](auto v, std::int64_t j, std::int64_t lanes) HWY_ATTR {
@@ -79,7 +71,7 @@ void split(const T* x, std::int64_t count, int exponent, double* const* digits, 
 template <class Z>
 void quantise_row(const double* x, std::int64_t count, int shift, Z* out) {
     const Doubles d;
-    const Power scale(shift);
+    const kernels::PowerOfTwo scale(shift);
     const auto first = hn::Set(d, scale.first), second = hn::Set(d, scale.second);
     over_vectors(x, count, [&](auto v, std::int64_t j, std::int64_t lanes) HWY_ATTR {
         HWY_ALIGN double whole[hn::MaxLanes(Doubles())];
