@@ -1,53 +1,16 @@
-// Tangent, Gram, operator and training step on random unit rows, dense against factorised.
-// Counters: flop/s of the formula 2ndp + 4nmp (the transforms of srht do the same work in fewer
-// operations), and the measured sgemm rate of the same process, their ratio being the effective rate.
-//     build/release/bin/fntk_bench --benchmark_filter=tangent
-#include <fntk/fntk.hpp>
+// From the data to what is wanted of it: tangent, Gram matrix, kernel × vectors and training step on
+// random unit rows, dense against factorised.
+//     what/network/n/d/m
+#include "measure.hpp"
 
-#include <backend/ops.hpp>
-
-#include <benchmark/benchmark.h>
-
-#include <chrono>
-#include <cmath>
-#include <random>
+#include <fmt/format.h>
 
 namespace {
 
 using namespace fntk;
-
-Matrix unit_rows(std::int64_t n, std::int64_t d) {
-    std::mt19937_64 random(1);
-    std::normal_distribution<float> normal;
-    Matrix x(n, d, DType::f32);
-    for (std::int64_t i = 0; i < n; ++i) {
-        double norm = 0;
-        for (std::int64_t j = 0; j < d; ++j) {
-            x.at<float>(i, j) = normal(random);
-            norm += std::pow(x.at<float>(i, j), 2);
-        }
-        for (std::int64_t j = 0; j < d; ++j) x.at<float>(i, j) /= static_cast<float>(std::sqrt(norm));
-    }
-    return x;
-}
-
-/// flop/s of a 2048³ float product on this device.
-double sgemm_rate(const Device& device) {
-    static const double rate = [&] {
-        const Matrix a = unit_rows(2048, 2048);
-        Matrix c(2048, 2048, DType::f32);
-        double best = 0;
-        for (int repeat = 0; repeat < 5; ++repeat) {
-            const auto begin = std::chrono::steady_clock::now();
-            device.ops().gemm(false, true, 1, a, a, 0, c);
-            best = std::max(
-                best, 2 * std::pow(2048.0, 3) /
-                          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-        }
-        return best;
-    }();
-    return rate;
-}
+using bench::add;
+using bench::timed;
+using bench::unit_rows;
 
 struct Case {
     const char* name;
@@ -55,96 +18,86 @@ struct Case {
     Up up;
     Train train;
     std::int64_t rank;
+    std::int64_t width;
 };
 constexpr Case cases[] = {
-    {"dense", Down::identity, Up::gaussian, {.up = true}, 0},
-    {"dense_srht", Down::identity, Up::srht, {.up = true}, 0},
-    {"up_orthonormal", Down::orthonormal, Up::gaussian, {.up = true}, 128},
-    {"down_srht", Down::srht, Up::srht, {.down = true}, 128},
-    {"down_rademacher", Down::srht, Up::rademacher, {.down = true}, 128},
+    {"dense", Down::identity, Up::gaussian, {.up = true}, 0, 16384},
+    {"dense_srht", Down::identity, Up::srht, {.up = true}, 0, 65536},
+    {"up_orthonormal", Down::orthonormal, Up::gaussian, {.up = true}, 128, 16384},
+    {"down_srht", Down::srht, Up::srht, {.down = true}, 128, 65536},
+    {"down_rademacher", Down::srht, Up::rademacher, {.down = true}, 128, 65536},
 };
 
-Network draw(const Case& which, std::int64_t d, std::int64_t m) {
+Network draw(const Case& which, std::int64_t d) {
     return Network::create({.dim = d,
-                            .width = m,
+                            .width = which.width,
                             .rank = which.rank,
                             .down = which.down,
                             .up = which.up,
                             .train = which.train});
 }
 
-void report(benchmark::State& state, const Device& device, double flops) {
-    const double rate = flops * static_cast<double>(state.iterations());
-    state.counters["flop/s"] = benchmark::Counter(rate, benchmark::Counter::kIsRate);
-    state.counters["of_sgemm"] = benchmark::Counter(rate / sgemm_rate(device), benchmark::Counter::kIsRate);
+/// The formulas with products, whatever way the library takes: 2ndp for H, 2nmp for Z, 2nmp for G.
+double tangent_flops(const NetworkSpec& spec, double n) {
+    const auto d = static_cast<double>(spec.dim), m = static_cast<double>(spec.width),
+               p = static_cast<double>(spec.rank);
+    return (spec.down == Down::identity ? 0 : 2 * n * d * p) + (spec.train.down ? 4 : 2) * n * m * p;
 }
 
-void bench_tangent(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d,
-                   std::int64_t m) {
-    const Device device = Device::open();
-    const Matrix x = unit_rows(n, d);
-    const Network network = draw(which, d, m);
-    for (auto _ : state) benchmark::DoNotOptimize(tangent(device, network, x));
-    report(state, device, static_cast<double>(cost(network.spec(), n).flops_tangent));
-}
-
-void bench_gram(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d,
-                std::int64_t m) {
-    const Device device = Device::open();
-    const Matrix x = unit_rows(n, d);
-    const Tangent at = tangent(device, draw(which, d, m), x);
-    for (auto _ : state) benchmark::DoNotOptimize(gram(at));
-    report(state, device, static_cast<double>(cost(at.network().spec(), n).flops_gram));
-}
-
-void bench_operator(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d,
-                    std::int64_t m) {
-    const Device device = Device::open();
-    const Matrix x = unit_rows(n, d), v = unit_rows(n, 1);
-    const Tangent at = tangent(device, draw(which, d, m), x);
-    const KernelOperator kernel(at);
-    Matrix out(n, 1, DType::f32);
-    for (auto _ : state) kernel.apply(v, out);
-    report(state, device,
-           which.train.down
-               ? 4.0 * static_cast<double>(n * d * which.rank)
-               : 8.0 * static_cast<double>(n * m) * static_cast<double>(at.network().spec().rank));
-}
-
-void bench_step(benchmark::State& state, const Case& which, std::int64_t n, std::int64_t d,
-                std::int64_t m) {
-    const Device device = Device::open();
-    const Matrix x = unit_rows(n, d), y = unit_rows(n, 1);
-    const Network network = draw(which, d, m);
-    const TrainingOptions options{.steps = 1, .rule = StepRule::given, .step = 1e-6};
-    double seconds = 0;
-    for (auto _ : state) {
-        const double step = train(device, network, x, y, options).seconds_per_step;
-        state.SetIterationTime(step);
-        seconds += step;
-    }
-    state.counters["flop/s"] = static_cast<double>(cost(network.spec(), n).flops_step) *
-                               static_cast<double>(state.iterations()) / seconds;
+void add_case(const Case& which, std::int64_t n, std::int64_t d) {
+    const auto nn = static_cast<double>(n), dd = static_cast<double>(d);
+    const auto name = [&](const char* what) {
+        return fmt::format("{}/{}/n:{}/d:{}/m:{}", what, which.name, n, d, which.width);
+    };
+    add(name("tangent"), [=](benchmark::State& state) {
+        const Device device = Device::open();
+        const Matrix x = unit_rows(n, d);
+        const Network network = draw(which, d);
+        timed(state, {.flops = tangent_flops(network.spec(), nn)},
+              [&] { benchmark::DoNotOptimize(tangent(device, network, x)); });
+    });
+    add(name("gram"), [=](benchmark::State& state) {
+        const Device device = Device::open();
+        const Matrix x = unit_rows(n, d);
+        const Tangent at = tangent(device, draw(which, d), x);
+        const double flops = static_cast<double>(cost(at.network().spec(), n).flops_gram);
+        timed(state, {.flops = flops, .bytes = 4 * nn * nn}, [&] { benchmark::DoNotOptimize(gram(at)); });
+    });
+    for (const std::int64_t vectors : {1, 10})
+        add(fmt::format("{}/r:{}", name("operator"), vectors), [=](benchmark::State& state) {
+            const Device device = Device::open();
+            const Matrix x = unit_rows(n, d), v = unit_rows(n, vectors);
+            const Tangent at = tangent(device, draw(which, d), x);
+            const KernelOperator kernel(at);
+            Matrix out(n, vectors, DType::f32);
+            const NetworkSpec& spec = at.network().spec();
+            const auto r = static_cast<double>(vectors), p = static_cast<double>(spec.rank);
+            timed(state,
+                  {.flops = which.train.down ? 4 * nn * dd * p * r
+                                             : (2 + 4 * r) * nn * static_cast<double>(spec.width) * p},
+                  [&] { kernel.apply(v, out); });
+        });
+    add(name("step"), [=](benchmark::State& state) {
+        const Device device = Device::open();
+        const Matrix x = unit_rows(n, d), y = unit_rows(n, 1);
+        const Network network = draw(which, d);
+        const TrainingOptions options{.steps = 2, .rule = StepRule::given, .step = 1e-6};
+        double total = 0;
+        for (auto _ : state) {
+            const double seconds = train(device, network, x, y, options).seconds_per_step;
+            state.SetIterationTime(seconds);
+            total += seconds;
+        }
+        const NetworkSpec& spec = network.spec();
+        const double backward = 2 * nn * static_cast<double>(spec.rank) *
+                                static_cast<double>(which.train.down ? spec.dim : spec.width);
+        bench::report(state, {.flops = tangent_flops(spec, nn) + backward},
+                      total / static_cast<double>(state.iterations()));
+    });
 }
 
 const int registered = [] {
-    for (const Case& which : cases) {
-        constexpr std::int64_t n = 1024, d = 784, m = 16384;
-        const std::string name = which.name;
-        const auto unit = benchmark::kMillisecond;
-        benchmark::RegisterBenchmark(("tangent/" + name).c_str(), bench_tangent, which, n, d, m)
-            ->Unit(unit)
-            ->UseRealTime();
-        benchmark::RegisterBenchmark(("gram/" + name).c_str(), bench_gram, which, n, d, m)
-            ->Unit(unit)
-            ->UseRealTime();
-        benchmark::RegisterBenchmark(("operator/" + name).c_str(), bench_operator, which, n, d, m)
-            ->Unit(unit)
-            ->UseRealTime();
-        benchmark::RegisterBenchmark(("step/" + name).c_str(), bench_step, which, n, d, m)
-            ->Unit(unit)
-            ->UseManualTime();
-    }
+    for (const Case& which : cases) add_case(which, 1024, 784);
     return 0;
 }();
 

@@ -1,12 +1,10 @@
 // The program: one command, one exit code, one line on standard error when something is refused.
+#include "better_blas.hpp"
 #include "options.hpp"
 
 #include <fmt/format.h>
 
-#include <unistd.h>
-
 #include <cstdio>
-#include <cstdlib>
 #include <new>
 
 namespace {
@@ -30,22 +28,11 @@ constexpr const char* footer = R"(Examples
 
 Environment
   FNTK_DEVICE     what --device auto means        FNTK_THREADS    what --threads 0 means
-  FNTK_DATA_DIR   folder that holds fashion-mnist/
+  FNTK_DATA_DIR   folder that holds fashion-mnist/      FNTK_SIMD       instruction set (fntk info)
 
 Exit codes
   0 done   2 usage   3 a value or shape was refused   4 a file could not be read or written
   5 no such device or combination   6 out of memory   7 the computation failed   130 interrupted   1 internal error)";
-
-/// Starts the program over with the OpenBLAS kernels that fit the processor, where OpenBLAS missed them (it
-/// reads its environment only while it is loaded).
-void restart_with_better_blas(char** argv) {
-    const std::string core = fntk::better_blas_core();
-    if (core.empty() || setenv("OPENBLAS_CORETYPE", core.c_str(), 0) != 0) return;
-    if (std::getenv("OPENBLAS_CORETYPE") == core && std::getenv("FNTK_RESTARTED") == nullptr) {
-        setenv("FNTK_RESTARTED", "1", 1);
-        execv("/proc/self/exe", argv);  // returns only if it fails: then the slow kernels do
-    }
-}
 
 int fail(ExitCode code, const char* what) {
     fmt::print(stderr, "fntk: error: {}\n", what);
@@ -55,7 +42,7 @@ int fail(ExitCode code, const char* what) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-    restart_with_better_blas(argv);
+    fntk::cli::restart_with_better_blas(argv);
     CLI::App app("Neural tangent kernels of wide, factorised networks W = V·U", "fntk");
     app.set_version_flag("--version", FNTK_VERSION);
     app.require_subcommand(1);
