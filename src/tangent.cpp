@@ -174,7 +174,7 @@ Matrix per_sample_gradients(const Tangent& tangent, Train train, std::int64_t fi
                 const bool smooth = train.up && !gated;
                 if (!smooth && !train.readout) continue;
                 ops.wide_gradient(tangent.network().up(), tangent.network().readout(), spec.activation, h,
-                                  e, 0, smooth ? dv : MatrixView{}, train.readout ? da : MatrixView{});
+                                  e, {}, 0, smooth ? dv : MatrixView{}, train.readout ? da : MatrixView{});
                 if (smooth) ops.axpby(root_m, dv, 0, dv);
                 if (train.readout) ops.axpby(root_m, da, 0, da);
             }

@@ -79,11 +79,8 @@ struct Forward {
 };
 
 Forward forward(const Device& device, const TrainingState& state, const Batch& batch, Loss loss,
-                bool gradients) {
-    Forward result{
-        tangent(device, state.current, batch.data.inputs, {.gradients = gradients, .only_these = true}),
-        {},
-        0};
+                TangentOptions keep) {
+    Forward result{tangent(device, state.current, batch.data.inputs, keep), {}, 0};
     result.residual =
         Matrix(batch.data.inputs.rows, batch.data.targets.cols, state.current.spec().precision);
     const auto kind = loss == Loss::squared ? backend::Residual::squared : backend::Residual::cross_entropy;
@@ -112,12 +109,14 @@ Batch take_batch(const TrainingData& data, std::int64_t batch, std::uint64_t see
 }
 
 double batch_loss(const Device& device, const TrainingState& state, const Batch& batch, Loss loss) {
-    return forward(device, state, batch, loss, false).loss;
+    return forward(device, state, batch, loss, {.only_these = true}).loss;
 }
 
 double descend(const Device& device, TrainingState& state, const Batch& batch, Loss loss, double momentum) {
     const NetworkSpec& spec = state.current.spec();
-    const Forward pass = forward(device, state, batch, loss, spec.train.down);
+    const Forward pass =
+        forward(device, state, batch, loss,
+                {.gradients = spec.train.down, .gates = spec.train.up, .only_these = true});
     if (!std::isfinite(pass.loss)) return pass.loss;
     backend::Ops& ops = device.ops();
     const double eta = state.step_size;
@@ -133,7 +132,8 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
         const auto element = static_cast<std::int64_t>(size_of(spec.precision));
         const std::int64_t wanted =
             (std::int64_t{8} << 20) / (std::max<std::int64_t>(batch.data.inputs.rows, 1) * element);
-        const std::int64_t block = std::clamp<std::int64_t>(wanted, 64, 4096);
+        const std::int64_t block = std::clamp<std::int64_t>(wanted, 64, 4096) / 64 * 64;
+        const ConstBitView gates = pass.tangent.has_gates() ? pass.tangent.gates() : ConstBitView{};
         const double scale = batch.scale / std::sqrt(static_cast<double>(spec.width));
         Matrix dv(spec.train.up ? std::min(block, spec.width) : 0, spec.rank, spec.precision);
         Matrix da(spec.train.readout ? std::min(block, spec.width) : 0, spec.outputs, spec.precision);
@@ -141,7 +141,7 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
             const std::int64_t count = std::min(block, spec.width - r0);
             const MatrixView dv_block = rows_or_none(dv, 0, count), da_block = rows_or_none(da, 0, count);
             ops.wide_gradient(state.current.up(), state.current.readout(), spec.activation,
-                              pass.tangent.hidden(), pass.residual, r0, dv_block, da_block);
+                              pass.tangent.hidden(), pass.residual, gates, r0, dv_block, da_block);
             if (spec.train.up)
                 update(ops, scale, dv_block, momentum, eta, rows_or_none(state.up_velocity, r0, count),
                        state.up->view().row_block(r0, count));

@@ -2,6 +2,7 @@
 #include "exact_networks.hpp"
 
 #include <fntk/error.hpp>
+#include <fntk/training.hpp>
 
 #include <backend/ops.hpp>
 #include <backend/simd/target.hpp>
@@ -105,6 +106,38 @@ TEST(InstructionSets, GiveTheSameDigits) {
                     test::expect_same_integers(tangent(cpu, network, x, test::keep_all), want);
                 }
             }
+}
+
+// Floating point promises an error, not bits: sums of at most 500 terms in float64.
+TEST(InstructionSets, AgreeInFloatingPoint) {
+    const Device reference = Device::open("reference"), cpu = Device::open("cpu", 2);
+    for (const Activation activation : {Activation::relu, Activation::leaky_relu, Activation::abs})
+        for (const std::int64_t width : {1, 63, 64, 70, 500}) {
+            const Network network = Network::create({.dim = 9,
+                                                     .width = width,
+                                                     .rank = 5,
+                                                     .outputs = 3,
+                                                     .down = Down::gaussian,
+                                                     .up = Up::gaussian,
+                                                     .train = {.up = true},
+                                                     .activation = {activation, 0.3},
+                                                     .precision = DType::f64});
+            const Matrix x = test::normals(7, 9, 2), y = test::normals(7, 3, 3);
+            const Tangent want = tangent(reference, network, x, test::keep_all);
+            const TrainingOptions options{.steps = 2, .rule = StepRule::given, .step = 0.1};
+            const Matrix trained = train(reference, network, x, y, options).network.materialize_up();
+            for (const std::string& target : backend::simd_targets()) {
+                SCOPED_TRACE(target + ", width " + std::to_string(width));
+                const Forced forced(target);
+                const Tangent have = tangent(cpu, network, x, test::keep_all);
+                EXPECT_TRUE(test::same_bits(have.gates(), want.gates()));
+                EXPECT_LT(test::relative_error(have.values(), want.values()), 1e-13);
+                EXPECT_LT(test::relative_error(have.gradients(), want.gradients()), 1e-13);
+                EXPECT_LT(test::relative_error(train(cpu, network, x, y, options).network.materialize_up(),
+                                               trained),
+                          1e-13);
+            }
+        }
 }
 
 }  // namespace

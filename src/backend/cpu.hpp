@@ -33,8 +33,8 @@ class Cpu final : public Ops {
                       ConstMatrixView weights, ConstMatrixView rows, ConstMatrixView cols,
                       MatrixView out) override;
     void wide_gradient(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
-                       ConstMatrixView h, ConstMatrixView e, std::int64_t r0, MatrixView up_rows,
-                       MatrixView readout_rows) override;
+                       ConstMatrixView h, ConstMatrixView e, ConstBitView gates, std::int64_t r0,
+                       MatrixView up_rows, MatrixView readout_rows) override;
     void wide_apply(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
                     WideTrain train, ConstMatrixView h, ConstMatrixView h_from, ConstMatrixView e,
                     MatrixView out) override;

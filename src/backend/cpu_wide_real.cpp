@@ -4,6 +4,7 @@
 #include <backend/cpu.hpp>
 #include <backend/cpu_signs.hpp>
 #include <backend/scalar.hpp>
+#include <backend/simd/slopes.hpp>
 
 #include <algorithm>
 
@@ -11,7 +12,7 @@ namespace fntk::backend {
 
 namespace {
 
-constexpr std::int64_t block_bytes = std::int64_t{8} << 20;  // an n × block array that stays in the cache
+constexpr std::int64_t block_bytes = std::int64_t{4} << 20;  // an n × block array that stays in the cache
 
 /// z ← φ(z) on rows [begin, end).
 template <class T>
@@ -37,12 +38,6 @@ void slope_times(const ActivationSpec& activation, ConstMatrixView z, ConstMatri
             for (std::int64_t r = 0; r < z.cols; ++r) oi[r] = slope(zi[r]) * wi[r];
         }
     });
-}
-
-template <class T>
-void pack_row(const T* z, std::int64_t first, std::int64_t count, std::uint64_t* words) {
-    for (std::int64_t r = 0; r < count; ++r)
-        words[(first + r) / 64] |= static_cast<std::uint64_t>(z[r] > T(0)) << ((first + r) % 64);
 }
 
 }  // namespace
@@ -73,32 +68,35 @@ void Cpu::wide_pass_real(const UpFactor& up, const Readout& readout, const Activ
                          ConstMatrixView h, const WideSums& out) {
     const std::int64_t n = h.rows, p = up.rank, k = readout.outputs;
     const std::int64_t block = width_block(n, up.width, h.dtype);
-    const bool gradients = out.gradients.data != nullptr;
-    Matrix a_owner(block, k, h.dtype), a_column(1, block, h.dtype),
+    const bool gradients = out.gradients.data != nullptr, values = out.values.data != nullptr;
+    Matrix a_owner(block, k, h.dtype), a_columns(k, block, h.dtype),
         gated(gradients ? n : 0, block, h.dtype);
-    if (!out.gates.empty())
-        for (std::int64_t i = 0; i < n; ++i)
-            std::fill_n(out.gates.row(i), out.gates.stride, std::uint64_t{0});
     over_width(up, h, [&](std::int64_t r0, ConstMatrixView v, MatrixView z) {
         const MatrixView a = a_owner.view().row_block(0, z.cols);
         readout_rows(readout, r0, a);
         const double beta = r0 == 0 ? 0 : 1;
         with_real(h.dtype, [&](auto type) {
             using T = decltype(type);
-            if (!out.gates.empty())
+            for (std::int64_t c = 0; c < k; ++c)
+                for (std::int64_t r = 0; r < z.cols; ++r) a_columns.row<T>(c)[r] = a.row<T>(r)[c];
+            if (activation.homogeneous() && (values || !out.gates.empty()))
                 over_rows(n, [&](std::int64_t begin, std::int64_t end) {
-                    for (std::int64_t i = begin; i < end; ++i)
-                        pack_row(z.row<T>(i), r0, z.cols, out.gates.row(i));
+                    for (std::int64_t i = begin; i < end; ++i) {
+                        if (values && r0 == 0) std::fill_n(out.values.row<T>(i), k, T(0));
+                        gates_and_values(z.row<T>(i), z.cols, static_cast<T>(activation.closed_slope()),
+                                         ReadoutColumns<T>{a_columns.row<T>(0), block, k},
+                                         out.gates.empty() ? nullptr : out.gates.row(i) + r0 / 64,
+                                         values ? out.values.row<T>(i) : nullptr);
+                    }
                 });
             for (std::int64_t c = 0; c < (gradients ? k : 0); ++c) {
-                for (std::int64_t r = 0; r < z.cols; ++r) a_column.row<T>(0)[r] = a.row<T>(r)[c];
                 const MatrixView d = gated.view().col_block(0, z.cols);
                 over_rows(n, [&](std::int64_t begin, std::int64_t end) {
-                    slope_times<T>(activation, z, a_column, d, begin, end);
+                    slope_times<T>(activation, z, a_columns.view().row_block(c, 1), d, begin, end);
                 });
                 gemm(false, false, 1, d, v, beta, out.gradients.col_block(c * p, p));
             }
-            if (out.values.data == nullptr) return;
+            if (!values || activation.homogeneous()) return;
             over_rows(n, [&](std::int64_t begin, std::int64_t end) {
                 map_rows<T>(activation, false, z, begin, end);
             });
@@ -149,25 +147,37 @@ void Cpu::feature_gram(const UpFactor& up, const ActivationSpec& activation, boo
 }
 
 void Cpu::wide_gradient(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
-                        ConstMatrixView h, ConstMatrixView e, std::int64_t r0, MatrixView up_rows_out,
-                        MatrixView readout_rows_out) {
-    const std::int64_t count = up_rows_out.data != nullptr ? up_rows_out.rows : readout_rows_out.rows;
-    Matrix v(count, up.rank, h.dtype), a(count, readout.outputs, h.dtype);
-    Matrix z(h.rows, count, h.dtype), weight(h.rows, count, h.dtype);
-    up_rows(up, r0, v);
+                        ConstMatrixView h, ConstMatrixView e, ConstBitView gates, std::int64_t r0,
+                        MatrixView up_rows_out, MatrixView readout_rows_out) {
+    const bool up_wanted = up_rows_out.data != nullptr, readout_wanted = readout_rows_out.data != nullptr;
+    const bool product = readout_wanted || gates.empty();
+    const std::int64_t count = up_wanted ? up_rows_out.rows : readout_rows_out.rows, k = readout.outputs;
+    const std::int64_t n = h.rows;
+    Matrix a(count, k, h.dtype), a_columns(k, count, h.dtype);
+    Matrix v(product ? count : 0, up.rank, h.dtype), z(product ? n : 0, count, h.dtype);
+    Matrix weight(up_wanted ? n : 0, count, h.dtype);
     readout_rows(readout, r0, a);
-    gemm(false, true, 1, h, v, 0, z);
+    if (product) {
+        up_rows(up, r0, v);
+        gemm(false, true, 1, h, v, 0, z);
+    }
     with_real(h.dtype, [&](auto type) {
         using T = decltype(type);
-        if (up_rows_out.data != nullptr) {
-            gemm(false, true, 1, e, a, 0, weight);
-            over_rows(h.rows, [&](std::int64_t begin, std::int64_t end) {
-                slope_times<T>(activation, z, weight, weight, begin, end);
+        if (up_wanted) {
+            for (std::int64_t c = 0; c < k; ++c)
+                for (std::int64_t r = 0; r < count; ++r) a_columns.row<T>(c)[r] = a.row<T>(r)[c];
+            if (gates.empty()) gemm(false, true, 1, e, a, 0, weight);
+            over_rows(n, [&](std::int64_t begin, std::int64_t end) {
+                if (gates.empty()) return slope_times<T>(activation, z, weight, weight, begin, end);
+                for (std::int64_t i = begin; i < end; ++i)
+                    weighted_slopes(
+                        gates.row(i) + r0 / 64, count, static_cast<T>(activation.closed_slope()),
+                        ReadoutColumns<T>{a_columns.row<T>(0), count, k}, e.row<T>(i), weight.row<T>(i));
             });
             gemm(true, false, 1, weight, h, 0, up_rows_out);
         }
-        if (readout_rows_out.data != nullptr) {
-            over_rows(h.rows, [&](std::int64_t begin, std::int64_t end) {
+        if (readout_wanted) {
+            over_rows(n, [&](std::int64_t begin, std::int64_t end) {
                 map_rows<T>(activation, false, z, begin, end);
             });
             gemm(true, false, 1, z, e, 0, readout_rows_out);

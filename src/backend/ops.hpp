@@ -77,10 +77,11 @@ class Ops {
                               ConstMatrixView weights, ConstMatrixView rows, ConstMatrixView cols,
                               MatrixView out) = 0;
     /// Gradients of Σ_ic e_ic f_ic·√m in the rows r0.. of V and A: up_rows (real, b × p) = Σ_i (Σ_c e_ic
-    /// a_rc) D_ir h_i, readout_rows (real, b × k) = Σ_i σ(z_ir) e_i. Either may be empty.
+    /// a_rc) D_ir h_i, readout_rows (real, b × k) = Σ_i σ(z_ir) e_i. Either may be empty. gates: those of
+    /// h (n × m, homogeneous σ, r0 a multiple of 64), which save the product V h for up_rows; or empty.
     virtual void wide_gradient(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
-                               ConstMatrixView h, ConstMatrixView e, std::int64_t r0, MatrixView up_rows,
-                               MatrixView readout_rows) = 0;
+                               ConstMatrixView h, ConstMatrixView e, ConstBitView gates, std::int64_t r0,
+                               MatrixView up_rows, MatrixView readout_rows) = 0;
     /// out (real, n × k) += m · J(H) J(H')ᵀ e, e: n' × k, J the Jacobian of f in the factors `train` names.
     /// Streams over the width: no m × p array is formed.
     virtual void wide_apply(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,

@@ -85,15 +85,18 @@ void Reference::feature_gram(const UpFactor& up, const ActivationSpec& activatio
 }
 
 void Reference::wide_gradient(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
-                              ConstMatrixView h, ConstMatrixView e, std::int64_t r0, MatrixView up_rows,
-                              MatrixView readout_rows) {
+                              ConstMatrixView h, ConstMatrixView e, ConstBitView gates, std::int64_t r0,
+                              MatrixView up_rows, MatrixView readout_rows) {
     const std::int64_t block = up_rows.data != nullptr ? up_rows.rows : readout_rows.rows;
     for (std::int64_t b = 0; b < block; ++b) {
         const Unit unit(up, readout, h.dtype, r0 + b);
         std::vector<double> dv(up.rank), da(readout.outputs);
         for (std::int64_t i = 0; i < h.rows; ++i) {
             const double z = unit.preactivation(h, i);
-            const double s = sigma(activation, false, z), d = sigma(activation, true, z);
+            const double s = sigma(activation, false, z);
+            const double d = gates.empty()          ? sigma(activation, true, z)
+                             : gates.get(i, r0 + b) ? activation.open_slope()
+                                                    : activation.closed_slope();
             double ea = 0;
             for (std::int64_t c = 0; c < readout.outputs; ++c) {
                 ea += value(e, i, c) * unit.a[c];
