@@ -34,7 +34,7 @@ TEST(InstructionSets, AreListedFromTheBestAndChosenByName) {
 // Rows around a group of 64 samples and around a vector of each width; ranks whose transforms visit memory
 // once to four times, with sums in int8, int16 and int32; widths of a cut-off tile and of enough tiles for
 // a slice per thread.
-TEST(InstructionSets, GiveTheSameWidePass) {
+TEST(SlowInstructionSets, GiveTheSameWidePass) {
     const test::Shape shapes[] = {
         {1, 7, 1, 65, 2, Down::gaussian},        {3, 20, 16, 100, 1, Down::gaussian},
         {9, 40, 33, 4097, 1, Down::gaussian},    {17, 30, 32, 300, 2, Down::gaussian},

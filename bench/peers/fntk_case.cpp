@@ -5,6 +5,8 @@
 // Peak memory is read before the timed repeats, as in harness.py.
 #include <fntk/fntk.hpp>
 
+#include <cli/better_blas.hpp>
+
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -112,18 +114,10 @@ Json run_step(const Options& options) {
     return report;
 }
 
-/// Starts over with the OpenBLAS kernels that fit the processor, as the program fntk does.
-void restart_with_better_blas(char** argv) {
-    const std::string core = better_blas_core();
-    if (core.empty() || std::getenv("OPENBLAS_CORETYPE") != nullptr) return;
-    setenv("OPENBLAS_CORETYPE", core.c_str(), 1);
-    execv("/proc/self/exe", argv);  // returns only if it fails: then the slow kernels do
-}
-
 }  // namespace
 
 int main(int argc, char** argv) try {
-    restart_with_better_blas(argv);
+    cli::restart_with_better_blas(argv);
     Options options;
     CLI::App app("One network, one operation, one JSON line: fntk's side of bench/peers");
     app.add_option("operation", options.operation, "export, gram or step")

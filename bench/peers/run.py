@@ -3,11 +3,12 @@
 
     python3 bench/peers/run.py [--smoke]
 
-Exit code 0: everything that ran agreed; 1: a result disagreed or a peer failed; 2: the C++ side is not built.
+Exit code 0: everything that ran agreed; 1: a result disagreed or a peer failed; 2: the C++ side or NumPy is not there.
 """
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import os
 import platform
@@ -205,6 +206,10 @@ def main() -> int:
         return 2
     if not options.no_install:
         environment.enter(options.venv)
+    elif importlib.util.find_spec("numpy") is None:
+        print("run.py: --no-install needs NumPy in this Python; leave the flag out to make one that has it",
+              file=sys.stderr)
+        return 2
     import harness
     import oracle
     import report
