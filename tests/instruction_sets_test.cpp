@@ -108,6 +108,23 @@ TEST(InstructionSets, GiveTheSameDigits) {
             }
 }
 
+TEST(InstructionSets, DrawTheSameNormals) {
+    const Device reference = Device::open("reference"), cpu = Device::open("cpu", 2);
+    for (const DType precision : {DType::f32, DType::f64})
+        for (const std::int64_t rank : {1, 3, 7, 64, 101})
+            for (const std::int64_t first : {0, 1, 5}) {
+                const UpFactor up{
+                    .family = Up::gaussian, .width = 50, .rank = rank, .seed = 9, .values = {}};
+                Matrix want(40, rank, precision), have(40, rank, precision);
+                reference.ops().up_rows(up, first, want);
+                for (const std::string& target : backend::simd_targets()) {
+                    const Forced forced(target);
+                    cpu.ops().up_rows(up, first, have);
+                    EXPECT_TRUE(test::same_bits(have, want)) << target << ", rank " << rank;
+                }
+            }
+}
+
 // Floating point promises an error, not bits: sums of at most 500 terms in float64.
 TEST(InstructionSets, AgreeInFloatingPoint) {
     const Device reference = Device::open("reference"), cpu = Device::open("cpu", 2);

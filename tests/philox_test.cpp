@@ -195,6 +195,25 @@ TEST(RandomScheme, AWiderNetworkBeginsWithTheNarrowerOne) {
     }
 }
 
+TEST(RandomNormals, AreThoseOfBoxAndMullerToTheLastBits) {
+    std::mt19937 engine(3);
+    std::vector<std::uint32_t> words = {0,          1,          2,          0x3FFFFFFF, 0x40000000,
+                                        0x7FFFFFFF, 0x80000000, 0xB504F333, 0xFFFFFFFE, 0xFFFFFFFF,
+                                        0x1FFFFFFF, 0x20000000, 0xE0000000};
+    for (int i = 0; i < 300; ++i) words.push_back(static_cast<std::uint32_t>(engine()));
+    for (const std::uint32_t first : words)
+        for (const std::uint32_t second : words) {
+            const long double u = (first + 0.5L) * 0x1p-32L, t = (second + 0.5L) * 0x1p-32L;
+            const long double radius = std::sqrt(-2 * std::log(u));
+            const long double angle = 2 * std::numbers::pi_v<long double> * t;
+            double x = 0, y = 0;
+            kernels::box_muller(first, second, x, y);
+            const auto bound = static_cast<double>(2e-15L * radius);
+            ASSERT_NEAR(x, static_cast<double>(radius * std::cos(angle)), bound) << first << ' ' << second;
+            ASSERT_NEAR(y, static_cast<double>(radius * std::sin(angle)), bound) << first << ' ' << second;
+        }
+}
+
 TEST(RandomNormals, HaveTheMomentsOfANormal) {
     const std::int64_t count = 1 << 18;
     double moment[5] = {}, largest = 0;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace fntk::backend {
 
@@ -15,17 +16,23 @@ namespace {
 
 constexpr std::int64_t gram_rows = 256;
 
+template <class T>
+void multiply_row(const T* a, std::int64_t count, T* out) {
+    for (std::int64_t j = 0; j < count; ++j) out[j] *= a[j];
+}
+
 }  // namespace
 
 void Cpu::mirror(MatrixView k) {
-    constexpr std::int64_t tile = 64;
+    constexpr std::int64_t tile = 32;
     const auto body = [&](auto type) {
         using T = decltype(type);
+        T* first = k.row<T>(0);
         pool_.run(k.rows, tile, [&](std::int64_t begin, std::int64_t end) {
             for (std::int64_t j0 = begin; j0 < k.rows; j0 += tile)
                 for (std::int64_t i = begin; i < end; ++i)
                     for (std::int64_t j = std::max(j0, i + 1); j < std::min(j0 + tile, k.rows); ++j)
-                        k.row<T>(i)[j] = k.row<T>(j)[i];
+                        first[i * k.stride + j] = first[j * k.stride + i];
         });
     };
     if (k.dtype == DType::i32) return body(std::int32_t{});
@@ -65,6 +72,8 @@ void Cpu::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixVi
 
 void Cpu::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
                           double beta, double gamma, MatrixView k) {
+    std::vector<double> tj(k.cols);
+    for (std::int64_t j = 0; j < k.cols; ++j) tj[j] = t.at<std::int32_t>(j, 0);
     with_real(k.dtype, [&](auto type) {
         using T = decltype(type);
         over_rows(k.rows, [&](std::int64_t begin, std::int64_t end) {
@@ -73,8 +82,7 @@ void Cpu::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrix
                 T* out = k.row<T>(i);
                 const double si = s.at<std::int32_t>(i, 0);
                 for (std::int64_t j = 0; j < k.cols; ++j)
-                    out[j] *=
-                        static_cast<T>(alpha + beta * (si + t.row<std::int32_t>(j)[0]) + gamma * c[j]);
+                    out[j] *= static_cast<T>(alpha + beta * (si + tj[j]) + gamma * c[j]);
             }
         });
     });
@@ -84,8 +92,7 @@ void Cpu::multiply(ConstMatrixView a, MatrixView k) {
     with_real(k.dtype, [&](auto type) {
         using T = decltype(type);
         over_rows(k.rows, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i)
-                for (std::int64_t j = 0; j < k.cols; ++j) k.row<T>(i)[j] *= a.row<T>(i)[j];
+            for (std::int64_t i = begin; i < end; ++i) multiply_row(a.row<T>(i), k.cols, k.row<T>(i));
         });
     });
 }

@@ -4,6 +4,7 @@
 #include <backend/cpu.hpp>
 #include <backend/cpu_signs.hpp>
 #include <backend/scalar.hpp>
+#include <backend/simd/normals.hpp>
 #include <backend/simd/slopes.hpp>
 
 #include <algorithm>
@@ -243,6 +244,8 @@ void Cpu::up_rows(const UpFactor& up, std::int64_t r0, MatrixView rows) {
     with_real(rows.dtype, [&](auto type) {
         using T = decltype(type);
         over_rows(rows.rows, [&](std::int64_t begin, std::int64_t end) {
+            std::vector<std::uint32_t> words;
+            std::vector<double> normals;
             for (std::int64_t b = begin; b < end; ++b) {
                 T* out = rows.row<T>(b);
                 const std::int64_t r = r0 + b;
@@ -253,14 +256,14 @@ void Cpu::up_rows(const UpFactor& up, std::int64_t r0, MatrixView rows) {
                                  p, out);
                     for (std::int64_t q = 0; q < p; ++q)
                         if (kernels::hadamard_negative(r % padded, q)) out[q] = -out[q];
-                } else {
-                    kernels::Normal4 normals{};
-                    for (std::int64_t q = 0; q < p; ++q) {
-                        const auto index = static_cast<std::uint64_t>(r * p + q);
-                        if (q == 0 || index % 4 == 0)
-                            normals = kernels::random_normals(up.seed, kernels::Stream::up, index / 4);
-                        out[q] = static_cast<T>(normals.value[index % 4]);
-                    }
+                } else {  // from the start of the first entry's block
+                    const std::int64_t skip = r * p % 4, count = (skip + p + 3) / 4 * 4;
+                    words.resize(count);
+                    normals.resize(count);
+                    random_words(up.seed, kernels::Stream::up, static_cast<std::uint64_t>(r * p - skip),
+                                 count, words.data());
+                    box_muller(words.data(), count / 2, normals.data());
+                    for (std::int64_t q = 0; q < p; ++q) out[q] = static_cast<T>(normals[skip + q]);
                 }
             }
         });
