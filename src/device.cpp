@@ -3,7 +3,6 @@
 #include <fntk/error.hpp>
 
 #include <backend/ops.hpp>
-#include <backend/simd/target.hpp>
 
 #include <fmt/format.h>
 
@@ -39,7 +38,7 @@ int choose_threads(int threads) {
 std::vector<DeviceInfo> devices() {
     return {
         {"reference", true, "plain loops in double and int64: the oracle, for small sizes"},
-        {"cpu", true, "BLAS, LAPACK and threads; " + backend::simd_target()},
+        {"cpu", true, backend::describe_cpu()},
         {"cuda", false, "this version has no CUDA backend; use cpu, which gives the same integers"},
     };
 }
@@ -66,9 +65,8 @@ Device Device::open(std::string_view name, int threads) {
         if (!info.available)
             throw DeviceError(fmt::format("device '{}' is not available: {}", wanted, info.description));
         if (wanted == "reference") return {wanted, backend::make_reference()};
-        if (const char* target = std::getenv("FNTK_SIMD"); target != nullptr && *target != '\0')
-            backend::use_simd_target(target);
-        return {wanted, backend::make_cpu(threads)};
+        const char* simd = std::getenv("FNTK_SIMD");
+        return {wanted, backend::make_cpu(threads, simd == nullptr ? "" : simd)};
     }
     throw DeviceError(fmt::format("device '{}' is unknown; choose one of {}", wanted, known));
 }

@@ -232,6 +232,4 @@ std::int64_t Cpu::solve_spd(MatrixView k, MatrixView b) {
                           static_cast<lapack_int>(b.stride));
 }
 
-std::unique_ptr<Ops> make_cpu(int threads) { return std::make_unique<Cpu>(threads); }
-
 }  // namespace fntk::backend

@@ -138,7 +138,10 @@ class Ops {
 std::unique_ptr<Ops> make_reference();
 /// See fntk::better_blas_core().
 std::string better_blas_core();
-/// BLAS, LAPACK and `threads` threads.
-std::unique_ptr<Ops> make_cpu(int threads);
+/// BLAS, LAPACK and `threads` threads. simd: the instruction set to use from now on in this process
+/// (simd/target.hpp), "" the one in use. Throws ValueError for one that is not there.
+std::unique_ptr<Ops> make_cpu(int threads, const std::string& simd = "");
+/// What make_cpu gives on this machine, for people.
+std::string describe_cpu();
 
 }  // namespace fntk::backend
