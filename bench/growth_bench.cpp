@@ -3,6 +3,8 @@
 //     growth/what/n/d/m/p/threads
 #include "measure.hpp"
 
+#include <backend/ops.hpp>
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -45,6 +47,31 @@ void add_tangent(std::int64_t n, std::int64_t m, int threads) {
                });
 }
 
+/// The pass alone, without the product H = XUᵀ/√p that comes before it and knows nothing of m.
+void add_wide_pass(std::int64_t n, std::int64_t m, int threads) {
+    bench::add(fmt::format("growth/wide_pass_exact/n:{}/m:{}/threads:{}", n, m, threads),
+               [=](benchmark::State& state) {
+                   const Device device = Device::open("cpu", threads);
+                   const Matrix x = bench::unit_rows(n, dim);
+                   const Network network = draw(m);
+                   const Tangent at = tangent(device, draw(64), x);
+                   Matrix gradients(n, rank, DType::i32), values(n, 1, DType::i64);
+                   const double pairs = static_cast<double>(n) * static_cast<double>(m);
+                   double best = HUGE_VAL;
+                   for (auto _ : state) {
+                       const auto begin = std::chrono::steady_clock::now();
+                       device.ops().wide_pass_exact(network.up(), network.readout(), at.hidden_int(),
+                                                    {{}, gradients, values});
+                       const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+                       state.SetIterationTime(took.count());
+                       best = std::min(best, took.count());
+                   }
+                   state.counters["best_ms"] = best * 1e3;
+                   state.counters["ns_per_nm"] = best * 1e9 / pairs;
+                   bench::report(state, {.flops = 4 * pairs * rank}, best);
+               });
+}
+
 void add_operator(std::int64_t n, std::int64_t m) {
     bench::add(fmt::format("growth/operator/n:{}/m:{}", n, m), [=](benchmark::State& state) {
         const Device device = Device::open();
@@ -59,7 +86,11 @@ void add_operator(std::int64_t n, std::int64_t m) {
 
 const int registered = [] {
     const int threads = Device::open().threads();
-    for (int log = 14; log <= 22; log += 2) add_tangent(1024, std::int64_t{1} << log, threads);
+    for (int log = 14; log <= 22; log += 2) {
+        add_wide_pass(1024, std::int64_t{1} << log, threads);
+        add_tangent(1024, std::int64_t{1} << log, threads);
+    }
+    for (const int t : {1, 2}) add_wide_pass(1024, 1048576, t);
     for (int log = 10; log <= 15; ++log) add_tangent(std::int64_t{1} << log, 65536, threads);
     add_tangent(1024, 262144, 1);
     add_tangent(1024, 262144, 2);

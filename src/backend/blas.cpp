@@ -8,19 +8,38 @@
 #include <fmt/format.h>
 
 #include <climits>
+#include <mutex>
 
 namespace fntk::backend {
 
 namespace {
 
-using SetThreads = void (*)(int);
+/// How the BLAS in use is told its number of threads; null for one that cannot be told.
+struct Control {
+    void (*set)(int) = nullptr;
+    int (*get)() = nullptr;
+};
 
-SetThreads find_set_threads() {
-    for (const char* name :
-         {"openblas_set_num_threads", "MKL_Set_Num_Threads", "bli_thread_set_num_threads"})
-        if (void* symbol = dlsym(RTLD_DEFAULT, name)) return reinterpret_cast<SetThreads>(symbol);
-    return nullptr;
+Control find_control() {
+    constexpr const char* names[][2] = {{"openblas_set_num_threads", "openblas_get_num_threads"},
+                                        {"MKL_Set_Num_Threads", "MKL_Get_Max_Threads"},
+                                        {"bli_thread_set_num_threads", "bli_thread_get_num_threads"}};
+    for (const auto& [set, get] : names) {
+        void *setter = dlsym(RTLD_DEFAULT, set), *getter = dlsym(RTLD_DEFAULT, get);
+        if (setter != nullptr && getter != nullptr)
+            return {reinterpret_cast<void (*)(int)>(setter), reinterpret_cast<int (*)()>(getter)};
+    }
+    return {};
 }
+
+const Control& control() {
+    static const Control found = find_control();
+    return found;
+}
+
+std::mutex g_scopes_mutex;
+int g_scopes = 0;  // alive
+int g_before = 1;  // threads before the first of them
 
 int extent(std::int64_t n) {
     if (n > INT_MAX)
@@ -33,9 +52,18 @@ int stride_of(ConstMatrixView view) { return extent(view.stride > 0 ? view.strid
 
 }  // namespace
 
-void set_blas_threads(int threads) {
-    static const SetThreads set = find_set_threads();
-    if (set != nullptr) set(threads);
+BlasThreads::BlasThreads(int threads) {
+    if (control().set == nullptr) return;
+    const std::lock_guard lock(g_scopes_mutex);
+    if (g_scopes++ > 0) return;
+    g_before = control().get();
+    if (g_before != threads) control().set(threads);
+}
+
+BlasThreads::~BlasThreads() {
+    if (control().set == nullptr) return;
+    const std::lock_guard lock(g_scopes_mutex);
+    if (--g_scopes == 0 && control().get() != g_before) control().set(g_before);
 }
 
 std::string blas_core() {
@@ -70,17 +98,6 @@ void blas_gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView
     else
         cblas_dgemm(CblasRowMajor, ta, tb, rows, cols, depth, alpha, a.row<double>(0), stride_of(a),
                     b.row<double>(0), stride_of(b), beta, c.row<double>(0), stride_of(c));
-}
-
-void blas_syrk(double alpha, ConstMatrixView a, double beta, MatrixView c) {
-    if (c.empty()) return;
-    const int rows = extent(c.rows), depth = extent(a.cols);
-    if (c.dtype == DType::f32)
-        cblas_ssyrk(CblasRowMajor, CblasLower, CblasNoTrans, rows, depth, static_cast<float>(alpha),
-                    a.row<float>(0), stride_of(a), static_cast<float>(beta), c.row<float>(0), stride_of(c));
-    else
-        cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, rows, depth, alpha, a.row<double>(0),
-                    stride_of(a), beta, c.row<double>(0), stride_of(c));
 }
 
 }  // namespace fntk::backend

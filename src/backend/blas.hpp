@@ -7,16 +7,22 @@
 
 namespace fntk::backend {
 
-/// Threads that the BLAS in use may take, where it is one that can be told (OpenBLAS, MKL, BLIS).
-void set_blas_threads(int threads);
+/// For its lifetime the BLAS in use takes `threads` threads, where it is one that can be told (OpenBLAS,
+/// MKL, BLIS); afterwards as many as before. The number is one of the process: scopes that overlap share
+/// the first one's, and the last one to end restores it.
+class BlasThreads {
+  public:
+    explicit BlasThreads(int threads);
+    ~BlasThreads();
+    BlasThreads(const BlasThreads&) = delete;
+    BlasThreads& operator=(const BlasThreads&) = delete;
+};
 
 /// Name of the kernels that OpenBLAS chose ("SkylakeX", "Prescott", ...); empty for another BLAS.
 std::string blas_core();
 
-/// C = alpha·op(A) op(B) + beta·C.
+/// C = alpha·op(A) op(B) + beta·C, on the thread that calls if a BlasThreads(1) is alive.
 void blas_gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
                double beta, MatrixView c);
-/// Lower triangle of C = alpha·A Aᵀ + beta·C.
-void blas_syrk(double alpha, ConstMatrixView a, double beta, MatrixView c);
 
 }  // namespace fntk::backend

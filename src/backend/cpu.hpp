@@ -67,6 +67,12 @@ class Cpu final : public Ops {
     template <class T>
     void digit_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
                        MatrixView row_exponents);
+    using Tile =
+        std::function<void(std::int64_t i0, std::int64_t rows, std::int64_t j0, std::int64_t cols)>;
+    /// body over the tiles of a rows × cols array, from all threads. Of a symmetric one over those that
+    /// meet the lower triangle, cut off at the diagonal tile by tile.
+    void over_tiles(std::int64_t rows, std::int64_t cols, std::int64_t tile, bool symmetric,
+                    const Tile& body);
     /// Copies the lower triangle over the upper one.
     void mirror(MatrixView k);
 

@@ -1,5 +1,5 @@
-// Kernels and linear algebra by BLAS and LAPACK, in tiles of rows where an intermediate would be as large
-// as K.
+// Kernels and linear algebra by BLAS and LAPACK. One pool of threads shares every product: its threads call
+// a BLAS that runs on one, so that no second set of threads waits beside it.
 #include <backend/blas.hpp>
 #include <backend/cpu.hpp>
 #include <backend/scalar.hpp>
@@ -14,26 +14,43 @@ namespace fntk::backend {
 
 namespace {
 
-constexpr std::int64_t gram_rows = 256;
+constexpr std::int64_t gram_tile = 256;
+constexpr double small_product = 4e6;  // flops below which a second thread costs more than it saves
 
 template <class T>
 void multiply_row(const T* a, std::int64_t count, T* out) {
     for (std::int64_t j = 0; j < count; ++j) out[j] *= a[j];
 }
 
+/// Entry (j, i) of the square k from (i, j) for i in [i0, i0 + rows), j in [j0, j0 + cols), j < i.
+template <class T>
+void mirror_tile(MatrixView k, std::int64_t i0, std::int64_t rows, std::int64_t j0, std::int64_t cols) {
+    constexpr std::int64_t block = 16;  // lines of the nearest cache on both sides
+    T* first = k.row<T>(0);
+    for (std::int64_t i1 = i0; i1 < i0 + rows; i1 += block)
+        for (std::int64_t j = j0; j < j0 + cols; ++j)
+            for (std::int64_t i = std::max(i1, j + 1); i < std::min(i1 + block, i0 + rows); ++i)
+                first[j * k.stride + i] = first[i * k.stride + j];
+}
+
 }  // namespace
 
+void Cpu::over_tiles(std::int64_t rows, std::int64_t cols, std::int64_t tile, bool symmetric,
+                     const Tile& body) {
+    const std::int64_t across = (cols + tile - 1) / tile;
+    pool_.run((rows + tile - 1) / tile * across, 1, [&](std::int64_t task, std::int64_t) {
+        const std::int64_t i0 = task / across * tile, j0 = task % across * tile;
+        if (symmetric && j0 > i0) return;
+        body(i0, std::min(tile, rows - i0), j0, std::min(tile, cols - j0));
+    });
+}
+
 void Cpu::mirror(MatrixView k) {
-    constexpr std::int64_t tile = 32;
     const auto body = [&](auto type) {
-        using T = decltype(type);
-        T* first = k.row<T>(0);
-        pool_.run(k.rows, tile, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t j0 = begin; j0 < k.rows; j0 += tile)
-                for (std::int64_t i = begin; i < end; ++i)
-                    for (std::int64_t j = std::max(j0, i + 1); j < std::min(j0 + tile, k.rows); ++j)
-                        first[i * k.stride + j] = first[j * k.stride + i];
-        });
+        over_tiles(k.rows, k.rows, gram_tile, true,
+                   [&](std::int64_t i0, std::int64_t rows, std::int64_t j0, std::int64_t cols) {
+                       mirror_tile<decltype(type)>(k, i0, rows, j0, cols);
+                   });
     };
     if (k.dtype == DType::i32) return body(std::int32_t{});
     with_real(k.dtype, body);
@@ -42,32 +59,30 @@ void Cpu::mirror(MatrixView k) {
 void Cpu::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
                         ConstMatrixView g_cols, double alpha, double beta, MatrixView k) {
     const bool symmetric = same(x, x_cols) && same(g, g_cols);
-    Matrix xx(std::min(gram_rows, k.rows), k.cols, k.dtype),
-        gg(std::min(gram_rows, k.rows), k.cols, k.dtype);
-    for (std::int64_t i0 = 0; i0 < k.rows; i0 += gram_rows) {
-        const std::int64_t rows = std::min(gram_rows, k.rows - i0);
-        const std::int64_t cols = symmetric ? i0 + rows : k.cols;  // the lower triangle's tile row
-        const MatrixView xt = xx.view().row_block(0, rows).col_block(0, cols);
-        const MatrixView gt = gg.view().row_block(0, rows).col_block(0, cols);
-        gemm(false, true, alpha, x.row_block(i0, rows), x_cols.row_block(0, cols), 0, xt);
-        gemm(false, true, 1, g.row_block(i0, rows), g_cols.row_block(0, cols), 0, gt);
-        with_real(k.dtype, [&](auto type) {
-            using T = decltype(type);
-            over_rows(rows, [&](std::int64_t begin, std::int64_t end) {
-                for (std::int64_t i = begin; i < end; ++i) {
-                    const T* a = xt.row<T>(i);
-                    const T* b = gt.row<T>(i);
-                    T* out = k.row<T>(i0 + i);
-                    if (beta == 0)
-                        for (std::int64_t j = 0; j < cols; ++j) out[j] = a[j] * b[j];
-                    else
-                        for (std::int64_t j = 0; j < cols; ++j)
-                            out[j] = a[j] * b[j] + static_cast<T>(beta) * out[j];
-                }
-            });
-        });
-    }
-    if (symmetric) mirror(k);
+    const BlasThreads one(1);
+    with_real(k.dtype, [&](auto type) {
+        using T = decltype(type);
+        over_tiles(k.rows, k.cols, gram_tile, symmetric,
+                   [&](std::int64_t i0, std::int64_t rows, std::int64_t j0, std::int64_t cols) {
+                       const MatrixView out = k.row_block(i0, rows).col_block(j0, cols);
+                       Matrix gg(rows, cols, k.dtype), xx(beta == 0 ? 0 : rows, cols, k.dtype);
+                       const MatrixView product = beta == 0 ? out : xx.view();
+                       blas_gemm(false, true, 1, g.row_block(i0, rows), g_cols.row_block(j0, cols), 0, gg);
+                       blas_gemm(false, true, alpha, x.row_block(i0, rows), x_cols.row_block(j0, cols), 0,
+                                 product);
+                       for (std::int64_t i = 0; i < rows; ++i) {
+                           if (beta == 0) {
+                               multiply_row(gg.row<T>(i), cols, out.row<T>(i));
+                               continue;
+                           }
+                           for (std::int64_t j = 0; j < cols; ++j) {
+                               T& to = out.row<T>(i)[j];
+                               to = xx.row<T>(i)[j] * gg.row<T>(i)[j] + static_cast<T>(beta) * to;
+                           }
+                       }
+                       if (symmetric) mirror_tile<T>(k, i0, rows, j0, cols);
+                   });
+    });
 }
 
 void Cpu::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
@@ -113,15 +128,37 @@ void Cpu::add_output_block(ConstMatrixView block, std::int64_t outputs, std::int
 
 void Cpu::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
                double beta, MatrixView c) {
-    set_blas_threads(threads());
-    blas_gemm(transpose_a, transpose_b, alpha, a, b, beta, c);
+    const BlasThreads one(1);
+    const double depth = static_cast<double>(transpose_a ? a.rows : a.cols);
+    const std::int64_t extent = std::max(c.rows, c.cols);
+    const double flops = 2 * static_cast<double>(c.rows) * static_cast<double>(c.cols) * depth;
+    const std::int64_t pieces = flops < small_product ? 1 : threads() * (extent >= 512 * threads() ? 2 : 1);
+    const std::int64_t piece = std::max<std::int64_t>(1, (extent + 16 * pieces - 1) / (16 * pieces) * 16);
+    pool_.run(extent, pieces == 1 ? std::max<std::int64_t>(1, extent) : piece,
+              [&](std::int64_t begin, std::int64_t end) {
+                  const std::int64_t count = end - begin;
+                  if (c.rows >= c.cols)
+                      blas_gemm(transpose_a, transpose_b, alpha,
+                                transpose_a ? a.col_block(begin, count) : a.row_block(begin, count), b,
+                                beta, c.row_block(begin, count));
+                  else
+                      blas_gemm(transpose_a, transpose_b, alpha, a,
+                                transpose_b ? b.row_block(begin, count) : b.col_block(begin, count), beta,
+                                c.col_block(begin, count));
+              });
 }
 
 void Cpu::inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta, MatrixView c) {
     if (!same(a, b)) return gemm(false, true, alpha, a, b, beta, c);
-    set_blas_threads(threads());
-    blas_syrk(alpha, a, beta, c);
-    mirror(c);
+    const BlasThreads one(1);
+    with_real(c.dtype, [&](auto type) {
+        over_tiles(c.rows, c.rows, gram_tile, true,
+                   [&](std::int64_t i0, std::int64_t rows, std::int64_t j0, std::int64_t cols) {
+                       blas_gemm(false, true, alpha, a.row_block(i0, rows), a.row_block(j0, cols), beta,
+                                 c.row_block(i0, rows).col_block(j0, cols));
+                       mirror_tile<decltype(type)>(c, i0, rows, j0, cols);
+                   });
+    });
 }
 
 void Cpu::row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
@@ -206,7 +243,7 @@ double Cpu::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, Matrix
 }
 
 bool Cpu::eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) {
-    set_blas_threads(threads());
+    const BlasThreads all(threads());
     const auto n = static_cast<lapack_int>(k.rows);
     Matrix work = Matrix::copy_of(k);
     eigenvalues.resize(k.rows);
@@ -221,7 +258,7 @@ bool Cpu::eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView v
 }
 
 std::int64_t Cpu::solve_spd(MatrixView k, MatrixView b) {
-    set_blas_threads(threads());
+    const BlasThreads all(threads());
     const auto n = static_cast<lapack_int>(k.rows);
     if (n == 0) return 0;
     const auto info =

@@ -17,7 +17,7 @@ namespace fntk::backend {
 
 namespace {
 
-constexpr std::int64_t row_block = 512;
+constexpr std::int64_t row_block = 128;
 constexpr std::int64_t gate_rows = 64, gate_words = 256;  // two blocks of gates: 256 KiB
 
 }  // namespace
@@ -48,34 +48,33 @@ void Cpu::down_product(ConstMatrixView x, const FixedPoint& u, double scale, Mat
 template <class T>
 void Cpu::digit_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
                         MatrixView row_exponents) {
-    set_blas_threads(threads());
-    const std::int64_t block = std::min(row_block, x.rows);
-    std::vector<Matrix> u_digits, x_digits;
+    const BlasThreads one(1);
+    std::vector<Matrix> u_digits;
     for (const auto& digit : u.digits)
         u_digits.push_back(Matrix::converted(ConstMatrixView(digit.data(), u.rows, u.cols), DType::f64));
-    for (int a = 0; a < (sizeof(T) == 4 ? 1 : 3); ++a) x_digits.emplace_back(block, x.cols, DType::f64);
-    const int last = static_cast<int>(x_digits.size()) - 1, last_u = static_cast<int>(u_digits.size()) - 1;
+    const int last = sizeof(T) == 4 ? 0 : 2, last_u = static_cast<int>(u_digits.size()) - 1;
     const bool chunked = x.cols > kernels::exact_columns;  // else one product is the exact integer
-    Matrix partial(block, u.rows, DType::f64), total(chunked ? block : 0, u.rows, DType::i64);
 
-    for (std::int64_t begin = 0; begin < x.rows; begin += block) {
-        const std::int64_t rows = std::min(block, x.rows - begin);
-        over_rows(rows, [&](std::int64_t first, std::int64_t end) {
-            for (std::int64_t i = first; i < end; ++i) {
-                const T* row = x.row<T>(begin + i);
-                const int exponent = kernels::exponent_of(largest_magnitude(row, x.cols));
-                row_exponents.at<std::int32_t>(begin + i, 0) = exponent + u.exponent;
-                double* digits[3] = {};
-                for (int a = 0; a <= last; ++a) digits[a] = x_digits[a].template row<double>(i);
-                split_digits(row, x.cols, exponent, digits, last + 1);
-            }
-        });
+    const std::int64_t block = std::clamp<std::int64_t>(x.rows / (2 * threads()), 16, row_block);
+    pool_.run(x.rows, block, [&](std::int64_t begin, std::int64_t end) {
+        const std::int64_t rows = end - begin;
+        std::vector<Matrix> x_digits;
+        for (int a = 0; a <= last; ++a) x_digits.emplace_back(rows, x.cols, DType::f64);
+        Matrix partial(rows, u.rows, DType::f64), total(chunked ? rows : 0, u.rows, DType::i64);
+        for (std::int64_t i = 0; i < rows; ++i) {
+            const T* row = x.row<T>(begin + i);
+            const int exponent = kernels::exponent_of(largest_magnitude(row, x.cols));
+            row_exponents.at<std::int32_t>(begin + i, 0) = exponent + u.exponent;
+            double* digits[3] = {};
+            for (int a = 0; a <= last; ++a) digits[a] = x_digits[a].row<double>(i);
+            split_digits(row, x.cols, exponent, digits, last + 1);
+        }
         for (int a = last; a >= 0; --a)
             for (int b = last_u; b >= 0; --b) {
                 for (std::int64_t j = 0; j < x.cols; j += kernels::exact_columns) {
                     const std::int64_t cols = std::min(kernels::exact_columns, x.cols - j);
-                    blas_gemm(false, true, 1, x_digits[a].view().row_block(0, rows).col_block(j, cols),
-                              u_digits[b].view().col_block(j, cols), 0, partial.view().row_block(0, rows));
+                    blas_gemm(false, true, 1, x_digits[a].view().col_block(j, cols),
+                              u_digits[b].view().col_block(j, cols), 0, partial);
                     for (std::int64_t i = 0; i < (chunked ? rows : 0); ++i)
                         for (std::int64_t q = 0; q < u.rows; ++q) {
                             const auto exact = static_cast<std::int64_t>(partial.row<double>(i)[q]);
@@ -84,19 +83,18 @@ void Cpu::digit_product(ConstMatrixView x, const FixedPoint& u, double scale, Ma
                         }
                 }
                 const double weight = kernels::digit_term(1, a, b);
-                over_rows(rows, [&](std::int64_t first, std::int64_t end) {
-                    for (std::int64_t i = first; i < end; ++i)
-                        for (std::int64_t q = 0; q < u.rows; ++q) {
-                            double& to = v.row<double>(begin + i)[q];
-                            const double term =
-                                weight * (chunked ? static_cast<double>(total.row<std::int64_t>(i)[q])
-                                                  : partial.row<double>(i)[q]);
-                            to = (a == last && b == last_u ? 0.0 : to) + term;
-                            if (a == 0 && b == 0) to *= scale;
-                        }
-                });
+                for (std::int64_t i = 0; i < rows; ++i) {
+                    double* to = v.row<double>(begin + i);
+                    for (std::int64_t q = 0; q < u.rows; ++q) {
+                        const double term =
+                            weight * (chunked ? static_cast<double>(total.row<std::int64_t>(i)[q])
+                                              : partial.row<double>(i)[q]);
+                        to[q] = (a == last && b == last_u ? 0.0 : to[q]) + term;
+                        if (a == 0 && b == 0) to[q] *= scale;
+                    }
+                }
             }
-    }
+    });
 }
 
 void Cpu::quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) {
@@ -145,33 +143,29 @@ void Cpu::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale
 void Cpu::gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) {
     const bool symmetric = rows.words == cols.words && rows.rows == cols.rows, weighted = !weights.empty();
     const std::int64_t words = (rows.cols + 63) / 64;
-    const std::int64_t row_blocks = (rows.rows + gate_rows - 1) / gate_rows,
-                       col_blocks = (cols.rows + gate_rows - 1) / gate_rows;
-    pool_.run(row_blocks * col_blocks, 1, [&](std::int64_t task, std::int64_t) {
-        const std::int64_t i0 = task / col_blocks * gate_rows, j0 = task % col_blocks * gate_rows;
-        if (symmetric && j0 > i0) return;
-        const std::int64_t ni = std::min(gate_rows, rows.rows - i0),
-                           nj = std::min(gate_rows, cols.rows - j0);
-        std::vector<std::int32_t> open(gate_rows * gate_rows),
-            positive(weighted ? gate_rows * gate_rows : 0);
-        Aligned<std::uint64_t> plus(weighted ? gate_rows * gate_words : 0);
-        for (std::int64_t w0 = 0; w0 < words; w0 += gate_words) {
-            const std::int64_t w = std::min(gate_words, words - w0);
-            const BitRows a{rows.row(i0) + w0, rows.stride, ni}, b{cols.row(j0) + w0, cols.stride, nj};
-            and_popcounts(a, b, w, open.data(), gate_rows);
-            if (!weighted) continue;
-            for (std::int64_t i = 0; i < ni; ++i)
-                for (std::int64_t x = 0; x < w; ++x)
-                    plus[i * gate_words + x] = a.first[i * a.stride + x] & weights.row(0)[w0 + x];
-            and_popcounts({plus.data(), gate_words, ni}, b, w, positive.data(), gate_rows);
-        }
-        for (std::int64_t i = 0; i < ni; ++i)
-            for (std::int64_t j = 0; j < nj; ++j) {
-                const std::int64_t at = i * gate_rows + j;
-                counts.row<std::int32_t>(i0 + i)[j0 + j] =
-                    weighted ? 2 * positive[at] - open[at] : open[at];
+    over_tiles(
+        rows.rows, cols.rows, gate_rows, symmetric,
+        [&](std::int64_t i0, std::int64_t ni, std::int64_t j0, std::int64_t nj) {
+            std::vector<std::int32_t> open(gate_rows * gate_rows),
+                positive(weighted ? gate_rows * gate_rows : 0);
+            Aligned<std::uint64_t> plus(weighted ? gate_rows * gate_words : 0);
+            for (std::int64_t w0 = 0; w0 < words; w0 += gate_words) {
+                const std::int64_t w = std::min(gate_words, words - w0);
+                const BitRows a{rows.row(i0) + w0, rows.stride, ni}, b{cols.row(j0) + w0, cols.stride, nj};
+                and_popcounts(a, b, w, open.data(), gate_rows);
+                if (!weighted) continue;
+                for (std::int64_t i = 0; i < ni; ++i)
+                    for (std::int64_t x = 0; x < w; ++x)
+                        plus[i * gate_words + x] = a.first[i * a.stride + x] & weights.row(0)[w0 + x];
+                and_popcounts({plus.data(), gate_words, ni}, b, w, positive.data(), gate_rows);
             }
-    });
+            for (std::int64_t i = 0; i < ni; ++i)
+                for (std::int64_t j = 0; j < nj; ++j) {
+                    const std::int64_t at = i * gate_rows + j;
+                    counts.row<std::int32_t>(i0 + i)[j0 + j] =
+                        weighted ? 2 * positive[at] - open[at] : open[at];
+                }
+        });
     if (symmetric) mirror(counts);
 }
 

@@ -149,20 +149,28 @@ void Cpu::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatri
 }
 
 void Cpu::open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) {
-    WidthTile tile(up, readout);  // a sample whose gates are all open
-    Aligned<std::uint64_t> gates(tile.units()), bits(group_samples * tile.words());
-    Aligned<std::int32_t> sums(up.rank * readout.outputs * group_samples);
-    for (std::int64_t first = 0; first < up.width; first += tile.units()) {
-        tile.move_to(first);
-        for (std::int64_t r = 0; r < tile.units(); ++r) gates[r] = first + r < up.width ? 1 : 0;
-        for (std::int64_t w = 0; w < tile.words(); ++w)
-            transpose_bits(gates.data() + 64 * w, bits.data() + w, tile.words());
+    const std::int64_t units = WidthTile(up, readout).units(), tiles = (up.width + units - 1) / units;
+    const std::int64_t slices = std::min<std::int64_t>(tiles, 4 * threads());
+    for (std::int64_t c = 0; c < readout.outputs; ++c) std::fill_n(sum.row<std::int32_t>(c), up.rank, 0);
+    std::mutex mutex;
+    pool_.run(slices, 1, [&](std::int64_t slice, std::int64_t) {
+        WidthTile tile(up, readout);  // a sample whose gates are all open
+        Aligned<std::uint64_t> gates(tile.units()), bits(group_samples * tile.words());
+        Aligned<std::int32_t> sums(up.rank * readout.outputs * group_samples);
+        for (std::int64_t t = slice * tiles / slices; t < (slice + 1) * tiles / slices; ++t) {
+            const std::int64_t first = t * units;
+            tile.move_to(first);
+            for (std::int64_t r = 0; r < units; ++r) gates[r] = first + r < up.width ? 1 : 0;
+            for (std::int64_t w = 0; w < tile.words(); ++w)
+                transpose_bits(gates.data() + 64 * w, bits.data() + w, tile.words());
+            for (std::int64_t c = 0; c < readout.outputs; ++c)
+                tile.gradients(gates.data(), bits.data(), c, sums.data() + c * up.rank * group_samples);
+        }
+        const std::lock_guard lock(mutex);
         for (std::int64_t c = 0; c < readout.outputs; ++c)
-            tile.gradients(gates.data(), bits.data(), c, sums.data() + c * up.rank * group_samples);
-    }
-    for (std::int64_t c = 0; c < readout.outputs; ++c)
-        for (std::int64_t q = 0; q < up.rank; ++q)
-            sum.row<std::int32_t>(c)[q] = sums[(c * up.rank + q) * group_samples];
+            for (std::int64_t q = 0; q < up.rank; ++q)
+                sum.row<std::int32_t>(c)[q] += sums[(c * up.rank + q) * group_samples];
+    });
 }
 
 }  // namespace fntk::backend
