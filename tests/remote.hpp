@@ -20,6 +20,8 @@ class Remote final : public backend::Ops {
     /// Copies of matrices and bits to host memory so far, and the elements they had.
     [[nodiscard]] std::int64_t copies_to_host() const { return copies_; }
     [[nodiscard]] std::int64_t elements_to_host() const { return elements_; }
+    /// Losses and norms returned so far: each of them makes the host wait.
+    [[nodiscard]] std::int64_t numbers_to_host() const { return numbers_; }
 
     [[nodiscard]] int threads() const override { return inner_->threads(); }
     [[nodiscard]] Place place() const override { return Place::cuda; }
@@ -79,7 +81,7 @@ class Remote final : public backend::Ops {
 
   private:
     std::unique_ptr<backend::Ops> inner_;
-    std::int64_t copies_ = 0, elements_ = 0;
+    std::int64_t copies_ = 0, elements_ = 0, numbers_ = 0;
 };
 
 /// A device over a Remote of the cpu backend with one thread, and that Remote.

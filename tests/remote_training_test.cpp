@@ -119,18 +119,20 @@ TEST(RemoteTraining, ResumesFromAnyPlaceBitForBit) {
         }
 }
 
-TEST(RemoteTraining, AStepCopiesNothingToTheHost) {
+TEST(RemoteTraining, AStepBringsTheLossAndTheNormOfUToTheHostAndNoMore) {
     const Matrix x = normals(64, 5, 1), y = targets(64);
     for (const Train train_these : test::all_trains)
         for (const std::int64_t batch : {0, 16}) {
-            std::int64_t copies[2] = {};
+            std::int64_t copies[2] = {}, numbers[2] = {};
             for (const std::int64_t steps : {2, 9}) {
                 RemoteDevice remote;
                 const TrainingOptions options{
                     .steps = steps, .rule = StepRule::given, .step = 1e-3, .momentum = 0.5, .batch = batch};
                 (void)train(remote.device, test::small_network(train_these), x, y, options);
                 copies[steps == 9] = remote.ops->copies_to_host();
+                numbers[steps == 9] = remote.ops->numbers_to_host();
             }
+            EXPECT_EQ(numbers[1] - numbers[0], 7 * (train_these.down ? 2 : 1)) << to_string(train_these);
             EXPECT_EQ(copies[0], copies[1]) << to_string(train_these) << " batch " << batch;
         }
 }
