@@ -25,6 +25,13 @@ FNTK_HD inline int exponent_of(double x) {
     return x == 0.0 ? 0 : exponent;
 }
 
+/// e such that 2^−e is finite and brings `largest` near 1, so that squares neither over- nor underflow; 0
+/// for 0.
+FNTK_HD inline int norm_exponent(double largest) {
+    const int exponent = exponent_of(largest) - 1;
+    return largest > 0 ? (exponent < -1022 ? -1022 : exponent) : 0;
+}
+
 /// 2^exponent as two factors, |exponent| ≤ 2044: x·first·second is exact wherever the product is a normal
 /// double, and costs two multiplications.
 struct PowerOfTwo {
@@ -42,6 +49,14 @@ FNTK_HD inline std::int32_t take_digit(double& rest, int bits) {
     const double digit = std::nearbyint(scaled);
     rest = scaled - digit;
     return static_cast<std::int32_t>(digit);
+}
+
+/// The exponent of a U whose largest entry is |u|: that of u, or the next where u rounds up to it, so that
+/// rounding twice changes nothing.
+FNTK_HD inline int down_exponent(double largest) {
+    const int exponent = exponent_of(largest);
+    double scaled = std::ldexp(largest, -exponent);
+    return take_digit(scaled, down_digit_bits) == 1 << down_digit_bits ? exponent + 1 : exponent;
 }
 
 /// One term of the digit product: P_ij at its weight.

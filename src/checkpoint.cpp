@@ -40,7 +40,7 @@ Matrix load(const SafeTensors& file, const char* name) {
 }
 
 /// Fills `owner`, unless it is empty, from a tensor that must have its extents and type.
-void restore(const SafeTensors& file, const char* name, Matrix& owner) {
+void restore(const Device& device, const SafeTensors& file, const char* name, Matrix& owner) {
     if (owner.empty()) return;
     const ConstMatrixView stored = file.matrix(name);
     if (stored.rows != owner.rows() || stored.cols != owner.cols() || stored.dtype != owner.dtype())
@@ -48,7 +48,7 @@ void restore(const SafeTensors& file, const char* name, Matrix& owner) {
             fmt::format("{}: tensor {} is {} × {} {}, its run has {} × {} {}; the file is damaged",
                         file.path(), name, stored.rows, stored.cols, fntk::name(stored.dtype), owner.rows(),
                         owner.cols(), fntk::name(owner.dtype())));
-    owner = Matrix::copy_of(stored);
+    owner = device.to_device(stored);
 }
 
 /// The three factors under a prefix as arguments of Network::from_tensors.
@@ -63,12 +63,13 @@ struct Factors {
 
 }  // namespace
 
-std::uint64_t fingerprint(const TrainingData& data) {
-    return hash_rows(hash_rows(0xCBF29CE484222325ULL, data.inputs), data.targets);
+std::uint64_t fingerprint(const Device& device, const TrainingData& data) {
+    return hash_rows(hash_rows(0xCBF29CE484222325ULL, device.on_host(data.inputs)),
+                     device.on_host(data.targets));
 }
 
-void save_checkpoint(const std::string& path, const TrainingState& state, const TrainingOptions& options,
-                     std::uint64_t fingerprint) {
+void save_checkpoint(const Device& device, const std::string& path, const TrainingState& state,
+                     const TrainingOptions& options, std::uint64_t fingerprint) {
     Json history = Json::array();
     for (const TrainingRecord& record : state.history) history.push_back(to_json(record));
     const Json run = {
@@ -94,12 +95,16 @@ void save_checkpoint(const std::string& path, const TrainingState& state, const 
         {"history", history.dump()},
     };
     std::vector<std::pair<std::string, TensorView>> tensors;
+    std::vector<Staged> owners;
     const auto add = [&](const char* name, ConstMatrixView matrix) {
-        if (matrix.data != nullptr) tensors.emplace_back(name, tensor_view(matrix));
+        if (matrix.data == nullptr) return;
+        owners.push_back(device.on_host(matrix));
+        tensors.emplace_back(name, tensor_view(owners.back()));
     };
-    add("initial.U", state.initial.down());
-    add("initial.V", state.initial.up().values);
-    add("initial.A", state.initial.readout().values);
+    const Network initial = state.initial.on_host();
+    add("initial.U", initial.down());
+    add("initial.V", initial.up().values);
+    add("initial.A", initial.readout().values);
     add("U", state.down);
     if (state.up) add("V", *state.up);
     if (state.readout) add("A", *state.readout);
@@ -109,7 +114,7 @@ void save_checkpoint(const std::string& path, const TrainingState& state, const 
     save_safetensors(path, metadata, tensors);
 }
 
-TrainingState load_checkpoint(const std::string& path, TrainingOptions& options,
+TrainingState load_checkpoint(const Device& device, const std::string& path, TrainingOptions& options,
                               std::uint64_t fingerprint) {
     const SafeTensors file(path);
     const auto field = [&](const char* key) -> const std::string& {
@@ -147,24 +152,25 @@ TrainingState load_checkpoint(const std::string& path, TrainingOptions& options,
 
         const Factors start(file, "initial."), now(file, "");
         const NetworkSpec spec = spec_from_json(field("spec"));
-        TrainingState state(Network::from_tensors(spec, {start.down, start.up, start.readout}),
+        TrainingState state(device, Network::from_tensors(spec, {start.down, start.up, start.readout}),
                             options.momentum != 0);
         if (spec.train.down) {
-            state.down = Matrix::copy_of(file.matrix("U"));
+            state.down = device.to_device(file.matrix("U"));
             if (run.at("step") != 0)
-                state.current = state.current.with_down(state.down);  // before, U is the start's own
+                state.current =
+                    state.current.with_down(device, file.matrix("U"));  // before, U is the start's own
         }
         if (spec.train.up) {
-            state.up = std::make_shared<Matrix>(Matrix::copy_of(file.matrix("V")));
+            state.up = std::make_shared<Matrix>(device.to_device(file.matrix("V")));
             state.current = state.current.with_up(state.up);
         }
         if (spec.train.readout) {
-            state.readout = std::make_shared<Matrix>(Matrix::copy_of(file.matrix("A")));
+            state.readout = std::make_shared<Matrix>(device.to_device(file.matrix("A")));
             state.current = state.current.with_readout(state.readout);
         }
-        restore(file, "velocity.U", state.down_velocity);
-        restore(file, "velocity.V", state.up_velocity);
-        restore(file, "velocity.A", state.readout_velocity);
+        restore(device, file, "velocity.U", state.down_velocity);
+        restore(device, file, "velocity.V", state.up_velocity);
+        restore(device, file, "velocity.A", state.readout_velocity);
         state.step = run.at("step");
         state.step_size = run.at("step_size");
         state.lambda_max = run.at("lambda_max");

@@ -1,4 +1,4 @@
-// The registry of backends.
+// The registry of backends, and the way of matrices between their memory and the host's.
 #include <fntk/device.hpp>
 #include <fntk/error.hpp>
 
@@ -48,6 +48,10 @@ std::string better_blas_core() { return backend::better_blas_core(); }
 Device::Device(std::string name, std::shared_ptr<backend::Ops> ops)
     : name_(std::move(name)), ops_(std::move(ops)) {}
 
+Device Device::wrap(std::string name, std::shared_ptr<backend::Ops> ops) {
+    return {std::move(name), std::move(ops)};
+}
+
 int Device::threads() const { return ops_->threads(); }
 
 Device Device::open(std::string_view name, int threads) {
@@ -69,6 +73,62 @@ Device Device::open(std::string_view name, int threads) {
         return {wanted, backend::make_cpu(threads, simd == nullptr ? "" : simd)};
     }
     throw DeviceError(fmt::format("device '{}' is unknown; choose one of {}", wanted, known));
+}
+
+// --- memory
+// --------------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// rows × cols elements of `matrix` at the place of `to`, which must be the host or the device's own.
+template <class Owner, class View>
+Owner copied(backend::Ops& ops, Owner to, View matrix) {
+    if (matrix.rows > 0 && matrix.cols > 0) ops.copy(matrix, to);
+    return to;
+}
+
+}  // namespace
+
+Place Device::place() const { return ops_->place(); }
+
+Matrix Device::zeros(std::int64_t rows, std::int64_t cols, DType dtype) const {
+    const auto element = static_cast<std::int64_t>(size_of(dtype));
+    return {ops_->allocate(rows, cols < 0 ? cols : cols * element), rows, cols, dtype};
+}
+
+BitMatrix Device::zero_bits(std::int64_t rows, std::int64_t cols) const {
+    return {ops_->allocate(rows, cols < 0 ? cols : (cols + 63) / 64 * 8), rows, cols};
+}
+
+Matrix Device::to_device(ConstMatrixView matrix) const {
+    return copied(*ops_, zeros(matrix.rows, matrix.cols, matrix.dtype), matrix);
+}
+Matrix Device::to_device(Matrix&& matrix) const {
+    return matrix.place() == place() ? std::move(matrix) : to_device(std::as_const(matrix).view());
+}
+BitMatrix Device::to_device(BitMatrix&& bits) const {
+    if (bits.place() == place()) return std::move(bits);
+    return copied(*ops_, zero_bits(bits.rows(), bits.cols()), std::as_const(bits).view());
+}
+
+Matrix Device::to_host(ConstMatrixView matrix) const {
+    return copied(*ops_, Matrix(matrix.rows, matrix.cols, matrix.dtype), matrix);
+}
+Matrix Device::to_host(Matrix&& matrix) const {
+    return matrix.place() == Place::host ? std::move(matrix) : to_host(std::as_const(matrix).view());
+}
+BitMatrix Device::to_host(ConstBitView bits) const {
+    return copied(*ops_, BitMatrix(bits.rows, bits.cols), bits);
+}
+
+Staged Device::staged(ConstMatrixView matrix) const {
+    return matrix.place == place() ? Staged(matrix) : Staged(to_device(matrix));
+}
+Staged Device::on_host(ConstMatrixView matrix) const {
+    return matrix.place == Place::host ? Staged(matrix) : Staged(to_host(matrix));
+}
+StagedBits Device::on_host(ConstBitView bits) const {
+    return bits.place == Place::host ? StagedBits(bits) : StagedBits(to_host(bits));
 }
 
 }  // namespace fntk

@@ -7,7 +7,6 @@
 
 #include <fmt/format.h>
 
-#include <fixed_point.hpp>
 #include <signs.hpp>
 
 #include <algorithm>
@@ -128,37 +127,6 @@ Matrix draw_down(const NetworkSpec& spec, ConstMatrixView data) {
             return srht(spec);
     }
     return {};
-}
-
-FixedPoint round_to_fixed_point(Matrix& down, DType precision) {
-    FixedPoint fixed;
-    if (down.empty()) return fixed;
-    fixed.rows = down.rows();
-    fixed.cols = down.cols();
-    const std::int64_t count = fixed.rows * fixed.cols;
-    double* u = down.row<double>(0);
-    double largest = 0;
-    for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(u[i]));
-    fixed.exponent = kernels::exponent_of(largest);
-    // a largest entry that rounds up to 2^E belongs to the next exponent, so that rounding twice changes
-    // nothing
-    double scaled = std::ldexp(largest, -fixed.exponent);
-    if (kernels::take_digit(scaled, kernels::down_digit_bits) == 1 << kernels::down_digit_bits)
-        ++fixed.exponent;
-    fixed.digits.assign(precision == DType::f32 ? 1 : 3, std::vector<std::int32_t>(count));
-    const kernels::PowerOfTwo to_one(-fixed.exponent), back(fixed.exponent);
-    constexpr double digit_unit = 1.0 / (1 << kernels::down_digit_bits);
-    for (std::int64_t i = 0; i < count; ++i) {
-        double rest = to_one.times(u[i]), rounded = 0, unit = 1;
-        for (std::size_t digit = 0; digit < fixed.digits.size(); ++digit) {
-            const std::int32_t value = kernels::take_digit(rest, kernels::down_digit_bits);
-            fixed.digits[digit][i] = value;
-            unit *= digit_unit;
-            rounded += unit * value;
-        }
-        u[i] = back.times(rounded);
-    }
-    return fixed;
 }
 
 }  // namespace fntk

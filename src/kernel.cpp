@@ -6,6 +6,7 @@
 #include <fntk/error.hpp>
 #include <fntk/kernel.hpp>
 
+#include "device_memory.hpp"
 #include "output_reduction.hpp"
 
 #include <backend/ops.hpp>
@@ -32,23 +33,24 @@ class GramBuilder {
           cols_(cols),
           spec_(rows.network().spec()),
           train_(train),
-          ops_(rows.device().ops()) {}
+          device_(rows.device()),
+          ops_(device_.ops()) {}
 
     Matrix build(KernelOutput output) {
         if (output != KernelOutput::full) {
-            Matrix result(rows_.size(), cols_.size(), spec_.precision);
+            Matrix result = pairs();
             sum_of_factors({output}, result);
             return result;
         }
         const std::int64_t k = spec_.outputs;
-        Matrix result(rows_.size() * k, cols_.size() * k, spec_.precision);
-        Matrix block(rows_.size(), cols_.size(), spec_.precision);
+        Matrix result = device_.zeros(rows_.size() * k, cols_.size() * k, spec_.precision);
+        Matrix block = pairs();
         for (std::int64_t c = 0; c < k; ++c)
             for (std::int64_t c_col = symmetric() ? c : 0; c_col < k; ++c_col) {
                 sum_of_factors({output, c, c_col}, block);
                 ops_.add_output_block(block, k, c, c_col, result);
                 if (!symmetric() || c == c_col) continue;
-                transpose(block);  // K^{c'c} = (K^{cc'})ᵀ
+                ops_.transpose(block);  // K^{c'c} = (K^{cc'})ᵀ
                 ops_.add_output_block(block, k, c_col, c, result);
             }
         return result;
@@ -56,6 +58,10 @@ class GramBuilder {
 
   private:
     [[nodiscard]] bool symmetric() const { return &rows_ == &cols_; }
+    /// A matrix of all pairs of samples.
+    [[nodiscard]] Matrix pairs() const {
+        return device_.zeros(rows_.size(), cols_.size(), spec_.precision);
+    }
 
     void sum_of_factors(Block which, MatrixView out) {
         bool first = true;
@@ -64,7 +70,7 @@ class GramBuilder {
             if (first) {
                 (this->*part)(which, out);
             } else {
-                Matrix other(out.rows, out.cols, spec_.precision);
+                Matrix other = pairs();
                 (this->*part)(which, other);
                 ops_.axpby(1, other, 1, out);
             }
@@ -106,7 +112,7 @@ class GramBuilder {
             gate_factor(which, out);
         } else {  // (1/k)Σ_cc': every pair's counts are exact
             const std::int64_t k = spec_.outputs;
-            Matrix pair(out.rows, out.cols, spec_.precision);
+            Matrix pair = pairs();
             for (std::int64_t c = 0; c < k; ++c)
                 for (std::int64_t c_col = 0; c_col < k; ++c_col) {
                     ops_.axpby(1.0 / static_cast<double>(k), hidden_gram(), 0, pair);
@@ -120,37 +126,47 @@ class GramBuilder {
     void gate_factor(Block which, MatrixView out) {
         const bool weighted = which.c != which.c_col;
         const BitMatrix agreement =
-            weighted ? readout_agreement(rows_.network(), which.c, which.c_col) : BitMatrix{};
-        Matrix counts(rows_.size(), cols_.size(), DType::i32), s(rows_.size(), 1, DType::i32),
-            t(cols_.size(), 1, DType::i32);
+            weighted ? device_.to_device(readout_agreement(rows_.network(), which.c, which.c_col))
+                     : BitMatrix{};
+        Matrix counts = device_.zeros(rows_.size(), cols_.size(), DType::i32),
+               s = device_.zeros(rows_.size(), 1, DType::i32),
+               t = device_.zeros(cols_.size(), 1, DType::i32);
         ops_.gate_gram(rows_.gates(), cols_.gates(), agreement, counts);
         const double closed = spec_.activation.closed_slope(),
                      step = spec_.activation.open_slope() - closed;
         double total = 0;
         if (closed != 0) {
-            BitMatrix ones(1, spec_.width);
-            Matrix sum(1, 1, DType::i32);
-            for (std::int64_t r = 0; r < spec_.width; ++r)
-                ones.view().row(0)[r / 64] |= std::uint64_t{1} << (r % 64);
+            const BitMatrix ones = all_open();
+            Matrix sum = device_.zeros(1, 1, DType::i32);
             ops_.gate_gram(rows_.gates(), ones, agreement, s);
             ops_.gate_gram(cols_.gates(), ones, agreement, t);
             ops_.gate_gram(ones, ones, agreement, sum);
-            total = sum.at<std::int32_t>(0, 0);
+            total = read(device_, sum, 0, 0);
         }
         ops_.affine_hadamard(counts, s, t, closed * closed * total, closed * step, step * step, out);
     }
 
+    /// A sample whose gates are all open.
+    [[nodiscard]] BitMatrix all_open() const {
+        BitMatrix ones(1, spec_.width);
+        for (std::int64_t r = 0; r < spec_.width; ++r)
+            ones.view().row(0)[r / 64] |= std::uint64_t{1} << (r % 64);
+        return device_.to_device(std::move(ones));
+    }
+
     /// 1 × m weights of the floating path.
     [[nodiscard]] Matrix unit_weights(Block which) const {
-        if (which.output == KernelOutput::full) return readout_product(rows_, which.c, which.c_col);
-        Matrix a = effective_readout(rows_, which.output);
-        for (std::int64_t r = 0; r < a.rows(); ++r) a.row<double>(r)[0] *= a.row<double>(r)[0];
-        return Matrix::copy_of(ConstMatrixView(a.row<double>(0), 1, a.rows()));
+        if (which.output == KernelOutput::full)
+            return device_.to_device(readout_product(rows_, which.c, which.c_col));
+        const Matrix a = effective_readout(rows_, which.output);
+        Matrix squares(1, a.rows(), DType::f64);
+        for (std::int64_t r = 0; r < a.rows(); ++r)
+            squares.row<double>(0)[r] = a.row<double>(r)[0] * a.row<double>(r)[0];
+        return device_.to_device(std::move(squares));
     }
 
     void readout(Block which, MatrixView out) {
-        if (which.c != which.c_col)
-            return ops_.dequantise(Matrix(out.rows, out.cols, DType::i32), {}, 0, 0, 1, {}, out);
+        if (which.c != which.c_col) return ops_.zero(out);
         ops_.feature_gram(rows_.network().up(), spec_.activation, false, {}, rows_.hidden(), cols_.hidden(),
                           out);
         ops_.axpby(1.0 / static_cast<double>(spec_.width), out, 0, out);
@@ -159,7 +175,7 @@ class GramBuilder {
     /// XX'ᵀ, once.
     const Matrix& input_gram() {
         if (input_gram_.empty()) {
-            input_gram_ = Matrix(rows_.size(), cols_.size(), spec_.precision);
+            input_gram_ = pairs();
             ops_.inner(1, rows_.inputs(), cols_.inputs(), 0, input_gram_);
         }
         return input_gram_;
@@ -167,26 +183,18 @@ class GramBuilder {
     /// HH'ᵀ/m, once.
     const Matrix& hidden_gram() {
         if (hidden_gram_.empty()) {
-            hidden_gram_ = Matrix(rows_.size(), cols_.size(), spec_.precision);
+            hidden_gram_ = pairs();
             ops_.inner(1.0 / static_cast<double>(spec_.width), rows_.hidden(), cols_.hidden(), 0,
                        hidden_gram_);
         }
         return hidden_gram_;
     }
 
-    void transpose(Matrix& square) const {
-        const auto swap = [&](auto type) {
-            using T = decltype(type);
-            for (std::int64_t i = 0; i < square.rows(); ++i)
-                for (std::int64_t j = 0; j < i; ++j) std::swap(square.row<T>(i)[j], square.row<T>(j)[i]);
-        };
-        spec_.precision == DType::f32 ? swap(float{}) : swap(double{});
-    }
-
     const Tangent& rows_;
     const Tangent& cols_;
     const NetworkSpec& spec_;
     Train train_;
+    const Device& device_;
     backend::Ops& ops_;
     Matrix input_gram_, hidden_gram_;
 };

@@ -12,8 +12,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace fntk {
+
+namespace {
+
+/// body(v, out) with both in the device's memory.
+template <class Body>
+void on_device(const Device& device, ConstMatrixView v, MatrixView out, Body&& body) {
+    const Staged from = device.staged(v);
+    if (out.place == device.place()) return body(from.view(), out);
+    Matrix to = device.zeros(out.rows, out.cols, out.dtype);
+    body(from.view(), to.view());
+    device.ops().copy(to, out);
+}
+
+}  // namespace
 
 LinearOperator::~LinearOperator() = default;
 
@@ -26,7 +41,8 @@ KernelOperator::KernelOperator(const Tangent& rows, const Tangent& cols, KernelO
         if (rows_ != cols_) summed_cols_ = summed_gradients(cols);
     }
     if (output != KernelOutput::full && (train.up || train.readout))
-        readout_ = Matrix::converted(effective_readout(rows, output), spec.precision);
+        readout_ =
+            rows.device().to_device(Matrix::converted(effective_readout(rows, output), spec.precision));
 }
 
 KernelOperator::KernelOperator(const Tangent& tangent, KernelOutput output, Train train)
@@ -50,19 +66,23 @@ void KernelOperator::apply(ConstMatrixView v, MatrixView out) const {
     if (v.dtype != dtype() || out.dtype != dtype())
         throw ValueError(fmt::format("v is {} and out is {}; the operator works in {}", name(v.dtype),
                                      name(out.dtype), name(dtype())));
+    on_device(device(), v, out, [&](ConstMatrixView in, MatrixView to) { apply_on_device(in, to); });
+}
+
+void KernelOperator::apply_on_device(ConstMatrixView v, MatrixView out) const {
     backend::Ops& ops = device().ops();
     const std::int64_t k = effective_outputs();
     const NetworkSpec& spec = rows_->network().spec();
-    Matrix from(cols(), 1, dtype());
+    Matrix from = device().zeros(cols(), 1, dtype());
     for (std::int64_t r = 0; r < v.cols; ++r) {
-        Matrix to(rows(), 1, dtype());
+        Matrix to = device().zeros(rows(), 1, dtype());
         ops.axpby(1, v.col_block(r, 1), 0, from);
-        const ConstMatrixView vector(from.view().data, cols_->size(), k, k,
-                                     dtype());  // sample by sample, output by output
-        const MatrixView result(to.view().data, rows_->size(), k, k, dtype());
+        // sample by sample, output by output
+        const ConstMatrixView vector = std::as_const(from).view().reshaped(cols_->size(), k);
+        const MatrixView result = to.view().reshaped(rows_->size(), k);
         if (train_.down) apply_down(vector, result);
         if (train_.up || train_.readout) {
-            Matrix wide(rows_->size(), k, dtype());
+            Matrix wide = device().zeros(rows_->size(), k, dtype());
             Readout readout = rows_->network().readout();
             if (!readout_.empty()) {
                 readout.outputs = 1;
@@ -87,8 +107,8 @@ void KernelOperator::apply_down(ConstMatrixView v, MatrixView out) const {
     // the trace kernel is that of one output with k·p gradient columns, divided by k
     const std::int64_t p = output_ == KernelOutput::full ? spec.rank : g.cols;
     const double scale = output_ == KernelOutput::trace ? 1.0 / static_cast<double>(spec.outputs) : 1.0;
-    Matrix weighted(cols_->size(), p, dtype()), moment(p, spec.dim, dtype()),
-        moved(rows_->size(), p, dtype());
+    Matrix weighted = device().zeros(cols_->size(), p, dtype()),
+           moment = device().zeros(p, spec.dim, dtype()), moved = device().zeros(rows_->size(), p, dtype());
     ops.row_combine(g_cols, v, weighted);
     ops.gemm(true, false, scale, weighted, cols_->inputs(), 0, moment);
     ops.gemm(false, true, 1, rows_->inputs(), moment, 0, moved);
@@ -96,24 +116,27 @@ void KernelOperator::apply_down(ConstMatrixView v, MatrixView out) const {
 }
 
 DenseOperator::DenseOperator(Device device, ConstMatrixView matrix)
-    : device_(std::move(device)), matrix_(matrix) {}
+    : device_(std::move(device)), matrix_(device_.staged(matrix)) {}
 
 void DenseOperator::apply(ConstMatrixView v, MatrixView out) const {
     if (v.rows != cols() || out.rows != rows() || v.cols != out.cols)
         throw ShapeError(
             fmt::format("matrix ({} × {}) times v ({} × {}) into out ({} × {}): the extents do not fit",
                         rows(), cols(), v.rows, v.cols, out.rows, out.cols));
-    device_.ops().gemm(false, false, 1, matrix_, v, 0, out);
+    on_device(device_, v, out, [&](ConstMatrixView in, MatrixView to) {
+        device_.ops().gemm(false, false, 1, matrix_, in, 0, to);
+    });
 }
 
 Matrix to_dense(const LinearOperator& op) {
     constexpr std::int64_t block = 64;
-    Matrix result(op.rows(), op.cols(), op.dtype());
+    const Device& device = op.device();
+    Matrix result = device.zeros(op.rows(), op.cols(), op.dtype());
     for (std::int64_t j0 = 0; j0 < op.cols(); j0 += block) {
         const std::int64_t count = std::min(block, op.cols() - j0);
         Matrix ones(op.cols(), count, DType::i32);
         for (std::int64_t j = 0; j < count; ++j) ones.at<std::int32_t>(j0 + j, j) = 1;
-        op.apply(Matrix::converted(ones, op.dtype()), result.view().col_block(j0, count));
+        op.apply(device.to_device(Matrix::converted(ones, op.dtype())), result.view().col_block(j0, count));
     }
     return result;
 }

@@ -87,7 +87,9 @@ void store(Matrix& matrix, std::int64_t i, std::int64_t j, double value) {
 
 /// The kernel at h = U x/√p, or at h = x when U is empty.
 Matrix kernel_matrix(const Device& device, const ActivationSpec& activation, Train train, ConstMatrixView u,
-                     ConstMatrixView inputs, ConstMatrixView others) {
+                     ConstMatrixView given_inputs, ConstMatrixView given_others) {
+    const Staged inputs_owner = device.on_host(given_inputs), others_owner = device.on_host(given_others);
+    const ConstMatrixView inputs = inputs_owner, others = others_owner;
     check_activation(activation);
     if (!train.any())
         throw ValueError(
@@ -100,10 +102,10 @@ Matrix kernel_matrix(const Device& device, const ActivationSpec& activation, Tra
     require_real(inputs, "inputs");
     if (!symmetric) require_real(others, "others");
 
-    backend::Ops& ops = device.ops();
-    const Side rows = make_side(ops, inputs, u), cols = symmetric ? Side{} : make_side(ops, others, u);
+    const Side rows = make_side(device, inputs, u),
+               cols = symmetric ? Side{} : make_side(device, others, u);
     Matrix kernel(inputs.rows, symmetric ? inputs.rows : others.rows, inputs.dtype);
-    for_pairs(ops, rows, symmetric ? nullptr : &cols,
+    for_pairs(device, rows, symmetric ? nullptr : &cols,
               [&](std::int64_t i, std::int64_t j, const Pair& pair) {
                   const double value = kernel_of(activation, train, pair);
                   store(kernel, i, j, value);
@@ -127,18 +129,20 @@ Matrix fixed_down_limit(const Device& device, const Network& network, ConstMatri
             fmt::format("inputs has {} columns, the network was made for dim = {}: give it the features "
                         "it was made for",
                         inputs.cols, spec.dim));
-    return kernel_matrix(device, spec.activation, spec.train, network.down(), inputs, others);
+    const Network here = network.on(device);
+    return kernel_matrix(device, spec.activation, spec.train, here.down(), inputs, others);
 }
 
-ErrorLaw error_law(const Device& device, ConstMatrixView inputs) {
+ErrorLaw error_law(const Device& device, ConstMatrixView given_inputs) {
+    const Staged owner = device.on_host(given_inputs);
+    const ConstMatrixView inputs = owner;
     require_real(inputs, "inputs");
     int largest = std::numeric_limits<int>::min();
     for (const Norm& norm : row_norms(inputs))
         if (norm.value > 0) largest = std::max(largest, norm.exponent);
 
     double norm2 = 0, rank_sum = 0, width_sum = 0;
-    backend::Ops& ops = device.ops();
-    for_pairs(ops, make_side(ops, inputs, {}), nullptr,
+    for_pairs(device, make_side(device, inputs, {}), nullptr,
               [&](std::int64_t i, std::int64_t j, const Pair& pair) {
                   if (pair.h_i.value == 0 || pair.h_j.value == 0) return;
                   const double k = pair.angle.open / (2 * pi);  // k_ii = k_jj = 1/2

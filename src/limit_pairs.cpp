@@ -1,6 +1,8 @@
 // Polar form, angles and blocks of pairs; the formulas and what they promise stand in limit_pairs.hpp.
 #include "limit_pairs.hpp"
 
+#include <backend/ops.hpp>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -33,6 +35,7 @@ std::array<double, 2> lane_sums(std::int64_t cols, F&& f) {
 struct Polar {
     Matrix unit;  // f64; a row of zeros stays one
     std::vector<Norm> norm;
+    Staged on_device{};  // the same units, where products are taken
 };
 
 Polar polar(ConstMatrixView rows) {
@@ -93,17 +96,26 @@ struct Block {
     Polar x, projected;
     bool h_is_x = true;
 
+    void stage(const Device& device) {
+        x.on_device = device.staged(x.unit);
+        if (!h_is_x) projected.on_device = device.staged(projected.unit);
+    }
     [[nodiscard]] const Polar& h() const { return h_is_x ? x : projected; }
 };
 
-Block block_of(const Side& side, bool h_is_x, std::int64_t first, std::int64_t count) {
+Block block_of(const Device& device, const Side& side, bool h_is_x, std::int64_t first,
+               std::int64_t count) {
     Block block{polar(side.inputs.row_block(first, count)), {}, h_is_x};
-    if (h_is_x) return block;
+    if (h_is_x) {
+        block.stage(device);
+        return block;
+    }
     block.projected = polar(side.projected.view().row_block(first, count));
     for (std::size_t i = 0; i < block.x.norm.size(); ++i) {  // |h| = |x|·|U u|/√p
         block.projected.norm[i].value *= block.x.norm[i].value;
         block.projected.norm[i].exponent += block.x.norm[i].exponent;
     }
+    block.stage(device);
     return block;
 }
 
@@ -122,25 +134,27 @@ std::vector<Norm> row_norms(ConstMatrixView rows) {
     return norms;
 }
 
-Side make_side(backend::Ops& ops, ConstMatrixView inputs, ConstMatrixView u) {
+Side make_side(const Device& device, ConstMatrixView inputs, ConstMatrixView u) {
     if (u.empty()) return {inputs, {}};
-    Matrix projected(inputs.rows, u.rows, DType::f64);
+    const Staged down = device.staged(u);
+    Matrix projected = device.zeros(inputs.rows, u.rows, DType::f64);
     for (std::int64_t i = 0; i < inputs.rows; i += block_rows) {
         const std::int64_t count = std::min(block_rows, inputs.rows - i);
         const Polar x = polar(inputs.row_block(i, count));
-        ops.inner(1 / std::sqrt(static_cast<double>(u.rows)), x.unit, u, 0,
-                  projected.view().row_block(i, count));
+        device.ops().inner(1 / std::sqrt(static_cast<double>(u.rows)), device.staged(x.unit), down, 0,
+                           projected.view().row_block(i, count));
     }
+    projected = device.to_host(std::move(projected));
     return {inputs, std::move(projected)};
 }
 
-void for_pairs(backend::Ops& ops, const Side& rows, const Side* cols,
+void for_pairs(const Device& device, const Side& rows, const Side* cols,
                const std::function<void(std::int64_t, std::int64_t, const Pair&)>& visit) {
     const Side& other = cols != nullptr ? *cols : rows;
     const bool h_is_x = rows.projected.cols() == 0;
     const std::int64_t n_rows = rows.inputs.rows, n_cols = other.inputs.rows;
-    Matrix cosines(std::min(n_rows, block_rows), std::min(n_cols, block_rows), DType::f64);
-    Matrix x_cosines(h_is_x ? 0 : cosines.rows(), cosines.cols(), DType::f64);
+    Matrix cosines = device.zeros(std::min(n_rows, block_rows), std::min(n_cols, block_rows), DType::f64);
+    Matrix x_cosines = device.zeros(h_is_x ? 0 : cosines.rows(), cosines.cols(), DType::f64);
 
     const auto visit_block = [&](const Block& a, const Block& b, std::int64_t i0, std::int64_t j0) {
         const bool diagonal = &a == &b;
@@ -148,18 +162,22 @@ void for_pairs(backend::Ops& ops, const Side& rows, const Side* cols,
         const auto part = [&](Matrix& whole) {
             return whole.view().row_block(0, count_i).col_block(0, count_j);
         };
-        ops.inner(1, a.h().unit, b.h().unit, 0, part(cosines));
-        if (!h_is_x) ops.inner(1, a.x.unit, b.x.unit, 0, part(x_cosines));
+        const auto inner = [&](const Polar& left, const Polar& right, Matrix& whole) {
+            device.ops().inner(1, left.on_device, right.on_device, 0, part(whole));
+            return device.on_host(part(whole));
+        };
+        const Staged h_cosines = inner(a.h(), b.h(), cosines);
+        const Staged of_x = h_is_x ? Staged{} : inner(a.x, b.x, x_cosines);
         for (std::int64_t i = 0; i < count_i; ++i) {
             const double* u = a.h().unit.row<double>(i);
-            const double* cosine = cosines.row<double>(i);
+            const double* cosine = h_cosines.view().row<double>(i);
             for (std::int64_t j = 0; j < (diagonal ? i + 1 : count_j); ++j) {
                 const auto r = static_cast<std::size_t>(i), s = static_cast<std::size_t>(j);
                 Pair pair{a.x.norm[r], b.x.norm[s], a.h().norm[r], b.h().norm[s], {}, 0};
                 pair.angle = std::abs(cosine[j]) < well_conditioned
                                  ? angle_from_cosine(cosine[j])
                                  : angle_from_rows(u, b.h().unit.row<double>(j), length);
-                pair.x_cos = h_is_x ? pair.angle.cos : x_cosines.at<double>(i, j);
+                pair.x_cos = h_is_x ? pair.angle.cos : of_x.view().at<double>(i, j);
                 visit(i0 + i, j0 + j, pair);
             }
         }
@@ -167,10 +185,10 @@ void for_pairs(backend::Ops& ops, const Side& rows, const Side* cols,
 
     for (std::int64_t i0 = 0; i0 < n_rows; i0 += block_rows) {
         const std::int64_t count = std::min(block_rows, n_rows - i0);
-        const Block a = block_of(rows, h_is_x, i0, count);
+        const Block a = block_of(device, rows, h_is_x, i0, count);
         const std::int64_t end = cols != nullptr ? n_cols : i0;
         for (std::int64_t j0 = 0; j0 < end; j0 += block_rows)
-            visit_block(a, block_of(other, h_is_x, j0, std::min(block_rows, n_cols - j0)), i0, j0);
+            visit_block(a, block_of(device, other, h_is_x, j0, std::min(block_rows, n_cols - j0)), i0, j0);
         if (cols == nullptr) visit_block(a, a, i0, i0);
     }
 }

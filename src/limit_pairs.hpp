@@ -7,9 +7,7 @@
 // value over- or underflows.
 #pragma once
 
-#include <fntk/matrix.hpp>
-
-#include <backend/ops.hpp>
+#include <fntk/device.hpp>
 
 #include <functional>
 #include <vector>
@@ -38,21 +36,21 @@ struct Pair {
     double x_cos = 0;  // of x; 0 where a row is zero
 };
 
-/// A batch: X (n × d), and U u/√p (f64, n × p) for its unit rows u, or nothing when h is x.
+/// A batch in host memory: X (n × d), and U u/√p (f64, n × p) for its unit rows u, or nothing when h is x.
 struct Side {
     ConstMatrixView inputs;
     Matrix projected;
 };
 
 /// The batch projected by U (f64, p × d); an empty U stands for h = x.
-Side make_side(backend::Ops& ops, ConstMatrixView inputs, ConstMatrixView u);
+Side make_side(const Device& device, ConstMatrixView inputs, ConstMatrixView u);
 
 /// The norm of every row.
 std::vector<Norm> row_norms(ConstMatrixView rows);
 
 /// Calls visit(i, j, pair) for every pair of rows, block by block; with `cols` null for those of one batch,
 /// j ≤ i only. Both sides are projected, or neither. Takes a few blocks of 512 rows and columns in double.
-void for_pairs(backend::Ops& ops, const Side& rows, const Side* cols,
+void for_pairs(const Device& device, const Side& rows, const Side* cols,
                const std::function<void(std::int64_t, std::int64_t, const Pair&)>& visit);
 
 }  // namespace fntk

@@ -27,26 +27,51 @@ const char* name(DType dtype) {
     return "";
 }
 
+const char* name(Place place) { return place == Place::host ? "host" : "cuda"; }
+
 namespace detail {
 namespace {
 
-std::atomic<std::int64_t> g_current{0};
-std::atomic<std::int64_t> g_peak{0};
+struct Account {
+    std::atomic<std::int64_t> current{0}, peak{0};
+
+    void take(std::int64_t bytes) {
+        const std::int64_t now = current += bytes;
+        std::int64_t most = peak;
+        while (now > most && !peak.compare_exchange_weak(most, now)) {
+        }
+    }
+};
+Account g_accounts[2];  // by Place
+
+Account& account(Place place) { return g_accounts[static_cast<std::size_t>(place)]; }
 
 }  // namespace
 
 void check_dtype(DType have, DType want) {
-    if (have == want) return;
+    if (have != want) refuse_read(Place::host, have, want);
+}
+
+void refuse_place(Place place, const char* argument) {
+    throw ValueError(
+        fmt::format("{} lives on device '{}'; copy it with Device::to_host", argument, name(place)));
+}
+
+void refuse_read(Place place, DType have, DType want) {
+    check_host(place);
     throw ValueError(fmt::format("matrix holds {}, read as {}; convert it with Matrix::converted",
                                  name(have), name(want)));
 }
 
-void FreeAligned::operator()(std::byte* memory) const {
-    std::free(memory);
-    g_current -= bytes;
+void FreeMemory::operator()(std::byte* memory) const {
+    if (release)
+        release(memory);
+    else
+        std::free(memory);
+    account(place).current -= bytes;
 }
 
-Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) {
+std::int64_t extent_bytes(std::int64_t rows, std::int64_t bytes_per_row) {
     if (rows < 0 || bytes_per_row < 0)
         throw ValueError(fmt::format("a matrix of {} rows of {} bytes: extents must not be negative", rows,
                                      bytes_per_row));
@@ -55,6 +80,11 @@ Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) {
         throw MemoryError(fmt::format(
             "a matrix of {} rows of {} bytes does not fit the address space; use smaller blocks", rows,
             bytes_per_row));
+    return bytes;
+}
+
+Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) {
+    const std::int64_t bytes = extent_bytes(rows, bytes_per_row);
     if (bytes == 0) return {};
     const std::int64_t rounded = (bytes + 63) / 64 * 64;
     auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<std::size_t>(rounded)));
@@ -62,17 +92,24 @@ Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) {
         throw MemoryError(fmt::format(
             "{} bytes for a matrix of {} rows cannot be had; use fewer rows at a time", bytes, rows));
     std::memset(memory, 0, static_cast<std::size_t>(rounded));
-    const std::int64_t now = g_current += rounded;
-    std::int64_t peak = g_peak;
-    while (now > peak && !g_peak.compare_exchange_weak(peak, now)) {
-    }
-    return Buffer(memory, FreeAligned{rounded});
+    account(Place::host).take(rounded);
+    return Buffer(memory, FreeMemory{rounded, Place::host, {}});
+}
+
+Buffer adopt(std::byte* memory, std::int64_t bytes, Place place, std::function<void(std::byte*)> release) {
+    if (memory != nullptr) account(place).take(bytes);
+    return Buffer(memory, FreeMemory{bytes, place, std::move(release)});
 }
 
 }  // namespace detail
 
-MemoryUse memory_use() { return {detail::g_current, detail::g_peak}; }
-void reset_memory_peak() { detail::g_peak = detail::g_current.load(); }
+MemoryUse memory_use(Place place) {
+    const detail::Account& account = detail::account(place);
+    return {account.current, account.peak};
+}
+void reset_memory_peak() {
+    for (detail::Account& account : detail::g_accounts) account.peak = account.current.load();
+}
 
 Matrix::Matrix(std::int64_t rows, std::int64_t cols, DType dtype)
     : memory_(detail::allocate(rows, cols < 0 ? cols : cols * static_cast<std::int64_t>(size_of(dtype)))),
@@ -81,6 +118,7 @@ Matrix::Matrix(std::int64_t rows, std::int64_t cols, DType dtype)
       dtype_(dtype) {}
 
 Matrix Matrix::copy_of(ConstMatrixView source) {
+    detail::check_host(source.place, "Matrix::copy_of reads host memory; its source");
     Matrix result(source.rows, source.cols, source.dtype);
     const auto element = static_cast<std::int64_t>(size_of(source.dtype));
     if (source.empty()) return result;
@@ -110,6 +148,7 @@ void with_type(DType dtype, F&& f) {
 }  // namespace
 
 Matrix Matrix::converted(ConstMatrixView source, DType dtype) {
+    detail::check_host(source.place, "Matrix::converted reads host memory; its source");
     const bool from_real = source.dtype == DType::f32 || source.dtype == DType::f64;
     const bool to_real = dtype == DType::f32 || dtype == DType::f64;
     if (from_real && !to_real)

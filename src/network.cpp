@@ -1,4 +1,5 @@
 // What may be drawn (check), the drawing, and the replacing of factors.
+#include "device_memory.hpp"
 #include "down_factor.hpp"
 
 #include <fntk/device.hpp>
@@ -20,19 +21,39 @@ namespace fntk {
 
 struct Network::State {
     NetworkSpec spec;
-    Matrix down;  // f64, p × d; empty for the identity
-    FixedPoint fixed;
+    std::optional<Device> device;          // where the tensors lie; none: in host memory
+    std::shared_ptr<const Matrix> down;    // f64, p × d; null for the identity
+    std::shared_ptr<const Matrix> digits;  // of U in fixed point, and its exponent
+    std::shared_ptr<const Matrix> exponent;
     std::shared_ptr<const Matrix> up;       // null: from the seed
     std::shared_ptr<const Matrix> readout;  // null: ±1 from the seed
 
-    [[nodiscard]] std::shared_ptr<State> clone() const {
-        auto copy = std::make_shared<State>();
-        copy->spec = spec;
-        copy->down = down.copy();
-        copy->fixed = fixed;
-        copy->up = up;
-        copy->readout = readout;
-        return copy;
+    /// Replaces U by its rounding to one (float32) or three (float64) digits of 21 bits. U lies in the
+    /// memory of `rounding`.
+    void round_down(const Device& rounding, Matrix u) {
+        if (u.empty()) return;
+        const std::int64_t count = spec.precision == DType::f32 ? 1 : 3;
+        Matrix planes = rounding.zeros(count * u.rows(), u.cols(), DType::i32),
+               scale = rounding.zeros(1, 1, DType::i32);
+        rounding.ops().fix_down(u, planes, scale);
+        down = std::make_shared<const Matrix>(std::move(u));
+        digits = std::make_shared<const Matrix>(std::move(planes));
+        exponent = std::make_shared<const Matrix>(std::move(scale));
+    }
+
+    /// The tensor itself where it lies with the others, else a copy there.
+    [[nodiscard]] std::shared_ptr<const Matrix> placed(std::shared_ptr<const Matrix> tensor,
+                                                       const char* argument) const {
+        if (tensor == nullptr || (device && tensor->place() == device->place())) return tensor;
+        detail::check_host(tensor->place(), argument);
+        return device ? std::make_shared<const Matrix>(device->to_device(tensor->view())) : tensor;
+    }
+
+    /// Each tensor that is stored.
+    template <class Body>
+    void for_tensors(Body&& body) {
+        for (auto* tensor : {&down, &digits, &exponent, &up, &readout})
+            if (*tensor != nullptr) body(*tensor);
     }
 };
 
@@ -92,12 +113,18 @@ NetworkSpec checked(NetworkSpec spec) {
     return spec;
 }
 
+/// The device that rounds what lies in host memory.
+Device host_device() { return Device::open("cpu", 1); }
+
+ConstMatrixView view_of(const std::shared_ptr<const Matrix>& tensor) {
+    return tensor == nullptr ? ConstMatrixView{} : tensor->view();
+}
+
 void check_shape(const char* argument, ConstMatrixView tensor, std::int64_t rows, std::int64_t cols) {
     if (tensor.rows != rows || tensor.cols != cols)
         throw ShapeError(fmt::format(
             "{} is {} × {}; the network's spec asks for {} × {}: give the spec that it was made for",
             argument, tensor.rows, tensor.cols, rows, cols));
-    require_finite(tensor, argument);
 }
 
 /// Whether `tensor` holds exactly what `rows(r0, block)` writes.
@@ -123,8 +150,7 @@ Network::Network(std::shared_ptr<const State> state) : state_(std::move(state)) 
 Network Network::create(NetworkSpec spec, ConstMatrixView data) {
     auto state = std::make_shared<State>();
     state->spec = checked(spec);
-    state->down = draw_down(state->spec, data);
-    state->fixed = round_to_fixed_point(state->down, state->spec.precision);
+    state->round_down(host_device(), draw_down(state->spec, data));
     return Network(std::move(state));
 }
 
@@ -135,24 +161,25 @@ Network Network::from_tensors(NetworkSpec spec, const NetworkTensors& tensors) {
             "down is pca and U was not given; its basis came from data that the seed cannot reproduce");
     auto state = std::make_shared<State>();
     state->spec = spec;
+    const Device device = host_device();
     if (tensors.down.data != nullptr) {
         check_shape("U", tensors.down, spec.rank, spec.dim);
-        state->down = Matrix::converted(tensors.down, DType::f64);
+        require_finite(tensors.down, "U");
+        bool identity = false;
         if (spec.down == Down::identity) {  // √p·I given as a tensor is still the identity
-            const Matrix identity = create(spec).materialize_down(),
+            const Matrix drawn = create(spec).materialize_down(),
                          given = Matrix::converted(tensors.down, spec.precision);
-            if (std::memcmp(identity.view().data, given.view().data,
-                            static_cast<std::size_t>(given.bytes())) == 0)
-                state->down = Matrix{};
+            identity = std::memcmp(drawn.view().data, given.view().data,
+                                   static_cast<std::size_t>(given.bytes())) == 0;
         }
+        if (!identity) state->round_down(device, Matrix::converted(tensors.down, DType::f64));
     } else {
-        state->down = draw_down(spec, {});
+        state->round_down(device, draw_down(spec, {}));
     }
-    state->fixed = round_to_fixed_point(state->down, spec.precision);
-    const Network seeded(state->clone());
-    const Device device = Device::open("cpu", 1);
+    const Network seeded(std::make_shared<State>(*state));
     if (tensors.up.data != nullptr) {
         check_shape("V", tensors.up, spec.width, spec.rank);
+        require_finite(tensors.up, "V");
         Matrix given = Matrix::converted(tensors.up, spec.precision);
         if (!equals_drawn(given, [&](std::int64_t r0, MatrixView rows) {
                 device.ops().up_rows(seeded.up(), r0, rows);
@@ -161,6 +188,7 @@ Network Network::from_tensors(NetworkSpec spec, const NetworkTensors& tensors) {
     }
     if (tensors.readout.data != nullptr) {
         check_shape("A", tensors.readout, spec.width, spec.outputs);
+        require_finite(tensors.readout, "A");
         Matrix given = Matrix::converted(tensors.readout, spec.precision);
         if (!equals_drawn(given, [&](std::int64_t r0, MatrixView rows) {
                 device.ops().readout_rows(seeded.readout(), r0, rows);
@@ -170,6 +198,30 @@ Network Network::from_tensors(NetworkSpec spec, const NetworkTensors& tensors) {
     return Network(std::move(state));
 }
 
+Network Network::on(const Device& device) const {
+    if (device.place() == place()) return *this;
+    if (device.place() == Place::host) return on_host();
+    const Network host = on_host();  // between two devices by way of the host
+    auto state = std::make_shared<State>(*host.state_);
+    state->device = device;
+    state->for_tensors([&](std::shared_ptr<const Matrix>& tensor) {
+        tensor = std::make_shared<const Matrix>(device.to_device(tensor->view()));
+    });
+    return Network(std::move(state));
+}
+
+Network Network::on_host() const {
+    if (!state_->device) return *this;
+    auto state = std::make_shared<State>(*state_);
+    state->for_tensors([&](std::shared_ptr<const Matrix>& tensor) {
+        tensor = std::make_shared<const Matrix>(state_->device->to_host(tensor->view()));
+    });
+    state->device.reset();
+    return Network(std::move(state));
+}
+
+Place Network::place() const { return state_->device ? state_->device->place() : Place::host; }
+
 const NetworkSpec& Network::spec() const { return state_->spec; }
 
 Exactness Network::exactness() const {
@@ -177,17 +229,19 @@ Exactness Network::exactness() const {
                                                                                 : Exactness::floating;
 }
 
-ConstMatrixView Network::down() const { return state_->down.view(); }
-const FixedPoint& Network::fixed_down() const { return state_->fixed; }
+ConstMatrixView Network::down() const { return view_of(state_->down); }
+
+FixedPoint Network::fixed_down() const {
+    if (state_->down == nullptr) return {};
+    return {view_of(state_->digits), view_of(state_->exponent), spec().rank};
+}
 
 UpFactor Network::up() const {
-    return {spec().up, spec().width, spec().rank, spec().seed,
-            state_->up ? state_->up->view() : ConstMatrixView{}};
+    return {spec().up, spec().width, spec().rank, spec().seed, view_of(state_->up)};
 }
 
 Readout Network::readout() const {
-    return {spec().width, spec().outputs, spec().seed,
-            state_->readout ? state_->readout->view() : ConstMatrixView{}};
+    return {spec().width, spec().outputs, spec().seed, view_of(state_->readout)};
 }
 
 int Network::hidden_bits() const {
@@ -195,7 +249,7 @@ int Network::hidden_bits() const {
 }
 
 Matrix Network::materialize_down() const {
-    if (!state_->down.empty()) return Matrix::converted(state_->down, spec().precision);
+    if (state_->down != nullptr) return Matrix::converted(on_host().down(), spec().precision);
     Matrix u(spec().rank, spec().dim, DType::f64);
     for (std::int64_t q = 0; q < spec().rank; ++q)
         u.at<double>(q, q) = std::sqrt(static_cast<double>(spec().rank));
@@ -204,31 +258,35 @@ Matrix Network::materialize_down() const {
 
 Matrix Network::materialize_up() const {
     Matrix v(spec().width, spec().rank, spec().precision);
-    Device::open("cpu").ops().up_rows(up(), 0, v);
+    const Network host = on_host();
+    Device::open("cpu").ops().up_rows(host.up(), 0, v);
     return v;
 }
 
 Matrix Network::materialize_readout() const {
     Matrix a(spec().width, spec().outputs, spec().precision);
-    Device::open("cpu").ops().readout_rows(readout(), 0, a);
+    const Network host = on_host();
+    Device::open("cpu").ops().readout_rows(host.readout(), 0, a);
     return a;
 }
 
 Network Network::with_train(Train train) const {
     if (!train.any()) throw ValueError("train is empty; name at least one of down, up, readout");
-    auto state = state_->clone();
+    auto state = std::make_shared<State>(*state_);
     state->spec.train = train;
     return Network(std::move(state));
 }
 
 Network Network::with_down(ConstMatrixView down) const {
+    return with_down(state_->device ? *state_->device : host_device(), down);
+}
+
+Network Network::with_down(const Device& device, ConstMatrixView down) const {
     check_shape("U", down, spec().rank, spec().dim);
-    auto state = std::make_shared<State>();
-    state->spec = spec();
-    state->down = Matrix::converted(down, DType::f64);
-    state->fixed = round_to_fixed_point(state->down, spec().precision);
-    state->up = state_->up;
-    state->readout = state_->readout;
+    require_finite(device, down, "U");
+    Matrix u = as_double(device, down);
+    auto state = std::make_shared<State>(*on(device).state_);
+    state->round_down(device, std::move(u));
     return Network(std::move(state));
 }
 
@@ -238,8 +296,8 @@ Network Network::with_up(std::shared_ptr<const Matrix> up) const {
         throw ShapeError(fmt::format("V is {} × {} {}; the network asks for {} × {} {}", up->rows(),
                                      up->cols(), name(up->dtype()), spec().width, spec().rank,
                                      name(spec().precision)));
-    auto state = state_->clone();
-    state->up = std::move(up);
+    auto state = std::make_shared<State>(*state_);
+    state->up = state->placed(std::move(up), "V");
     return Network(std::move(state));
 }
 
@@ -249,8 +307,8 @@ Network Network::with_readout(std::shared_ptr<const Matrix> readout) const {
         throw ShapeError(fmt::format("A is {} × {} {}; the network asks for {} × {} {}", readout->rows(),
                                      readout->cols(), name(readout->dtype()), spec().width, spec().outputs,
                                      name(spec().precision)));
-    auto state = state_->clone();
-    state->readout = std::move(readout);
+    auto state = std::make_shared<State>(*state_);
+    state->readout = state->placed(std::move(readout), "A");
     return Network(std::move(state));
 }
 

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <cstring>
 #include <limits>
 
 namespace fntk {
@@ -79,14 +80,17 @@ class Fields {
     json object_;
 };
 
-/// True when the spec alone gives the same U: drawn again, it has the same digits (none for an untouched
-/// identity).
+/// True when the spec alone gives the same U as a network in host memory: drawn again, it has the same
+/// digits (none for an untouched identity).
 bool down_is_seeded(const Network& network) {
     if (network.spec().down == Down::pca) return false;
     const Network drawn = Network::create(network.spec());
-    const FixedPoint& a = network.fixed_down();
-    const FixedPoint& b = drawn.fixed_down();
-    return a.rows == b.rows && a.cols == b.cols && a.exponent == b.exponent && a.digits == b.digits;
+    const FixedPoint a = network.fixed_down(), b = drawn.fixed_down();
+    if (a.digits.rows != b.digits.rows || a.digits.cols != b.digits.cols) return false;
+    if (a.empty()) return true;
+    const auto bytes = static_cast<std::size_t>(a.digits.size()) * size_of(DType::i32);
+    return a.exponent.at<std::int32_t>(0, 0) == b.exponent.at<std::int32_t>(0, 0) &&
+           std::memcmp(a.digits.row<std::int32_t>(0), b.digits.row<std::int32_t>(0), bytes) == 0;
 }
 
 /// The metadata under `key`, which must be `wanted`.
@@ -172,7 +176,8 @@ NetworkSpec spec_from_json(const std::string& text) {
     return spec;
 }
 
-void save_network(const std::string& path, const Network& network, bool materialize) {
+void save_network(const std::string& path, const Network& anywhere, bool materialize) {
+    const Network network = anywhere.on_host();
     Matrix down, up, readout;
     std::vector<std::pair<std::string, TensorView>> tensors;
     const auto add = [&](const char* name, Matrix& owner, Matrix values) {

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace fntk {
 
@@ -19,12 +20,14 @@ namespace {
 template <class Body>
 void over_readout(const Tangent& tangent, Body&& body) {
     constexpr std::int64_t block = 4096;
+    const Device& device = tangent.device();
     const Readout readout = tangent.network().readout();
-    Matrix rows(std::min(block, readout.width), readout.outputs, DType::f64);
+    Matrix rows = device.zeros(std::min(block, readout.width), readout.outputs, DType::f64);
     for (std::int64_t r0 = 0; r0 < readout.width; r0 += block) {
         const MatrixView part = rows.view().row_block(0, std::min(block, readout.width - r0));
-        tangent.device().ops().readout_rows(readout, r0, part);
-        for (std::int64_t r = 0; r < part.rows; ++r) body(r0 + r, part.row<double>(r));
+        device.ops().readout_rows(readout, r0, part);
+        const Staged a = device.on_host(part);
+        for (std::int64_t r = 0; r < part.rows; ++r) body(r0 + r, a.view().row<double>(r));
     }
 }
 
@@ -94,12 +97,16 @@ BitMatrix readout_agreement(const Network& network, std::int64_t c, std::int64_t
 Matrix summed_gradients(const Tangent& tangent) {
     const std::int64_t k = tangent.outputs();
     const NetworkSpec& spec = tangent.network().spec();
-    Matrix ones(tangent.size(), k, DType::i32), weights(tangent.size(), k, spec.precision);
-    std::fill_n(ones.row<std::int32_t>(0), ones.rows() * k, 1);
-    backend::Ops& ops = tangent.device().ops();
-    ops.dequantise(ones, {}, 1.0 / std::sqrt(static_cast<double>(k)), 0, 1, {}, weights);
-    Matrix result(tangent.size(), spec.rank, spec.precision);
-    ops.row_combine(tangent.gradients(), weights, result);
+    const double weight = 1.0 / std::sqrt(static_cast<double>(k));
+    Matrix weights(tangent.size(), k, spec.precision);
+    const auto fill = [&](auto type) {
+        using T = decltype(type);
+        std::fill_n(weights.row<T>(0), weights.rows() * k, static_cast<T>(weight));
+    };
+    spec.precision == DType::f32 ? fill(float{}) : fill(double{});
+    const Device& device = tangent.device();
+    Matrix result = device.zeros(tangent.size(), spec.rank, spec.precision);
+    device.ops().row_combine(tangent.gradients(), device.to_device(std::move(weights)), result);
     return result;
 }
 

@@ -10,13 +10,13 @@ namespace fntk {
 
 /// Throws unless both tangents come from one network and keep what the kernel of `train` needs.
 void check_pair(const Tangent& rows, const Tangent& cols, Train train);
-/// m × 1 (f64): the single readout column whose up-kernel is the reduced one.
+/// m × 1 (f64, host): the single readout column whose up-kernel is the reduced one.
 Matrix effective_readout(const Tangent& tangent, KernelOutput output);
-/// 1 × m (f64): a_rc·a_rc'.
+/// 1 × m (f64, host): a_rc·a_rc'.
 Matrix readout_product(const Tangent& tangent, std::int64_t c, std::int64_t c_col);
-/// 1 × m bits of a seeded ±1 readout: set where a_rc = a_rc'.
+/// 1 × m bits (host) of a seeded ±1 readout: set where a_rc = a_rc'.
 BitMatrix readout_agreement(const Network& network, std::int64_t c, std::int64_t c_col);
-/// n × p: Σ_c G^c/√k.
+/// n × p, on the device: Σ_c G^c/√k.
 Matrix summed_gradients(const Tangent& tangent);
 
 }  // namespace fntk

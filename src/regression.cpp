@@ -2,7 +2,7 @@
 //     jitter = λ·mean(diag K)      (K + jitter·I) α = Y by Cholesky      prediction K' α
 // Invariants. All arithmetic is in double; the caller's matrices are not written to. K' is converted block
 // by block, so that a prediction takes no second copy of it.
-#include "matrix_real.hpp"
+#include "device_memory.hpp"
 
 #include <fntk/error.hpp>
 #include <fntk/regression.hpp>
@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace fntk {
 namespace {
@@ -39,7 +40,10 @@ double larger_ridge(double ridge, ConstMatrixView kernel) {
 
 }  // namespace
 
-RidgeModel fit_ridge(const Device& device, ConstMatrixView kernel, ConstMatrixView targets, double ridge) {
+RidgeModel fit_ridge(const Device& device, ConstMatrixView given_kernel, ConstMatrixView given_targets,
+                     double ridge) {
+    const Staged kernel_owner = device.on_host(given_kernel), targets_owner = device.on_host(given_targets);
+    const ConstMatrixView kernel = kernel_owner, targets = targets_owner;
     if (!(ridge >= 0) || !std::isfinite(ridge))
         throw ValueError(
             fmt::format("ridge = {}: it must be finite and not negative; 1e-6 is usual", ridge));
@@ -53,11 +57,16 @@ RidgeModel fit_ridge(const Device& device, ConstMatrixView kernel, ConstMatrixVi
 
     double mean = 0;
     for (std::int64_t i = 0; i < n; ++i) mean += value(kernel, i, i) / static_cast<double>(n);
-    RidgeModel model{Matrix::converted(targets, DType::f64), ridge, ridge * mean};
+    RidgeModel model{{}, ridge, ridge * mean};
     Matrix factor = Matrix::converted(kernel, DType::f64);
     for (std::int64_t i = 0; i < n; ++i) factor.at<double>(i, i) += model.jitter;
-    const std::int64_t minor = device.ops().solve_spd(factor, model.dual);
-    if (minor == 0) return model;
+    factor = device.to_device(std::move(factor));
+    Matrix dual = device.to_device(Matrix::converted(targets, DType::f64));
+    const std::int64_t minor = device.ops().solve_spd(factor, dual);
+    if (minor == 0) {
+        model.dual = device.to_host(std::move(dual));
+        return model;
+    }
     if (!(mean > 0))
         throw Error(
             fmt::format("kernel has a diagonal of mean {}: it is not positive definite at any ridge "
@@ -75,17 +84,20 @@ Matrix predict(const Device& device, const RidgeModel& model, ConstMatrixView cr
             "cross_kernel has {} columns, the model was fitted to {} samples: pass K(X', X) with one "
             "column for each sample",
             cross_kernel.cols, model.dual.rows()));
-    require_real(cross_kernel, "cross_kernel");
+    require_real(device, cross_kernel, "cross_kernel");
     constexpr std::int64_t block = 512;
-    Matrix prediction(cross_kernel.rows, model.dual.cols(), DType::f64);
+    const Staged dual = device.staged(model.dual);
+    Matrix prediction = device.zeros(cross_kernel.rows, model.dual.cols(), DType::f64);
     for (std::int64_t i = 0; i < cross_kernel.rows; i += block) {
         const std::int64_t count = std::min(block, cross_kernel.rows - i);
-        const ConstMatrixView rows = cross_kernel.row_block(i, count);
-        const Matrix wide = rows.dtype == DType::f64 ? Matrix() : Matrix::converted(rows, DType::f64);
-        device.ops().gemm(false, false, 1, rows.dtype == DType::f64 ? rows : wide.view(), model.dual, 0,
+        const Staged rows = device.staged(cross_kernel.row_block(i, count));
+        const bool narrow = cross_kernel.dtype == DType::f32;
+        Matrix wide = device.zeros(narrow ? count : 0, cross_kernel.cols, DType::f64);
+        if (narrow) device.ops().axpby(1, rows, 0, wide);
+        device.ops().gemm(false, false, 1, narrow ? wide.view() : rows.view(), dual, 0,
                           prediction.view().row_block(i, count));
     }
-    return prediction;
+    return device.to_host(std::move(prediction));
 }
 
 Matrix one_hot(const std::vector<std::int64_t>& classes, std::int64_t outputs) {

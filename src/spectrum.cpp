@@ -5,7 +5,7 @@
 // Invariants. K and T are scaled by a power of two before the eigensolver sees them, so that any scale is
 // legal. The rows of V are orthonormal to rounding: every new vector is orthogonalised against all before
 // it, twice.
-#include "matrix_real.hpp"
+#include "device_memory.hpp"
 
 #include <fntk/error.hpp>
 #include <fntk/spectrum.hpp>
@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace fntk {
 namespace {
@@ -109,12 +110,15 @@ double Spectrum::condition() const {
 }
 
 Spectrum spectrum(const Device& device, ConstMatrixView kernel) {
-    require_symmetric(kernel, "kernel");
     const std::int64_t n = kernel.rows;
     backend::Ops& ops = device.ops();
     int exponent = 0;
-    const Matrix k = scaled_symmetric(kernel, exponent);
-    Matrix vectors(n, n, DType::f64), product(n, n, DType::f64);
+    const Matrix k = [&] {
+        const Staged host = device.on_host(kernel);
+        require_symmetric(host, "kernel");
+        return device.to_device(scaled_symmetric(host, exponent));
+    }();
+    Matrix vectors = device.zeros(n, n, DType::f64), product = device.zeros(n, n, DType::f64);
 
     Spectrum result;
     if (!ops.eigh(k, result.eigenvalues, vectors))
@@ -124,10 +128,11 @@ Spectrum spectrum(const Device& device, ConstMatrixView kernel) {
             n, n));
     const double norm = std::max(std::abs(result.min()), std::abs(result.max()));
     ops.gemm(false, false, 1, k, vectors, 0, product);
-    const double residual = largest_residual(product, vectors, result.eigenvalues);
+    const double residual =
+        largest_residual(device.on_host(product), device.on_host(vectors), result.eigenvalues);
     result.residual = norm > 0 ? residual / norm : residual;
     ops.gemm(true, false, 1, vectors, vectors, 0, product);
-    result.orthogonality = distance_from_identity(product);
+    result.orthogonality = distance_from_identity(device.on_host(product));
 
     const double limit = 1e-10 * static_cast<double>(n);
     if (!(result.residual <= limit) || !(result.orthogonality <= limit))
@@ -141,40 +146,37 @@ Spectrum spectrum(const Device& device, ConstMatrixView kernel) {
 
 namespace {
 
-double norm(ConstMatrixView row) {
-    const double largest = largest_magnitude(row);
-    if (largest == 0) return 0;
-    const int exponent = scale_exponent(largest);
-    const double scale = std::ldexp(1.0, -exponent);
-    double sum = 0;
-    for (std::int64_t j = 0; j < row.cols; ++j)
-        sum += scale * row.row<double>(0)[j] * (scale * row.row<double>(0)[j]);
-    return std::ldexp(std::sqrt(sum), exponent);
-}
-
-/// out (1 × n, f64) = K q, whatever the operator's type.
+/// out (1 × n, f64) = K q, whatever the operator's type; both in the device's memory.
 void apply(const LinearOperator& op, ConstMatrixView q, MatrixView out) {
     const std::int64_t n = q.cols;
-    const Matrix in = op.dtype() == DType::f64 ? Matrix() : [&] {
-        Matrix narrow(n, 1, op.dtype());
-        for (std::int64_t j = 0; j < n; ++j)
-            narrow.at<float>(j, 0) = static_cast<float>(q.row<double>(0)[j]);
-        return narrow;
-    }();
-    Matrix product(n, 1, op.dtype());
-    op.apply(op.dtype() == DType::f64 ? ConstMatrixView(q.row<double>(0), n, 1) : in.view(), product);
-    for (std::int64_t j = 0; j < n; ++j) {
-        out.row<double>(0)[j] = value(product, j, 0);
-        if (!std::isfinite(out.row<double>(0)[j]))
+    const Device& device = op.device();
+    if (op.dtype() == DType::f64) {
+        op.apply(q.reshaped(n, 1), out.reshaped(n, 1));
+    } else {
+        Matrix in = device.zeros(1, n, op.dtype()), product = device.zeros(1, n, op.dtype());
+        device.ops().axpby(1, q, 0, in);
+        op.apply(in.view().reshaped(n, 1), product.view().reshaped(n, 1));
+        device.ops().axpby(1, product, 0, out);
+    }
+    if (std::isfinite(device.ops().norm(out))) return;
+    const Staged values = device.on_host(out);
+    for (std::int64_t j = 0; j < n; ++j)
+        if (const double value = values.view().row<double>(0)[j]; !std::isfinite(value))
             throw Error(fmt::format(
                 "the operator's product with a unit vector holds {} at row {}: its values overflow {}; "
                 "scale the data down",
-                out.row<double>(0)[j], j, name(op.dtype())));
-    }
+                value, j, name(op.dtype())));
+}
+
+/// to = from/length, by a power of two first, so that no reciprocal overflows.
+void scale_to_unit(backend::Ops& ops, ConstMatrixView from, double length, MatrixView to) {
+    const int exponent = scale_exponent(length);
+    ops.axpby(std::ldexp(1.0, -exponent), from, 0, to);
+    ops.axpby(1 / std::ldexp(length, -exponent), to, 0, to);
 }
 
 /// The largest eigenpair (λ, s) of the k × k tridiagonal matrix.
-double largest_ritz(backend::Ops& ops, const std::vector<double>& alpha, const std::vector<double>& beta,
+double largest_ritz(const Device& device, const std::vector<double>& alpha, const std::vector<double>& beta,
                     std::vector<double>& s) {
     const auto k = static_cast<std::int64_t>(alpha.size());
     double largest = 0;
@@ -182,18 +184,20 @@ double largest_ritz(backend::Ops& ops, const std::vector<double>& alpha, const s
     for (const double b : beta) largest = std::max(largest, b);
     const int exponent = scale_exponent(largest);
     const double scale = std::ldexp(1.0, -exponent);
-    Matrix t(k, k, DType::f64), vectors(k, k, DType::f64);
+    Matrix t(k, k, DType::f64), vectors = device.zeros(k, k, DType::f64);
     for (std::int64_t j = 0; j < k; ++j) {
         t.at<double>(j, j) = scale * alpha[static_cast<std::size_t>(j)];
         if (j + 1 < k)
             t.at<double>(j, j + 1) = t.at<double>(j + 1, j) = scale * beta[static_cast<std::size_t>(j)];
     }
     std::vector<double> eigenvalues;
-    if (!ops.eigh(t, eigenvalues, vectors))
+    if (!device.ops().eigh(device.staged(t), eigenvalues, vectors))
         throw Error(fmt::format(
             "the eigensolver did not converge on the {} × {} Lanczos matrix; try another seed", k, k));
+    const Staged columns = device.on_host(vectors);
     s.resize(alpha.size());
-    for (std::int64_t j = 0; j < k; ++j) s[static_cast<std::size_t>(j)] = vectors.at<double>(j, k - 1);
+    for (std::int64_t j = 0; j < k; ++j)
+        s[static_cast<std::size_t>(j)] = columns.view().at<double>(j, k - 1);
     return std::ldexp(eigenvalues.back(), exponent);
 }
 
@@ -215,15 +219,18 @@ void check(const LinearOperator& op, const LanczosOptions& options) {
 ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) {
     check(op, options);
     const std::int64_t n = op.rows(), most = std::min<std::int64_t>(options.max_iterations, n);
-    backend::Ops& ops = op.device().ops();
-    Matrix basis(most, n, DType::f64), next(1, n, DType::f64), overlaps(1, most, DType::f64);
-
-    double* start = basis.row<double>(0);
-    for (std::int64_t j = 0; j < n; ++j)
-        start[j] =
-            kernels::random_normal(options.seed, kernels::Stream::probes, static_cast<std::uint64_t>(j));
-    const double length = norm(basis.view().row_block(0, 1));
-    for (std::int64_t j = 0; j < n; ++j) start[j] /= length;
+    const Device& device = op.device();
+    backend::Ops& ops = device.ops();
+    Matrix basis = device.zeros(most, n, DType::f64), next = device.zeros(1, n, DType::f64),
+           overlaps = device.zeros(1, most, DType::f64);
+    {
+        Matrix start(1, n, DType::f64);
+        for (std::int64_t j = 0; j < n; ++j)
+            start.at<double>(0, j) = kernels::random_normal(options.seed, kernels::Stream::probes,
+                                                            static_cast<std::uint64_t>(j));
+        start = device.to_device(std::move(start));
+        scale_to_unit(ops, start, ops.norm(start), basis.view().row_block(0, 1));
+    }
 
     ExtremalEigenvalue result;
     std::vector<double> alpha, beta, s;  // beta[k − 1] couples v_k to v_{k+1}
@@ -236,10 +243,10 @@ ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) 
         for (int pass = 0; pass < 2; ++pass) {
             ops.inner(1, next, before, 0, c);
             ops.gemm(false, false, -1, c, before, 1, next);
-            along += c.at<double>(0, k - 1);
+            along += read(device, c, 0, k - 1);
         }
         alpha.push_back(along);
-        beta.push_back(norm(next));
+        beta.push_back(ops.norm(next));
         scale = std::max({scale, std::abs(along), beta.back()});
         result.iterations = static_cast<int>(k);
 
@@ -247,33 +254,32 @@ ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) 
         if (k == next_look || k == most || exhausted) {
             // All the small problems together cost a few times the last one.
             next_look = k + std::max<std::int64_t>(1, k / 8);
-            result.value = largest_ritz(ops, alpha, beta, s);
+            result.value = largest_ritz(device, alpha, beta, s);
             result.converged =
                 exhausted || beta.back() * std::abs(s.back()) <= options.tolerance * std::abs(result.value);
             if (result.converged) break;
         }
         if (k == most) break;
-        const double* from = next.row<double>(0);
-        double* to = basis.row<double>(k);
-        for (std::int64_t j = 0; j < n; ++j) to[j] = from[j] / beta.back();
+        scale_to_unit(ops, next, beta.back(), basis.view().row_block(k, 1));
     }
 
-    Matrix q(1, n, DType::f64);
+    Matrix q = device.zeros(1, n, DType::f64);
     const auto k = static_cast<std::int64_t>(s.size());
-    ops.gemm(false, false, 1, ConstMatrixView(s.data(), 1, k), basis.view().row_block(0, k), 0, q);
+    ops.gemm(false, false, 1, device.staged(ConstMatrixView(s.data(), 1, k)), basis.view().row_block(0, k),
+             0, q);
     apply(op, q, next);
     ops.axpby(-result.value, q, 1, next);
-    result.residual = norm(next) / norm(q);
+    result.residual = ops.norm(next) / ops.norm(q);
     return result;
 }
 
 std::int64_t numerical_rank(const Device& device, ConstMatrixView inputs) {
-    require_finite(inputs, "inputs");
+    require_finite(device, inputs, "inputs");
     if (inputs.empty()) return 0;
     const bool wide = inputs.cols > inputs.rows;
     const std::int64_t n = std::min(inputs.rows, inputs.cols);
-    const Matrix x = Matrix::converted(inputs, DType::f64);
-    Matrix product(n, n, DType::f64);
+    const Matrix x = as_double(device, inputs);
+    Matrix product = device.zeros(n, n, DType::f64);
     device.ops().gemm(!wide, wide, 1, x, x, 0, product);
     std::vector<double> eigenvalues;
     if (!device.ops().eigh(product, eigenvalues, {}))

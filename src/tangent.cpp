@@ -1,4 +1,6 @@
 // The wide pass: exact integers where the network allows it, floating point else.
+#include "device_memory.hpp"
+
 #include <fntk/error.hpp>
 #include <fntk/tangent.hpp>
 
@@ -19,7 +21,7 @@ double inverse_root(std::int64_t n) { return 1.0 / std::sqrt(static_cast<double>
 }  // namespace
 
 Tangent::Tangent(Device device, Network network, ConstMatrixView inputs, TangentOptions options)
-    : device_(std::move(device)), network_(std::move(network)), inputs_(inputs) {
+    : device_(std::move(device)), network_(network.on(device_)) {
     const NetworkSpec& spec = network_.spec();
     if (inputs.cols != spec.dim)
         throw ShapeError(fmt::format(
@@ -30,17 +32,19 @@ Tangent::Tangent(Device device, Network network, ConstMatrixView inputs, Tangent
         throw ValueError(
             fmt::format("inputs are {}, the network's precision is {}; convert them with Matrix::converted",
                         name(inputs.dtype), name(spec.precision)));
-    require_finite(inputs, "inputs");
+    if (!options.known_finite) require_finite(device_, inputs, "inputs");
+    inputs_ = device_.staged(inputs);
     if (!options.only_these) {
         options.gradients |= spec.train.down;
         options.gates |= spec.train.up;
     }
     options.gates &= spec.activation.homogeneous();
 
-    hidden_ = Matrix(inputs.rows, spec.rank, spec.precision);
-    values_ = Matrix(inputs.rows, spec.outputs, spec.precision);
-    if (options.gradients) gradients_ = Matrix(inputs.rows, spec.outputs * spec.rank, spec.precision);
-    if (options.gates) gates_ = BitMatrix(inputs.rows, spec.width);
+    hidden_ = device_.zeros(inputs.rows, spec.rank, spec.precision);
+    values_ = device_.zeros(inputs.rows, spec.outputs, spec.precision);
+    if (options.gradients)
+        gradients_ = device_.zeros(inputs.rows, spec.outputs * spec.rank, spec.precision);
+    if (options.gates) gates_ = device_.zero_bits(inputs.rows, spec.width);
     if (network_.exactness() == Exactness::integer)
         exact_pass(options);
     else
@@ -49,22 +53,22 @@ Tangent::Tangent(Device device, Network network, ConstMatrixView inputs, Tangent
 
 void Tangent::exact_pass(TangentOptions keep) {
     const NetworkSpec& spec = network_.spec();
-    const std::int64_t n = inputs_.rows, p = spec.rank, k = spec.outputs;
+    const std::int64_t n = size(), p = spec.rank, k = spec.outputs;
     const bool wide = spec.precision == DType::f64;
     const double closed = spec.activation.closed_slope(), open = spec.activation.open_slope();
     backend::Ops& ops = device_.ops();
 
-    hidden_int_ = Matrix(n, p, wide ? DType::i64 : DType::i32);
-    hidden_exp_ = Matrix(n, 1, DType::i32);
+    hidden_int_ = device_.zeros(n, p, wide ? DType::i64 : DType::i32);
+    hidden_exp_ = device_.zeros(n, 1, DType::i32);
     {
-        Matrix v(n, p, DType::f64);
+        Matrix v = device_.zeros(n, p, DType::f64);
         ops.down_product(inputs_, network_.fixed_down(), inverse_root(p), v, hidden_exp_);
         ops.quantise_rows(v, network_.hidden_bits(), hidden_int_, hidden_exp_);
     }
     ops.dequantise(hidden_int_, hidden_exp_, 1, 0, 1, {}, hidden_);
 
-    values_int_ = Matrix(n, k, wide ? DType::f64 : DType::i64);
-    if (keep.gradients) gradients_int_ = Matrix(n, k * p, DType::i32);
+    values_int_ = device_.zeros(n, k, wide ? DType::f64 : DType::i64);
+    if (keep.gradients) gradients_int_ = device_.zeros(n, k * p, DType::i32);
     ops.wide_pass_exact(network_.up(), network_.readout(), hidden_int_,
                         {keep.gates ? gates_.view() : BitView{}, gradients_int_, values_int_});
 
@@ -72,26 +76,27 @@ void Tangent::exact_pass(TangentOptions keep) {
     const double root_m = inverse_root(spec.width);
     ops.dequantise(values_int_, hidden_exp_, root_m, closed, open, {}, values_);
     if (closed != 0 || keep.gradients) {
-        open_sum_ = Matrix(k, p, DType::i32);
+        open_sum_ = device_.zeros(k, p, DType::i32);
         ops.open_sum(network_.up(), network_.readout(), open_sum_);
     }
-    if (closed != 0)
-        ops.gemm(false, true, closed * root_m, hidden_, Matrix::converted(open_sum_, spec.precision), 1,
-                 values_);
-    if (keep.gradients) {
-        const ConstMatrixView sum(open_sum_.row<std::int32_t>(0), 1, k * p);
-        ops.dequantise(gradients_int_, {}, inverse_root(p) * root_m, closed, open, sum, gradients_);
+    if (closed != 0) {
+        Matrix sum = device_.zeros(k, p, spec.precision);
+        ops.dequantise(open_sum_, {}, 1, 0, 1, {}, sum);
+        ops.gemm(false, true, closed * root_m, hidden_, sum, 1, values_);
     }
+    if (keep.gradients)
+        ops.dequantise(gradients_int_, {}, inverse_root(p) * root_m, closed, open,
+                       open_sum_.view().reshaped(1, k * p), gradients_);
 }
 
 void Tangent::floating_pass(TangentOptions keep) {
     const NetworkSpec& spec = network_.spec();
-    const std::int64_t n = inputs_.rows, p = spec.rank;
+    const std::int64_t n = size(), p = spec.rank;
     backend::Ops& ops = device_.ops();
     if (network_.fixed_down().empty()) {
         ops.axpby(1, inputs_, 0, hidden_);
     } else {
-        Matrix v(n, p, DType::f64), exponents(n, 1, DType::i32);
+        Matrix v = device_.zeros(n, p, DType::f64), exponents = device_.zeros(n, 1, DType::i32);
         ops.down_product(inputs_, network_.fixed_down(), inverse_root(p), v, exponents);
         ops.dequantise(v, exponents, 1, 0, 1, {}, hidden_);
     }
@@ -124,16 +129,37 @@ Tangent tangent(const Device& device, const Network& network, ConstMatrixView in
 
 namespace {
 
-/// ∂f_c/∂U at x: G^c xᵀ.
-template <class T>
-T* write_down(const Tangent& tangent, std::int64_t i, std::int64_t c, T* out) {
-    const std::int64_t p = tangent.network().spec().rank, d = tangent.inputs().cols;
-    const T* g = tangent.gradients().row<T>(i) + c * p;
-    const T* x = tangent.inputs().row<T>(i);
-    for (std::int64_t q = 0; q < p; ++q)
-        for (std::int64_t j = 0; j < d; ++j) *out++ = g[q] * x[j];
-    return out;
-}
+/// The gradients in V and A of single samples at single outputs, by the backward pass.
+class SampleByOutput {
+  public:
+    explicit SampleByOutput(const Tangent& tangent)
+        : tangent_(tangent), outputs_(tangent.outputs()), unit_(unit(tangent)) {}
+
+    /// ∂f_c/∂V (m × p) and ∂f_c/∂A (m × k) at sample i, or one of them.
+    void write(std::int64_t i, std::int64_t c, MatrixView dv, MatrixView da) const {
+        const Network& network = tangent_.network();
+        backend::Ops& ops = tangent_.device().ops();
+        const double root_m = inverse_root(network.spec().width);
+        ops.wide_gradient(network.up(), network.readout(), network.spec().activation,
+                          tangent_.hidden().row_block(i, 1),
+                          unit_.view().col_block(outputs_ - 1 - c, outputs_), {}, 0, dv, da);
+        if (dv.data != nullptr) ops.axpby(root_m, dv, 0, dv);
+        if (da.data != nullptr) ops.axpby(root_m, da, 0, da);
+    }
+
+  private:
+    /// 2k − 1 zeros around a one: every unit vector of k entries is a part of it.
+    static Matrix unit(const Tangent& tangent) {
+        const std::int64_t k = tangent.outputs();
+        Matrix row(1, 2 * k - 1, DType::f64);
+        row.at<double>(0, k - 1) = 1;
+        return tangent.device().to_device(Matrix::converted(row, tangent.network().spec().precision));
+    }
+
+    const Tangent& tangent_;
+    std::int64_t outputs_;
+    Matrix unit_;
+};
 
 }  // namespace
 
@@ -147,42 +173,37 @@ Matrix per_sample_gradients(const Tangent& tangent, Train train, std::int64_t fi
     const std::int64_t m = spec.width, p = spec.rank, k = spec.outputs;
     const std::int64_t down = train.down ? p * spec.dim : 0, up = train.up ? m * p : 0,
                        readout = train.readout ? m * k : 0;
-    Matrix result(count * k, down + up + readout, spec.precision);
+    const std::int64_t all = down + up + readout;
+    Matrix result = tangent.device().zeros(count * k, all, spec.precision);
+    if (count == 0) return result;
     backend::Ops& ops = tangent.device().ops();
-    const bool gated = train.up && tangent.has_gates();
-    const double root_m = inverse_root(m),
-                 closed = spec.activation.homogeneous() ? spec.activation.closed_slope() : 0;
-    const Matrix a = gated ? tangent.network().materialize_readout() : Matrix{};
-    Matrix e(1, k, spec.precision);
-
-    const auto fill = [&](auto type) {
-        using T = decltype(type);
-        for (std::int64_t i = first; i < first + count; ++i)
-            for (std::int64_t c = 0; c < k; ++c) {
-                T* out = result.row<T>((i - first) * k + c);
-                if (train.down) out = write_down(tangent, i, c, out);
-                for (std::int64_t o = 0; o < k; ++o) e.row<T>(0)[o] = o == c ? T(1) : T(0);
-                const ConstMatrixView h = tangent.hidden().row_block(i, 1);
-                const MatrixView dv(out, train.up ? m : 0, p), da(out + up, train.readout ? m : 0, k);
-                if (gated) {  // a_rc·D_ir·h_i with the gates that were kept
-                    for (std::int64_t r = 0; r < m; ++r) {
-                        const double slope = tangent.gates().get(i, r) ? 1.0 : closed;
-                        const T weight = static_cast<T>(root_m * slope) * a.row<T>(r)[c];
-                        for (std::int64_t q = 0; q < p; ++q) dv.row<T>(r)[q] = weight * h.row<T>(0)[q];
-                    }
-                }
-                const bool smooth = train.up && !gated;
-                if (!smooth && !train.readout) continue;
-                ops.wide_gradient(tangent.network().up(), tangent.network().readout(), spec.activation, h,
-                                  e, {}, 0, smooth ? dv : MatrixView{}, train.readout ? da : MatrixView{});
-                if (smooth) ops.axpby(root_m, dv, 0, dv);
-                if (train.readout) ops.axpby(root_m, da, 0, da);
-            }
+    const ConstMatrixView h = tangent.hidden().row_block(first, count);
+    const auto of_output = [&](std::int64_t c, std::int64_t begin, std::int64_t columns) {
+        return result.view().reshaped(count, k * all).col_block(c * all + begin, columns);
     };
-    if (spec.precision == DType::f32)
-        fill(float{});
-    else
-        fill(double{});
+
+    if (train.down)  // G^c xᵀ
+        for (std::int64_t c = 0; c < k; ++c)
+            ops.outer_rows(tangent.gradients().row_block(first, count).col_block(c * p, p),
+                           tangent.inputs().row_block(first, count), of_output(c, 0, down));
+    const bool gated = train.up && tangent.has_gates();
+    if (gated) {  // (1/√m)(D_i ∘ A_c) h_iᵀ with the gates that were kept
+        Matrix slopes = tangent.device().zeros(count, m, spec.precision);
+        for (std::int64_t c = 0; c < k; ++c) {
+            ops.slope_rows(tangent.gates(), first, tangent.network().readout(), c, inverse_root(m),
+                           spec.activation.closed_slope(), spec.activation.open_slope(), slopes);
+            ops.outer_rows(slopes, h, of_output(c, down, up));
+        }
+    }
+    const bool smooth = train.up && !gated;
+    if (!smooth && !train.readout) return result;
+    const SampleByOutput backward(tangent);
+    for (std::int64_t i = 0; i < count; ++i)
+        for (std::int64_t c = 0; c < k; ++c) {
+            const MatrixView row = result.view().row_block(i * k + c, 1);
+            backward.write(first + i, c, smooth ? row.col_block(down, up).reshaped(m, p) : MatrixView{},
+                           train.readout ? row.col_block(down + up, readout).reshaped(m, k) : MatrixView{});
+        }
     return result;
 }
 

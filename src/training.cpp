@@ -1,4 +1,5 @@
 // The training loop: step size, history, certificate, checkpoints. One step of it is in training_state.cpp.
+#include "device_memory.hpp"
 #include "training_state.hpp"
 
 #include <fntk/error.hpp>
@@ -19,14 +20,16 @@ namespace fntk {
 
 namespace {
 
-void check(const Network& network, const TrainingData& data, const TrainingOptions& options) {
+void check(const Device& device, const Network& network, const TrainingData& data,
+           const TrainingOptions& options) {
     const NetworkSpec& spec = network.spec();
     if (data.inputs.rows < 1) throw ShapeError("inputs have 0 rows; training needs at least one sample");
     if (data.targets.rows != data.inputs.rows || data.targets.cols != spec.outputs)
         throw ShapeError(fmt::format("targets are {} × {}; {} samples and {} outputs ask for {} × {}",
                                      data.targets.rows, data.targets.cols, data.inputs.rows, spec.outputs,
                                      data.inputs.rows, spec.outputs));
-    require_finite(data.targets, "targets");
+    require_finite(device, data.inputs, "inputs");
+    require_finite(device, data.targets, "targets");
     if (options.steps < 0)
         throw ValueError(fmt::format("steps is {}; it must be at least 0", options.steps));
     if (!(options.momentum >= 0 && options.momentum < 1))
@@ -42,11 +45,12 @@ void check(const Network& network, const TrainingData& data, const TrainingOptio
             throw ValueError(fmt::format(
                 "outputs is {}; cross-entropy needs at least 2, one per class: use the squared loss",
                 spec.outputs));
+        const Staged targets = device.on_host(data.targets);
         for (std::int64_t i = 0; i < data.targets.rows; ++i) {
             double sum = 0, least = 0;
             for (std::int64_t c = 0; c < spec.outputs; ++c) {
-                sum += value(data.targets, i, c);
-                least = std::min(least, value(data.targets, i, c));
+                sum += value(targets, i, c);
+                least = std::min(least, value(targets, i, c));
             }
             if (least < 0 || std::abs(sum - 1) > 1e-4)
                 throw ValueError(fmt::format(
@@ -70,13 +74,15 @@ class KernelMonitor {
           inputs_(inputs),
           train_(train),
           start_(initial_tangent(initial)),
-          kernel_(gram(start_, KernelOutput::trace, train)) {}
+          kernel_(device.to_host(gram(start_, KernelOutput::trace, train))) {
+        if (start_.has_gates()) gates_ = device.on_host(start_.gates());
+    }
 
     [[nodiscard]] double initial_lambda_min() const { return spectrum(device_, kernel_).min(); }
 
     void measure(const Network& network, bool with_spectrum, TrainingRecord& record) const {
-        const Tangent now = tangent(device_, network, inputs_, {.gates = true});
-        const Matrix kernel = gram(now, KernelOutput::trace, train_);
+        const Tangent now = tangent(device_, network, inputs_, {.gates = true, .known_finite = true});
+        const Matrix kernel = device_.to_host(gram(now, KernelOutput::trace, train_));
         double difference = 0, norm = 0;
         for (std::int64_t i = 0; i < kernel.rows(); ++i)
             for (std::int64_t j = 0; j < kernel.cols(); ++j) {
@@ -86,10 +92,11 @@ class KernelMonitor {
             }
         record.drift = norm > 0 ? std::sqrt(difference / norm) : 0;
         if (now.has_gates()) {
+            const StagedBits gates = device_.on_host(now.gates());
             std::int64_t flips = 0;
             for (std::int64_t i = 0; i < now.size(); ++i)
                 for (std::int64_t w = 0; w < (network.spec().width + 63) / 64; ++w)
-                    flips += std::popcount(now.gates().row(i)[w] ^ start_.gates().row(i)[w]);
+                    flips += std::popcount(gates.view().row(i)[w] ^ gates_.view().row(i)[w]);
             record.flips = static_cast<double>(flips) /
                            (static_cast<double>(now.size()) * static_cast<double>(network.spec().width));
         }
@@ -98,19 +105,21 @@ class KernelMonitor {
 
   private:
     [[nodiscard]] Tangent initial_tangent(const Network& network) const {
-        return tangent(device_, network, inputs_, {.gates = true});
+        return tangent(device_, network, inputs_, {.gates = true, .known_finite = true});
     }
 
     const Device& device_;
     ConstMatrixView inputs_;
     Train train_;
     Tangent start_;
-    Matrix kernel_;
+    Matrix kernel_;     // in host memory, as the gates
+    StagedBits gates_;  // empty where σ has none
 };
 
 double operator_lambda_max(const Device& device, const Network& network, ConstMatrixView inputs) {
     const Tangent at =
-        tangent(device, network, inputs, {.gradients = network.spec().train.down, .only_these = true});
+        tangent(device, network, inputs,
+                {.gradients = network.spec().train.down, .only_these = true, .known_finite = true});
     const ExtremalEigenvalue top =
         lambda_max(KernelOperator(at, KernelOutput::full, network.spec().train), {.tolerance = 1e-2});
     return top.value + top.residual;  // Ritz values come from below
@@ -125,7 +134,7 @@ void choose_step(const Device& device, TrainingState& state, const TrainingData&
     state.lambda_max = operator_lambda_max(device, state.current, data.inputs);
     if (options.batch > 0 && options.batch < data.inputs.rows)
         for (std::int64_t step = 0; step < 4; ++step) {
-            const Batch batch = take_batch(data, options.batch, options.seed, step);
+            const Batch batch = take_batch(device, data, options.batch, options.seed, step);
             state.lambda_max =
                 std::max(state.lambda_max,
                          batch.scale * operator_lambda_max(device, state.current, batch.data.inputs));
@@ -151,7 +160,7 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
             state.lambda_min = known ? options.known_lambda_min : monitor->initial_lambda_min();
         choose_step(device, state, data, options);
     }
-    const std::uint64_t data_hash = options.checkpoint.empty() ? 0 : fingerprint(data);
+    const std::uint64_t data_hash = options.checkpoint.empty() ? 0 : fingerprint(device, data);
 
     // A row describes the state before its step: its kernel is measured first, since V and A move in place.
     const auto measured = [&](bool last) {
@@ -182,7 +191,7 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     std::vector<double> seconds;
     bool cancelled = false;
     while (state.step < options.steps && !cancelled) {
-        const Batch batch = take_batch(data, options.batch, options.seed, state.step);
+        const Batch batch = take_batch(device, data, options.batch, options.seed, state.step);
         const TrainingRecord row = measured(false);
         const auto begin = std::chrono::steady_clock::now();
         record(row, descend(device, state, batch, options.loss, options.momentum));
@@ -194,13 +203,13 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
         const bool due = options.checkpoint_every > 0 && state.step % options.checkpoint_every == 0;
         if (!options.checkpoint.empty() && due && state.step < options.steps && !cancelled) {
             state.history.push_back({.step = state.step});  // resuming replaces the last row
-            save_checkpoint(options.checkpoint, state, options, data_hash);
+            save_checkpoint(device, options.checkpoint, state, options, data_hash);
             state.history.pop_back();
         }
     }
-    const Batch last = take_batch(data, options.batch, options.seed, state.step);
+    const Batch last = take_batch(device, data, options.batch, options.seed, state.step);
     record(measured(true), batch_loss(device, state, last, options.loss));
-    if (!options.checkpoint.empty()) save_checkpoint(options.checkpoint, state, options, data_hash);
+    if (!options.checkpoint.empty()) save_checkpoint(device, options.checkpoint, state, options, data_hash);
 
     TrainingResult result{.network = state.current, .history = std::move(state.history)};
     result.step = state.step_size;
@@ -221,24 +230,25 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
 
 TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs,
                      ConstMatrixView targets, const TrainingOptions& options) {
-    const TrainingData data{inputs, targets};
-    check(network, data, options);
-    return run(device, TrainingState(network, options.momentum != 0), data, options, false);
+    check(device, network, {inputs, targets}, options);
+    const Staged x = device.staged(inputs), y = device.staged(targets);
+    return run(device, TrainingState(device, network, options.momentum != 0), {x, y}, options, false);
 }
 
 TrainingResult resume(const Device& device, const std::string& checkpoint, ConstMatrixView inputs,
                       ConstMatrixView targets, const TrainingOptions& options) {
-    const TrainingData data{inputs, targets};
     TrainingOptions effective = options;
-    TrainingState state = load_checkpoint(checkpoint, effective, fingerprint(data));
+    TrainingState state =
+        load_checkpoint(device, checkpoint, effective, fingerprint(device, {inputs, targets}));
     effective.rule = StepRule::given;
     effective.step = state.step_size;
-    check(state.initial, data, effective);
+    check(device, state.initial, {inputs, targets}, effective);
     if (effective.steps < state.step)
         throw ValueError(
             fmt::format("steps is {}; the checkpoint stands at step {} already: ask for at least as many",
                         effective.steps, state.step));
-    return run(device, std::move(state), data, effective, true);
+    const Staged x = device.staged(inputs), y = device.staged(targets);
+    return run(device, std::move(state), {x, y}, effective, true);
 }
 
 }  // namespace fntk

@@ -1,4 +1,5 @@
 #include "training_state.hpp"
+#include "device_memory.hpp"
 
 #include <fntk/error.hpp>
 
@@ -10,29 +11,30 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
 namespace fntk {
 
-TrainingState::TrainingState(Network network, bool momentum)
-    : initial(network), current(std::move(network)) {
+TrainingState::TrainingState(const Device& device, Network network, bool momentum)
+    : initial(network), current(network.on(device)) {
     const NetworkSpec& spec = initial.spec();
+    const auto zeros_like = [&](const Matrix& matrix) {
+        return momentum ? device.zeros(matrix.rows(), matrix.cols(), matrix.dtype()) : Matrix{};
+    };
     if (spec.train.down) {
-        down = Matrix::converted(
-            initial.down().data != nullptr ? Matrix::copy_of(initial.down()) : initial.materialize_down(),
-            DType::f64);
-        if (momentum) down_velocity = Matrix(spec.rank, spec.dim, DType::f64);
+        down = current.down().data != nullptr ? as_double(device, current.down())
+                                              : as_double(device, initial.materialize_down());
+        down_velocity = zeros_like(down);
     }
     if (spec.train.up) {
-        up = std::make_shared<Matrix>(initial.materialize_up());
+        up = std::make_shared<Matrix>(device.to_device(initial.materialize_up()));
         current = current.with_up(up);
-        if (momentum) up_velocity = Matrix(spec.width, spec.rank, spec.precision);
+        up_velocity = zeros_like(*up);
     }
     if (spec.train.readout) {
-        readout = std::make_shared<Matrix>(initial.materialize_readout());
+        readout = std::make_shared<Matrix>(device.to_device(initial.materialize_readout()));
         current = current.with_readout(readout);
-        if (momentum) readout_velocity = Matrix(spec.width, spec.outputs, spec.precision);
+        readout_velocity = zeros_like(*readout);
     }
 }
 
@@ -52,11 +54,10 @@ std::vector<std::int64_t> epoch_order(std::int64_t samples, std::uint64_t seed, 
     return order;
 }
 
-Matrix gather(ConstMatrixView from, const std::int64_t* rows, std::int64_t count) {
-    Matrix result(count, from.cols, from.dtype);
-    for (std::int64_t i = 0; i < count; ++i)
-        std::memcpy(result.view().row_block(i, 1).data, from.row_block(rows[i], 1).data,
-                    static_cast<std::size_t>(from.cols) * size_of(from.dtype));
+/// The rows of `from` that `indices` (1 × b) names.
+Matrix gather(const Device& device, ConstMatrixView from, ConstMatrixView indices) {
+    Matrix result = device.zeros(indices.cols, from.cols, from.dtype);
+    device.ops().gather_rows(from, indices, result);
     return result;
 }
 
@@ -80,9 +81,10 @@ struct Forward {
 
 Forward forward(const Device& device, const TrainingState& state, const Batch& batch, Loss loss,
                 TangentOptions keep) {
+    keep.known_finite = true;
     Forward result{tangent(device, state.current, batch.data.inputs, keep), {}, 0};
     result.residual =
-        Matrix(batch.data.inputs.rows, batch.data.targets.cols, state.current.spec().precision);
+        device.zeros(batch.data.inputs.rows, batch.data.targets.cols, state.current.spec().precision);
     const auto kind = loss == Loss::squared ? backend::Residual::squared : backend::Residual::cross_entropy;
     result.loss = batch.scale *
                   device.ops().residual(kind, result.tangent.values(), batch.data.targets, result.residual);
@@ -91,7 +93,8 @@ Forward forward(const Device& device, const TrainingState& state, const Batch& b
 
 }  // namespace
 
-Batch take_batch(const TrainingData& data, std::int64_t batch, std::uint64_t seed, std::int64_t step) {
+Batch take_batch(const Device& device, const TrainingData& data, std::int64_t batch, std::uint64_t seed,
+                 std::int64_t step) {
     Batch result;
     const std::int64_t n = data.inputs.rows;
     if (batch <= 0 || batch >= n) {
@@ -101,8 +104,9 @@ Batch take_batch(const TrainingData& data, std::int64_t batch, std::uint64_t see
     const std::int64_t per_epoch = (n + batch - 1) / batch;
     const std::vector<std::int64_t> order = epoch_order(n, seed, step / per_epoch);
     const std::int64_t first = step % per_epoch * batch, count = std::min(batch, n - first);
-    result.inputs_owner = gather(data.inputs, order.data() + first, count);
-    result.targets_owner = gather(data.targets, order.data() + first, count);
+    const Staged indices = device.staged(ConstMatrixView(order.data() + first, 1, count));
+    result.inputs_owner = gather(device, data.inputs, indices);
+    result.targets_owner = gather(device, data.targets, indices);
     result.data = {result.inputs_owner.view(), result.targets_owner.view()};
     result.scale = static_cast<double>(n) / static_cast<double>(count);
     return result;
@@ -123,9 +127,9 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
 
     Matrix down_gradient;  // dU = Wᵀ X, W_i = Σ_c e_ic G^c_i; taken before V and A move
     if (spec.train.down) {
-        Matrix weighted(batch.data.inputs.rows, spec.rank, spec.precision);
+        Matrix weighted = device.zeros(batch.data.inputs.rows, spec.rank, spec.precision);
         ops.row_combine(pass.tangent.gradients(), pass.residual, weighted);
-        down_gradient = Matrix(spec.rank, spec.dim, spec.precision);
+        down_gradient = device.zeros(spec.rank, spec.dim, spec.precision);
         ops.gemm(true, false, 1, weighted, batch.data.inputs, 0, down_gradient);
     }
     if (spec.train.up || spec.train.readout) {
@@ -135,8 +139,9 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
         const std::int64_t block = std::clamp<std::int64_t>(wanted, 64, 4096) / 64 * 64;
         const ConstBitView gates = pass.tangent.has_gates() ? pass.tangent.gates() : ConstBitView{};
         const double scale = batch.scale / std::sqrt(static_cast<double>(spec.width));
-        Matrix dv(spec.train.up ? std::min(block, spec.width) : 0, spec.rank, spec.precision);
-        Matrix da(spec.train.readout ? std::min(block, spec.width) : 0, spec.outputs, spec.precision);
+        const std::int64_t most = std::min(block, spec.width);
+        Matrix dv = device.zeros(spec.train.up ? most : 0, spec.rank, spec.precision);
+        Matrix da = device.zeros(spec.train.readout ? most : 0, spec.outputs, spec.precision);
         for (std::int64_t r0 = 0; r0 < spec.width; r0 += block) {
             const std::int64_t count = std::min(block, spec.width - r0);
             const MatrixView dv_block = rows_or_none(dv, 0, count), da_block = rows_or_none(da, 0, count);
@@ -152,13 +157,14 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
     }
     if (spec.train.down) {
         update(ops, batch.scale, down_gradient, momentum, eta, state.down_velocity, state.down);
-        if (!std::all_of(state.down.row<double>(0), state.down.row<double>(0) + spec.rank * spec.dim,
-                         [](double u) { return std::isfinite(u); }))
+        try {
+            state.current = state.current.with_down(device, state.down);
+        } catch (const ValueError&) {
             throw Error(fmt::format(
                 "U is no longer finite after step {}: step size {} is too large; use a smaller one or rule "
                 "lambda_max",
                 state.step, eta));
-        state.current = state.current.with_down(state.down);
+        }
     }
     return pass.loss;
 }

@@ -6,7 +6,8 @@
 namespace fntk {
 
 /// Everything that a resumed run needs beyond the data. The trained factors: U as double (the network holds
-/// its rounding), V and A shared with the network and updated in place.
+/// its rounding), V and A shared with the network and updated in place. `current`, the factors and their
+/// velocities lie in the device's memory.
 struct TrainingState {
     Network initial;
     Network current;
@@ -20,10 +21,11 @@ struct TrainingState {
     bool certificate_held = true;
     std::vector<TrainingRecord> history;
 
-    TrainingState(Network network, bool momentum);
+    TrainingState(const Device& device, Network network, bool momentum);
 };
 
-/// The data of a run: inputs n × d in the network's precision, targets n × k.
+/// The data of a run, finite and in the device's memory: inputs n × d in the network's precision, targets
+/// n × k.
 struct TrainingData {
     ConstMatrixView inputs;
     ConstMatrixView targets;
@@ -35,7 +37,8 @@ struct Batch {
     TrainingData data;
     double scale = 1;  ///< n/B
 };
-Batch take_batch(const TrainingData& data, std::int64_t batch, std::uint64_t seed, std::int64_t step);
+Batch take_batch(const Device& device, const TrainingData& data, std::int64_t batch, std::uint64_t seed,
+                 std::int64_t step);
 
 /// The loss at the state's network on `batch`, times its scale.
 double batch_loss(const Device& device, const TrainingState& state, const Batch& batch, Loss loss);
@@ -44,10 +47,11 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
 
 /// Checkpoints: safetensors with the options that define the run in its metadata. `fingerprint` ties it to
 /// the data.
-std::uint64_t fingerprint(const TrainingData& data);
-void save_checkpoint(const std::string& path, const TrainingState& state, const TrainingOptions& options,
-                     std::uint64_t fingerprint);
+std::uint64_t fingerprint(const Device& device, const TrainingData& data);
+void save_checkpoint(const Device& device, const std::string& path, const TrainingState& state,
+                     const TrainingOptions& options, std::uint64_t fingerprint);
 /// Fills the run-defining fields of `options`. Throws ValueError when the fingerprint is another one.
-TrainingState load_checkpoint(const std::string& path, TrainingOptions& options, std::uint64_t fingerprint);
+TrainingState load_checkpoint(const Device& device, const std::string& path, TrainingOptions& options,
+                              std::uint64_t fingerprint);
 
 }  // namespace fntk

@@ -1,5 +1,6 @@
 // Networks in files: the spec as JSON, which tensors are stored, and that what is loaded is the network
 // that was saved.
+#include "support.hpp"
 #include "temp_folder.hpp"
 
 #include <fntk/error.hpp>
@@ -40,8 +41,8 @@ void expect_same(const Network& a, const Network& b) {
     EXPECT_TRUE(same_values(a.materialize_down(), b.materialize_down()));
     EXPECT_TRUE(same_values(a.materialize_up(), b.materialize_up()));
     EXPECT_TRUE(same_values(a.materialize_readout(), b.materialize_readout()));
-    EXPECT_EQ(a.fixed_down().exponent, b.fixed_down().exponent);
-    EXPECT_EQ(a.fixed_down().digits, b.fixed_down().digits);
+    EXPECT_TRUE(test::same_bits(a.fixed_down().exponent, b.fixed_down().exponent));
+    EXPECT_TRUE(test::same_bits(a.fixed_down().digits, b.fixed_down().digits));
 }
 
 /// U, V, A that stand in the file.

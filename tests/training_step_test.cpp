@@ -86,7 +86,7 @@ TEST(TrainingStep, OfAMiniBatchIsScaledToTheWholeData) {
         const TrainingResult result =
             fntk::train(cpu(), start, x, y,
                         {.steps = 1, .rule = StepRule::given, .step = 0.01, .batch = size, .seed = 4});
-        const Batch batch = take_batch({x, y}, size, 4, 0);
+        const Batch batch = take_batch(test::cpu(), {x, y}, size, 4, 0);
         const double scale = 7.0 / static_cast<double>(size);
         const Matrix g = gradient(start, batch.data.inputs, batch.data.targets);
         EXPECT_LT(relative_error(parameters(result.network), plus(parameters(start), -0.01 * scale, g)),
@@ -107,7 +107,7 @@ TEST(TrainingBatches, CoverEachSampleOnceAnEpochInANewOrder) {
         for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
             std::vector<double> order;
             for (std::int64_t b = 0; b < per_epoch; ++b) {
-                const Batch batch = take_batch({x, x}, size, 5, epoch * per_epoch + b);
+                const Batch batch = take_batch(test::cpu(), {x, x}, size, 5, epoch * per_epoch + b);
                 EXPECT_EQ(batch.data.inputs.rows, std::min(size, n - b * size));
                 EXPECT_EQ(batch.scale, 10.0 / static_cast<double>(batch.data.inputs.rows));
                 EXPECT_TRUE(test::same_bits(batch.data.inputs, batch.data.targets))
@@ -121,13 +121,14 @@ TEST(TrainingBatches, CoverEachSampleOnceAnEpochInANewOrder) {
         }
         for (std::size_t epoch = 1; epoch < orders.size(); ++epoch)
             EXPECT_NE(orders[epoch], orders[epoch - 1]);
-        const Batch other = take_batch({x, x}, size, 6, 0), same = take_batch({x, x}, size, 5, 0);
+        const Batch other = take_batch(test::cpu(), {x, x}, size, 6, 0),
+                    same = take_batch(test::cpu(), {x, x}, size, 5, 0);
         EXPECT_EQ(value(same.data.inputs, 0, 0), orders[0][0]);
         EXPECT_TRUE(size < 9 || !test::same_bits(other.data.inputs, same.data.inputs))
             << "the seed sets the order";
     }
-    EXPECT_EQ(take_batch({x, x}, 0, 5, 3).data.inputs.rows, n);
-    EXPECT_EQ(take_batch({x, x}, 11, 5, 3).scale, 1);
+    EXPECT_EQ(take_batch(test::cpu(), {x, x}, 0, 5, 3).data.inputs.rows, n);
+    EXPECT_EQ(take_batch(test::cpu(), {x, x}, 11, 5, 3).scale, 1);
 }
 
 }  // namespace

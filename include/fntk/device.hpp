@@ -1,12 +1,18 @@
-// A device handle: which backend does the work, and with how many threads. Cheap to copy; one handle per
-// thread of the caller.
+// A device handle: which backend does the work, with how many threads, and in whose memory. Cheap to copy;
+// one handle per thread of the caller.
+//
+// Memory. Every matrix that a backend works on lies in its own memory: the host's for "reference" and
+// "cpu", the GPU's for "cuda". The functions of this library take matrices of either and copy what is
+// elsewhere; what they return says where it lies. docs/memory.md lists it.
 #pragma once
 
 #include <fntk/export.hpp>
+#include <fntk/matrix.hpp>
 
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace fntk {
@@ -29,6 +35,25 @@ FNTK_API std::vector<DeviceInfo> devices();
 /// process starts (the program does so by itself); empty when the BLAS in use is no such one.
 FNTK_API std::string better_blas_core();
 
+/// A view, and the copy behind it where one had to be made. Without a copy it refers to the caller's
+/// memory.
+template <class Owner, class View>
+class BasicStaged {
+  public:
+    BasicStaged() = default;
+    explicit BasicStaged(View view) : view_(view) {}
+    explicit BasicStaged(Owner copy) : owner_(std::move(copy)), view_(std::as_const(owner_).view()) {}
+
+    [[nodiscard]] View view() const { return view_; }
+    operator View() const { return view_; }
+
+  private:
+    Owner owner_;
+    View view_;
+};
+using Staged = BasicStaged<Matrix, ConstMatrixView>;
+using StagedBits = BasicStaged<BitMatrix, ConstBitView>;
+
 class FNTK_API Device {
   public:
     /// name: "reference" (plain loops in double and int64, the oracle), "cpu" (BLAS and threads), "cuda",
@@ -39,11 +64,38 @@ class FNTK_API Device {
     /// Throws DeviceError for an unknown or absent device, ValueError for a thread count outside [0, 4096]
     /// or an instruction set that is not there.
     static Device open(std::string_view name = "auto", int threads = 0);
+    /// A handle on operations from elsewhere (src/backend/ops.hpp): how tests put a backend of their own
+    /// under the library.
+    static Device wrap(std::string name, std::shared_ptr<backend::Ops> ops);
 
     [[nodiscard]] const std::string& name() const { return name_; }
     [[nodiscard]] int threads() const;
     /// The operations behind the handle; src/backend/ops.hpp has the contract.
     [[nodiscard]] backend::Ops& ops() const { return *ops_; }
+
+    /// Where the device's matrices lie.
+    [[nodiscard]] Place place() const;
+    /// Memory of the device, zeroed. Throws ValueError for a negative extent, MemoryError when the memory
+    /// cannot be had.
+    [[nodiscard]] Matrix zeros(std::int64_t rows, std::int64_t cols, DType dtype) const;
+    [[nodiscard]] BitMatrix zero_bits(std::int64_t rows, std::int64_t cols) const;
+
+    /// A contiguous copy in the device's memory. Throws ValueError for memory of another device.
+    [[nodiscard]] Matrix to_device(ConstMatrixView matrix) const;
+    /// The same of an owner, which is moved where it lies there already.
+    [[nodiscard]] Matrix to_device(Matrix&& matrix) const;
+    [[nodiscard]] BitMatrix to_device(BitMatrix&& bits) const;
+    /// A contiguous copy in host memory. Throws ValueError for memory of another device.
+    [[nodiscard]] Matrix to_host(ConstMatrixView matrix) const;
+    [[nodiscard]] Matrix to_host(Matrix&& matrix) const;
+    [[nodiscard]] BitMatrix to_host(ConstBitView bits) const;
+
+    /// The matrix in the device's memory: itself where it lies there, which must then outlive the result,
+    /// else a copy.
+    [[nodiscard]] Staged staged(ConstMatrixView matrix) const;
+    /// The matrix in host memory, in the same way.
+    [[nodiscard]] Staged on_host(ConstMatrixView matrix) const;
+    [[nodiscard]] StagedBits on_host(ConstBitView bits) const;
 
   private:
     Device(std::string name, std::shared_ptr<backend::Ops> ops);

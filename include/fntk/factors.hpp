@@ -4,8 +4,6 @@
 
 #include <fntk/matrix.hpp>
 
-#include <vector>
-
 namespace fntk {
 
 /// U, the "down" factor, p × d. Every family is scaled so that ‖U x/√p‖ ≈ ‖x‖.
@@ -70,14 +68,17 @@ struct Readout {
     [[nodiscard]] bool signs() const { return values.data == nullptr; }
 };
 
-/// U in fixed point: U = Σ_j digit_j · 2^(exponent − 21(j+1)), |digit| ≤ 2^21; one digit for float32, three
-/// for float64. A random or pca U *is* this rounded matrix. Empty for the identity.
+/// U in fixed point as a backend sees it: U = Σ_j digit_j · 2^(exponent − 21(j+1)), |digit| ≤ 2^21; one
+/// digit for float32, three for float64. A random or pca U *is* this rounded matrix. Empty for the
+/// identity.
 struct FixedPoint {
-    std::int64_t rows = 0, cols = 0;
-    int exponent = 0;
-    std::vector<std::vector<std::int32_t>> digits;  // each rows × cols, row-major
+    ConstMatrixView digits;    // i32, (count·p) × d: digit j of U in rows j·p to (j + 1)·p
+    ConstMatrixView exponent;  // i32, 1 × 1
+    std::int64_t rows = 0;     // p
 
-    [[nodiscard]] bool empty() const { return digits.empty(); }
+    [[nodiscard]] bool empty() const { return digits.data == nullptr; }
+    [[nodiscard]] int count() const { return rows == 0 ? 0 : static_cast<int>(digits.rows / rows); }
+    [[nodiscard]] ConstMatrixView digit(int j) const { return digits.row_block(j * rows, rows); }
 };
 
 }  // namespace fntk

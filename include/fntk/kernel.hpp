@@ -16,9 +16,9 @@ enum class KernelOutput : std::uint8_t {
 FNTK_API const char* name(KernelOutput output);
 FNTK_API KernelOutput parse_kernel_output(std::string_view text);
 
-/// Gram matrix of the trained factors, exactly symmetric, in the network's precision.
-/// Throws ValueError when `train` has down and the tangent did not keep G. Without kept gates K_up is
-/// computed in floating point, from H.
+/// Gram matrix of the trained factors, exactly symmetric, in the network's precision and the device's
+/// memory. Throws ValueError when `train` has down and the tangent did not keep G. Without kept gates K_up
+/// is computed in floating point, from H.
 FNTK_API Matrix gram(const Tangent& tangent, KernelOutput output, Train train);
 FNTK_API Matrix gram(const Tangent& tangent, KernelOutput output = KernelOutput::trace);
 /// Cross-Gram matrix K(X, X'), both tangents of one network.
@@ -34,7 +34,7 @@ class FNTK_API LinearOperator {
     [[nodiscard]] virtual std::int64_t cols() const = 0;
     [[nodiscard]] virtual DType dtype() const = 0;
     [[nodiscard]] virtual const Device& device() const = 0;
-    /// out (rows × r) = this · v (cols × r), both in dtype().
+    /// out (rows × r) = this · v (cols × r), both in dtype(), each in host memory or the device's.
     virtual void apply(ConstMatrixView v, MatrixView out) const = 0;
 };
 
@@ -55,6 +55,7 @@ class FNTK_API KernelOperator final : public LinearOperator {
 
   private:
     [[nodiscard]] std::int64_t effective_outputs() const;
+    void apply_on_device(ConstMatrixView v, MatrixView out) const;
     void apply_down(ConstMatrixView v, MatrixView out) const;
 
     const Tangent* rows_;
@@ -65,22 +66,22 @@ class FNTK_API KernelOperator final : public LinearOperator {
     Matrix summed_rows_, summed_cols_;  // Σ_c G^c/√k for sum-of-logits
 };
 
-/// A matrix as an operator; refers to it.
+/// A matrix as an operator; refers to it unless it had to be copied to the device.
 class FNTK_API DenseOperator final : public LinearOperator {
   public:
     DenseOperator(Device device, ConstMatrixView matrix);
-    [[nodiscard]] std::int64_t rows() const override { return matrix_.rows; }
-    [[nodiscard]] std::int64_t cols() const override { return matrix_.cols; }
-    [[nodiscard]] DType dtype() const override { return matrix_.dtype; }
+    [[nodiscard]] std::int64_t rows() const override { return matrix_.view().rows; }
+    [[nodiscard]] std::int64_t cols() const override { return matrix_.view().cols; }
+    [[nodiscard]] DType dtype() const override { return matrix_.view().dtype; }
     [[nodiscard]] const Device& device() const override { return device_; }
     void apply(ConstMatrixView v, MatrixView out) const override;
 
   private:
     Device device_;
-    ConstMatrixView matrix_;
+    Staged matrix_;
 };
 
-/// The operator applied to the unit vectors.
+/// The operator applied to the unit vectors, in the device's memory.
 FNTK_API Matrix to_dense(const LinearOperator& op);
 
 }  // namespace fntk

@@ -7,7 +7,7 @@
 // Angles come from |u − v| and |u + v| of the unit vectors where the cosine is ill-conditioned, so that
 // equal, opposite and nearly collinear rows are exact; a row of zeros has kernel 0. Norms meet last: rows
 // of any scale are legal, and a value is infinite or 0 only where the kernel itself leaves the range of its
-// element type.
+// element type. Inputs lie in host memory or the device's, kernels in host memory.
 #pragma once
 
 #include <fntk/device.hpp>

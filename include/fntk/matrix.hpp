@@ -1,13 +1,16 @@
 // Matrices: row-major values of one of four element types. A view is five words that own nothing; a Matrix
-// owns its memory, moves, and copies only when asked.
+// owns its memory, moves, and copies only when asked. Either may lie in the memory of a device that the
+// host cannot read: place() says so, and reading an element there throws.
 #pragma once
 
 #include <fntk/export.hpp>
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <type_traits>
+#include <utility>
 
 namespace fntk {
 
@@ -24,12 +27,23 @@ inline constexpr DType dtype_of = std::is_same_v<T, float>          ? DType::f32
                                   : std::is_same_v<T, std::int32_t> ? DType::i32
                                                                     : DType::i64;
 
-/// Where an element lives.
+/// Whose memory an element lives in. Only host memory is read and written by row(), at(), value() and
+/// get().
 enum class Place : std::uint8_t { host, cuda };
+/// "host", "cuda".
+FNTK_API const char* name(Place place);
 
 namespace detail {
 /// Throws ValueError when a view of `have` is read as `want`.
 FNTK_API void check_dtype(DType have, DType want);
+/// The ValueError of a view at `place` that the host reads as `want`.
+[[noreturn]] FNTK_API void refuse_read(Place place, DType have, DType want);
+/// The ValueError of an `argument` that has to be in host memory.
+[[noreturn]] FNTK_API void refuse_place(Place place, const char* argument);
+/// Throws ValueError that names `argument` unless the host can read it.
+inline void check_host(Place place, const char* argument = "matrix") {
+    if (place != Place::host) refuse_place(place, argument);
+}
 }  // namespace detail
 
 /// rows × cols elements; element (i, j) stands at data + (i·stride + j)·size_of(dtype). Owns nothing.
@@ -65,10 +79,10 @@ struct BasicMatrixView {
     [[nodiscard]] bool empty() const { return rows == 0 || cols == 0; }
     [[nodiscard]] std::int64_t size() const { return rows * cols; }
 
-    /// Row i as T; throws ValueError when T is not the element type.
+    /// Row i as T; throws ValueError when T is not the element type or the host cannot read it.
     template <class T>
     [[nodiscard]] Element<T>* row(std::int64_t i) const {
-        detail::check_dtype(dtype, dtype_of<T>);
+        if (dtype != dtype_of<T> || place != Place::host) detail::refuse_read(place, dtype, dtype_of<T>);
         return reinterpret_cast<Element<T>*>(data) + i * stride;
     }
     template <class T>
@@ -83,6 +97,10 @@ struct BasicMatrixView {
     [[nodiscard]] BasicMatrixView col_block(std::int64_t first, std::int64_t count) const {
         return {offset(first), rows, count, stride, dtype, place};
     }
+    /// The elements of one row, or of rows that follow each other without a gap, as rows_ × cols_.
+    [[nodiscard]] BasicMatrixView reshaped(std::int64_t rows_, std::int64_t cols_) const {
+        return {data, rows_, cols_, cols_, dtype, place};
+    }
 
   private:
     Byte* offset(std::int64_t elements) const {
@@ -93,47 +111,65 @@ struct BasicMatrixView {
 using MatrixView = BasicMatrixView<std::byte>;
 using ConstMatrixView = BasicMatrixView<const std::byte>;
 
-/// Memory taken by Matrix and BitMatrix in this process, in bytes.
+/// Memory taken by Matrix and BitMatrix in this process at one place, in bytes.
 struct MemoryUse {
     std::int64_t current = 0;
     std::int64_t peak = 0;
 };
-FNTK_API MemoryUse memory_use();
-/// Sets the peak back to the current use.
+/// What a backend takes for itself, such as workspaces on a GPU, is not in it.
+FNTK_API MemoryUse memory_use(Place place = Place::host);
+/// Sets the peak of every place back to its current use.
 FNTK_API void reset_memory_peak();
 
 namespace detail {
-struct FreeAligned {
+/// Gives memory back to where it came from: `release`, which keeps the backend alive that it needs, or the
+/// host's allocator when it is empty.
+struct FreeMemory {
     std::int64_t bytes = 0;
+    Place place = Place::host;
+    std::function<void(std::byte*)> release;
     FNTK_API void operator()(std::byte* memory) const;
 };
-using Buffer = std::unique_ptr<std::byte, FreeAligned>;
+using Buffer = std::unique_ptr<std::byte, FreeMemory>;
+/// rows · bytes_per_row. Throws ValueError for a negative extent, MemoryError beyond the address space.
+FNTK_API std::int64_t extent_bytes(std::int64_t rows, std::int64_t bytes_per_row);
 /// Zeroed host memory, aligned to 64 bytes. Throws MemoryError.
 FNTK_API Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row);
+/// Memory of another place, counted in memory_use(place) until `release` gives it back; null for no bytes.
+FNTK_API Buffer adopt(std::byte* memory, std::int64_t bytes, Place place,
+                      std::function<void(std::byte*)> release);
 }  // namespace detail
 
-/// Owner of rows × cols zero-initialised elements in contiguous row-major host memory, aligned to 64 bytes.
+/// Owner of rows × cols zero-initialised elements, contiguous and row-major: of host memory aligned to 64
+/// bytes, or of a device's (Device::zeros).
 class FNTK_API Matrix {
   public:
     Matrix() = default;
-    /// Throws ValueError for a negative extent, MemoryError when the memory cannot be had.
+    /// Host memory. Throws ValueError for a negative extent, MemoryError when the memory cannot be had.
     Matrix(std::int64_t rows, std::int64_t cols, DType dtype);
-    /// A copy of any view, contiguous.
+    /// Owns memory that a backend gave for rows × cols elements.
+    Matrix(detail::Buffer memory, std::int64_t rows, std::int64_t cols, DType dtype)
+        : memory_(std::move(memory)), rows_(rows), cols_(cols), dtype_(dtype) {}
+    /// A copy of any view of host memory, contiguous. Throws ValueError for a device's memory.
     static Matrix copy_of(ConstMatrixView source);
-    /// A copy in another element type; float to integer is refused by ValueError.
+    /// A copy in another element type, from host memory to host memory; float to integer is refused by
+    /// ValueError.
     static Matrix converted(ConstMatrixView source, DType dtype);
 
     [[nodiscard]] Matrix copy() const { return copy_of(*this); }
     [[nodiscard]] std::int64_t rows() const { return rows_; }
     [[nodiscard]] std::int64_t cols() const { return cols_; }
     [[nodiscard]] DType dtype() const { return dtype_; }
+    [[nodiscard]] Place place() const { return memory_.get_deleter().place; }
     [[nodiscard]] bool empty() const { return rows_ == 0 || cols_ == 0; }
     [[nodiscard]] std::int64_t bytes() const {
         return rows_ * cols_ * static_cast<std::int64_t>(size_of(dtype_));
     }
 
-    [[nodiscard]] MatrixView view() { return {memory_.get(), rows_, cols_, cols_, dtype_}; }
-    [[nodiscard]] ConstMatrixView view() const { return {memory_.get(), rows_, cols_, cols_, dtype_}; }
+    [[nodiscard]] MatrixView view() { return {memory_.get(), rows_, cols_, cols_, dtype_, place()}; }
+    [[nodiscard]] ConstMatrixView view() const {
+        return {memory_.get(), rows_, cols_, cols_, dtype_, place()};
+    }
     operator MatrixView() { return view(); }
     operator ConstMatrixView() const { return view(); }
 
@@ -173,10 +209,15 @@ struct BasicBitView {
     std::int64_t rows = 0;
     std::int64_t cols = 0;
     std::int64_t stride = 0;  // words from one row to the next
+    Place place = Place::host;
 
-    operator BasicBitView<const std::uint64_t>() const { return {words, rows, cols, stride}; }
+    operator BasicBitView<const std::uint64_t>() const { return {words, rows, cols, stride, place}; }
     [[nodiscard]] bool empty() const { return words == nullptr || rows == 0 || cols == 0; }
-    [[nodiscard]] Word* row(std::int64_t i) const { return words + i * stride; }
+    /// Throws ValueError when the host cannot read it.
+    [[nodiscard]] Word* row(std::int64_t i) const {
+        detail::check_host(place);
+        return words + i * stride;
+    }
     [[nodiscard]] bool get(std::int64_t i, std::int64_t j) const {
         return (row(i)[j / 64] >> (j % 64)) & 1U;
     }
@@ -184,22 +225,27 @@ struct BasicBitView {
 using BitView = BasicBitView<std::uint64_t>;
 using ConstBitView = BasicBitView<const std::uint64_t>;
 
-/// Owner of a BitView, all bits zero at first.
+/// Owner of a BitView, all bits zero at first, in host memory or a device's (Device::zero_bits).
 class FNTK_API BitMatrix {
   public:
     BitMatrix() = default;
     BitMatrix(std::int64_t rows, std::int64_t cols);
+    /// Owns memory that a backend gave for rows of ⌈cols/64⌉ words.
+    BitMatrix(detail::Buffer memory, std::int64_t rows, std::int64_t cols)
+        : memory_(std::move(memory)), rows_(rows), cols_(cols) {}
 
     [[nodiscard]] std::int64_t rows() const { return rows_; }
     [[nodiscard]] std::int64_t cols() const { return cols_; }
+    [[nodiscard]] Place place() const { return memory_.get_deleter().place; }
     [[nodiscard]] bool empty() const { return rows_ == 0 || cols_ == 0; }
     [[nodiscard]] std::int64_t words_per_row() const { return (cols_ + 63) / 64; }
     [[nodiscard]] std::int64_t bytes() const { return rows_ * words_per_row() * 8; }
     [[nodiscard]] BitView view() {
-        return {reinterpret_cast<std::uint64_t*>(memory_.get()), rows_, cols_, words_per_row()};
+        return {reinterpret_cast<std::uint64_t*>(memory_.get()), rows_, cols_, words_per_row(), place()};
     }
     [[nodiscard]] ConstBitView view() const {
-        return {reinterpret_cast<const std::uint64_t*>(memory_.get()), rows_, cols_, words_per_row()};
+        return {reinterpret_cast<const std::uint64_t*>(memory_.get()), rows_, cols_, words_per_row(),
+                place()};
     }
     operator BitView() { return view(); }
     operator ConstBitView() const { return view(); }

@@ -3,6 +3,7 @@
 // copy.
 #pragma once
 
+#include <fntk/device.hpp>
 #include <fntk/factors.hpp>
 
 #include <memory>
@@ -62,25 +63,33 @@ class FNTK_API Network {
     /// Draws the network. `data` (n × d) is read only by down = pca, which throws ValueError without it.
     /// Throws ShapeError and ValueError for extents out of range: each rank must be at most d for
     /// orthonormal and pca, at most the next power of two ≥ d for srht, and a power of two for up = srht
-    /// unless down = identity.
+    /// unless down = identity. The network lies in host memory, and so does `data`.
     static Network create(NetworkSpec spec, ConstMatrixView data = {});
     /// The network with some factors given as values. A V or A equal to what the seed draws stays seeded
-    /// (and the network in the exact class). Values are copied. NaN and infinity are refused by row and
-    /// column.
+    /// (and the network in the exact class). Values are copied, from host memory. NaN and infinity are
+    /// refused by row and column.
     static Network from_tensors(NetworkSpec spec, const NetworkTensors& tensors);
+
+    /// The same network with its stored tensors (U, and V and A where the seed does not give them) in the
+    /// memory of `device`, or of the host; itself where they lie there already. A tangent takes a network
+    /// from anywhere; one that is used often is worth moving once. It keeps the handle `device`.
+    [[nodiscard]] Network on(const Device& device) const;
+    [[nodiscard]] Network on_host() const;
+    [[nodiscard]] Place place() const;
 
     [[nodiscard]] const NetworkSpec& spec() const;
     [[nodiscard]] Exactness exactness() const;
+    /// The stored tensors, views at place() that live as long as a copy of this network.
     /// U as double, p × d (√p·I for the identity is not stored: the view is empty).
     [[nodiscard]] ConstMatrixView down() const;
     /// The same U digit by digit; empty for the identity.
-    [[nodiscard]] const FixedPoint& fixed_down() const;
+    [[nodiscard]] FixedPoint fixed_down() const;
     [[nodiscard]] UpFactor up() const;
     [[nodiscard]] Readout readout() const;
     /// Bits of Ĥ: |ĥ| ≤ 2^b with b = min(22, 30 − ⌈log2 p⌉), in float64 min(52, 62 − ⌈log2 p⌉).
     [[nodiscard]] int hidden_bits() const;
 
-    /// Dense copies in the network's precision: U (p × d), V (m × p), A (m × k).
+    /// Dense copies in host memory, in the network's precision: U (p × d), V (m × p), A (m × k).
     [[nodiscard]] Matrix materialize_down() const;
     [[nodiscard]] Matrix materialize_up() const;
     [[nodiscard]] Matrix materialize_readout() const;
@@ -88,8 +97,11 @@ class FNTK_API Network {
     /// The same weights with another set of trained factors; throws ValueError when it is empty.
     [[nodiscard]] Network with_train(Train train) const;
     /// The same network with U replaced (p × d, rounded to the precision's fixed point), or with V or A
-    /// shared by pointer instead of drawn from the seed.
+    /// shared by pointer instead of drawn from the seed. All of them lie at place(), or in host memory and
+    /// are copied there.
     [[nodiscard]] Network with_down(ConstMatrixView down) const;
+    /// The same on `device`, which does the rounding. Throws ValueError where U is not finite.
+    [[nodiscard]] Network with_down(const Device& device, ConstMatrixView down) const;
     [[nodiscard]] Network with_up(std::shared_ptr<const Matrix> up) const;
     [[nodiscard]] Network with_readout(std::shared_ptr<const Matrix> readout) const;
 

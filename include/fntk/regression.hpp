@@ -1,5 +1,6 @@
 // Kernel ridge regression with a dense Gram matrix: (K + λ·mean(diag K)·I) α = Y, prediction K(X', X) α.
-// In double. λ is relative, so that it means the same for a kernel and its multiples.
+// In double. λ is relative, so that it means the same for a kernel and its multiples. Arguments lie in host
+// memory or the device's, results in host memory.
 #pragma once
 
 #include <fntk/kernel.hpp>

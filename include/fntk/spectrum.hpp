@@ -20,12 +20,14 @@ struct Spectrum {
 };
 
 /// Throws, naming `argument`: ShapeError unless the matrix is square with at least one row, ValueError when
-/// it holds integers, NaN, infinity, or max |K − Kᵀ| > 1e-12·max |K| (f32: 1e-6).
+/// it holds integers, NaN, infinity, lies in a device's memory, or max |K − Kᵀ| > 1e-12·max |K| (f32:
+/// 1e-6).
 FNTK_API void require_symmetric(ConstMatrixView matrix, const char* argument);
 
-/// All eigenvalues of a symmetric matrix (f32 or f64) of any scale; the computation is in double, on
-/// (K + Kᵀ)/2, and takes 3n² doubles beside the eigensolver's workspace. Throws as require_symmetric does,
-/// and Error when the eigensolver fails or a residual or the orthogonality is worse than 1e-10·n.
+/// All eigenvalues of a symmetric matrix (f32 or f64, in host memory or the device's) of any scale; the
+/// computation is in double, on (K + Kᵀ)/2, and takes 3n² doubles beside the eigensolver's workspace.
+/// Throws as require_symmetric does, and Error when the eigensolver fails or a residual or the
+/// orthogonality is worse than 1e-10·n.
 FNTK_API Spectrum spectrum(const Device& device, ConstMatrixView kernel);
 
 struct LanczosOptions {
@@ -41,7 +43,8 @@ struct ExtremalEigenvalue {
     bool converged = false;  ///< Lanczos' own residual fell below tolerance·λ, or the space is exhausted
 };
 /// λ_max of a symmetric operator by Lanczos with full reorthogonalisation, in double whatever the
-/// operator's type. Throws ShapeError unless the operator is square with at least one row, ValueError for
+/// operator's type. The vectors stay in the device's memory: a step brings four numbers to the host.
+/// Throws ShapeError unless the operator is square with at least one row, ValueError for
 /// options out of range, Error when a product is not finite or the eigensolver fails.
 FNTK_API ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options = {});
 

@@ -19,17 +19,20 @@ using Progress = std::function<bool(double)>;
 struct TangentOptions {
     bool gradients = false;  ///< G (always kept when down is trained)
     bool gates = false;  ///< packed gates (always kept when up is trained and σ is relu, leaky_relu or abs)
-    bool only_these = false;  ///< keep nothing beyond what the two flags ask for
+    bool only_these = false;    ///< keep nothing beyond what the two flags ask for
+    bool known_finite = false;  ///< the caller has checked the inputs: they are not read for it once more
 };
 
-/// Owns H, G, f and gates; refers to the inputs, which must outlive it.
+/// Owns H, G, f and gates, in the device's memory; refers to the inputs, which must outlive it unless they
+/// had to be copied there.
 class FNTK_API Tangent {
   public:
+    /// The network, its tensors in the device's memory.
     [[nodiscard]] const Network& network() const { return network_; }
     [[nodiscard]] const Device& device() const { return device_; }
-    /// X, n × d.
+    /// X, n × d, in the device's memory.
     [[nodiscard]] ConstMatrixView inputs() const { return inputs_; }
-    [[nodiscard]] std::int64_t size() const { return inputs_.rows; }
+    [[nodiscard]] std::int64_t size() const { return inputs_.view().rows; }
     [[nodiscard]] std::int64_t outputs() const { return network_.spec().outputs; }
 
     /// H, n × p, in the network's precision. For exact networks H = Ĥ·2^e row by row.
@@ -61,13 +64,14 @@ class FNTK_API Tangent {
 
     Device device_;
     Network network_;
-    ConstMatrixView inputs_;
+    Staged inputs_;
     Matrix hidden_, values_, gradients_;
     Matrix hidden_int_, hidden_exp_, gradients_int_, values_int_, open_sum_;
     BitMatrix gates_;
 };
 
-/// Runs the wide pass. X is n × d in the network's precision (ValueError otherwise), n ≥ 0, finite.
+/// Runs the wide pass. X is n × d in the network's precision (ValueError otherwise), n ≥ 0, finite, in host
+/// memory or the device's.
 FNTK_API Tangent tangent(const Device& device, const Network& network, ConstMatrixView inputs,
                          TangentOptions options = {});
 
@@ -77,7 +81,7 @@ Tangent tangent(const Device& device, const Network& network, Matrix&& inputs,
 
 /// Per-sample gradients of the trained factors, dense: row i·k + c holds ∂f_c/∂θ at x_i, θ = (U, V, A) in
 /// this order, untrained factors left out, each row-major. (count·k) × parameters elements, so ask for a
-/// block of samples. Throws ShapeError when the block leaves the batch.
+/// block of samples. In the device's memory. Throws ShapeError when the block leaves the batch.
 FNTK_API Matrix per_sample_gradients(const Tangent& tangent, Train train, std::int64_t first,
                                      std::int64_t count);
 

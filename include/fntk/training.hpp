@@ -51,7 +51,7 @@ struct TrainingRecord {
 };
 
 struct TrainingResult {
-    Network network;  ///< after the last step
+    Network network;  ///< after the last step, in the device's memory
     std::vector<TrainingRecord> history;
     double step = 0;        ///< η
     double lambda_max = 0;  ///< what η came from; 0 when it was given
@@ -64,7 +64,8 @@ struct TrainingResult {
     double seconds_per_step = 0;  ///< median
 };
 
-/// inputs n × d in the network's precision, targets n × k (f32 or f64). Throws ShapeError, ValueError, and
+/// inputs n × d in the network's precision, targets n × k (f32 or f64), in host memory or the device's,
+/// where a step works on them without the host but for the loss and ‖U‖. Throws ShapeError, ValueError, and
 /// Error when the loss is no longer finite (a step size too large), naming the step.
 FNTK_API TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs,
                               ConstMatrixView targets, const TrainingOptions& options = {});

@@ -1,19 +1,20 @@
 // The CPU backend: BLAS and LAPACK for products, a pool of threads for the rest.
 #pragma once
 
-#include <backend/ops.hpp>
+#include <backend/host_memory.hpp>
 #include <backend/parallel.hpp>
 
 #include <functional>
 
 namespace fntk::backend {
 
-class Cpu final : public Ops {
+class Cpu final : public HostMemory {
   public:
     explicit Cpu(int threads) : pool_(threads) {}
     [[nodiscard]] int threads() const override { return pool_.threads(); }
 
     // cpu_exact.cpp
+    void fix_down(MatrixView u, MatrixView digits, MatrixView exponent) override;
     void down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
                       MatrixView row_exponents) override;
     void quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) override;
@@ -49,15 +50,22 @@ class Cpu final : public Ops {
     void multiply(ConstMatrixView a, MatrixView k) override;
     void add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c, std::int64_t c_col,
                           MatrixView k) override;
+    void transpose(MatrixView k) override;
     void gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
               double beta, MatrixView c) override;
     void inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta, MatrixView c) override;
-    void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;
-    void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) override;
     void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
     double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
     bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) override;
     std::int64_t solve_spd(MatrixView k, MatrixView b) override;
+
+    // cpu_rows.cpp
+    void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;
+    void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) override;
+    void slope_rows(ConstBitView gates, std::int64_t first, const Readout& readout, std::int64_t c,
+                    double scale, double closed, double open, MatrixView out) override;
+    void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;
+    double norm(ConstMatrixView a) override;
 
   private:
     using Range = std::function<void(std::int64_t, std::int64_t)>;

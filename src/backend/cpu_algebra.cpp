@@ -126,6 +126,21 @@ void Cpu::add_output_block(ConstMatrixView block, std::int64_t outputs, std::int
     });
 }
 
+void Cpu::transpose(MatrixView k) {
+    constexpr std::int64_t tile = 32;
+    with_real(k.dtype, [&](auto type) {
+        using T = decltype(type);
+        if (k.rows == 0) return;
+        T* first = k.row<T>(0);
+        pool_.run(k.rows, tile, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t j0 = begin; j0 < k.rows; j0 += tile)
+                for (std::int64_t i = begin; i < end; ++i)
+                    for (std::int64_t j = std::max(j0, i + 1); j < std::min(j0 + tile, k.rows); ++j)
+                        std::swap(first[i * k.stride + j], first[j * k.stride + i]);
+        });
+    });
+}
+
 void Cpu::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
                double beta, MatrixView c) {
     const BlasThreads one(1);
@@ -158,39 +173,6 @@ void Cpu::inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta,
                                  c.row_block(i0, rows).col_block(j0, cols));
                        mirror_tile<decltype(type)>(c, i0, rows, j0, cols);
                    });
-    });
-}
-
-void Cpu::row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
-    with_real(out.dtype, [&](auto type) {
-        using T = decltype(type);
-        over_rows(out.rows, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i)
-                for (std::int64_t c = 0; c < out.cols; ++c) {
-                    const T* ai = a.row<T>(i) + c * b.cols;
-                    const T* bi = b.row<T>(i);
-                    double sum = 0;
-                    for (std::int64_t q = 0; q < b.cols; ++q) sum += static_cast<double>(ai[q]) * bi[q];
-                    out.row<T>(i)[c] = static_cast<T>(sum);
-                }
-        });
-    });
-}
-
-void Cpu::row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) {
-    with_real(out.dtype, [&](auto type) {
-        using T = decltype(type);
-        over_rows(out.rows, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i) {
-                T* oi = out.row<T>(i);
-                std::fill_n(oi, out.cols, T(0));
-                for (std::int64_t c = 0; c < v.cols; ++c) {
-                    const T* ai = a.row<T>(i) + c * out.cols;
-                    const T vc = v.row<T>(i)[c];
-                    for (std::int64_t q = 0; q < out.cols; ++q) oi[q] += vc * ai[q];
-                }
-            }
-        });
     });
 }
 

@@ -26,6 +26,36 @@ void Cpu::over_rows(std::int64_t rows, const Range& body) {
     pool_.run(rows, std::max<std::int64_t>(1, rows / (8 * pool_.threads())), body);
 }
 
+void Cpu::fix_down(MatrixView u, MatrixView digits, MatrixView exponent) {
+    std::vector<double> of_row(u.rows);
+    over_rows(u.rows, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t q = begin; q < end; ++q) of_row[q] = largest_magnitude(u.row<double>(q), u.cols);
+    });
+    const int e = kernels::down_exponent(*std::max_element(of_row.begin(), of_row.end()));
+    exponent.at<std::int32_t>(0, 0) = e;
+    const kernels::PowerOfTwo to_one(-e), back(e);
+    constexpr double digit_unit = 1.0 / (1 << kernels::down_digit_bits);
+    over_rows(u.rows, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t q = begin; q < end; ++q) {
+            double* row = u.row<double>(q);
+            std::int32_t* planes[3] = {};
+            const auto count = static_cast<int>(digits.rows / u.rows);
+            for (int digit = 0; digit < count; ++digit)
+                planes[digit] = digits.row<std::int32_t>(digit * u.rows + q);
+            for (std::int64_t j = 0; j < u.cols; ++j) {
+                double rest = to_one.times(row[j]), rounded = 0, unit = 1;
+                for (int digit = 0; digit < count; ++digit) {
+                    const std::int32_t taken = kernels::take_digit(rest, kernels::down_digit_bits);
+                    planes[digit][j] = taken;
+                    unit *= digit_unit;
+                    rounded += unit * taken;
+                }
+                row[j] = back.times(rounded);
+            }
+        }
+    });
+}
+
 void Cpu::down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
                        MatrixView row_exponents) {
     with_real(x.dtype, [&](auto type) {
@@ -50,8 +80,8 @@ void Cpu::digit_product(ConstMatrixView x, const FixedPoint& u, double scale, Ma
                         MatrixView row_exponents) {
     const BlasThreads one(1);
     std::vector<Matrix> u_digits;
-    for (const auto& digit : u.digits)
-        u_digits.push_back(Matrix::converted(ConstMatrixView(digit.data(), u.rows, u.cols), DType::f64));
+    const int u_exponent = down_exponent(u);
+    for (int b = 0; b < u.count(); ++b) u_digits.push_back(Matrix::converted(u.digit(b), DType::f64));
     const int last = sizeof(T) == 4 ? 0 : 2, last_u = static_cast<int>(u_digits.size()) - 1;
     const bool chunked = x.cols > kernels::exact_columns;  // else one product is the exact integer
 
@@ -64,7 +94,7 @@ void Cpu::digit_product(ConstMatrixView x, const FixedPoint& u, double scale, Ma
         for (std::int64_t i = 0; i < rows; ++i) {
             const T* row = x.row<T>(begin + i);
             const int exponent = kernels::exponent_of(largest_magnitude(row, x.cols));
-            row_exponents.at<std::int32_t>(begin + i, 0) = exponent + u.exponent;
+            row_exponents.at<std::int32_t>(begin + i, 0) = exponent + u_exponent;
             double* digits[3] = {};
             for (int a = 0; a <= last; ++a) digits[a] = x_digits[a].row<double>(i);
             split_digits(row, x.cols, exponent, digits, last + 1);

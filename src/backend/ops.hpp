@@ -4,6 +4,8 @@
 // Conventions. X: n × d, H and ĥ: n × p, G and Ĝ: n × (k·p) output by output, V: m × p, A: m × k, D: n × m.
 // "real" is f32 or f64, the same for all real arguments of one call unless a type is written beside it.
 // Extents have been checked by the caller; results are written in full. Extents of 0 are legal everywhere.
+// Every matrix and bit matrix that is an argument lies in the backend's memory, place(), where `copy` does
+// not say otherwise; numbers that are returned come to the host.
 // Integer results are exact: equal for every backend, thread count and tile size (design section
 // "exact-integer contract", docs/contract.md).
 #pragma once
@@ -36,9 +38,31 @@ class Ops {
     virtual ~Ops() = default;
     [[nodiscard]] virtual int threads() const = 0;
 
+    // --- memory
+    // ------------------------------------------------------------------------------------------------
+
+    /// Whose memory the arguments of all operations lie in.
+    [[nodiscard]] virtual Place place() const = 0;
+    /// Zeroed memory at place(), aligned to 64 bytes at least; it keeps alive what frees it and may outlive
+    /// this object (detail::adopt). Throws ValueError for a negative extent, MemoryError when the memory
+    /// cannot be had.
+    [[nodiscard]] virtual detail::Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) = 0;
+    /// Copies between host memory and place(), in any of the four directions; one shape and type, any
+    /// strides. Returns when the host may read `to` and change `from`. Throws ValueError for memory of
+    /// another place.
+    virtual void copy(ConstMatrixView from, MatrixView to) = 0;
+    virtual void copy(ConstBitView from, BitView to) = 0;
+    virtual void zero(MatrixView matrix) = 0;
+    /// Row i of out = row indices_i (i64, 1 × b) of `from`; any type.
+    virtual void gather_rows(ConstMatrixView from, ConstMatrixView indices, MatrixView out) = 0;
+
     // --- the exact path
     // ----------------------------------------------------------------------------------------
 
+    /// U (f64, p × d) in fixed point: exponent E (i32, 1 × 1) with |U| < 2^E after rounding, its one or
+    /// three digits (i32, (count·p) × d, digit after digit), and U replaced by the sum of its digits. U is
+    /// finite and not empty. Rounding twice changes nothing.
+    virtual void fix_down(MatrixView u, MatrixView digits, MatrixView exponent) = 0;
     /// v (f64, n × p) = scale · X̂ Ûᵀ · 2^−(row exponent) and row_exponents (i32, n × 1), where X̂ is X in
     /// fixed point (22-bit digits per row: one for f32, three for f64). Digit products are exact integers;
     /// their sum and the scaling are IEEE double in the order written in kernels/fixed_point.hpp. U empty:
@@ -90,6 +114,10 @@ class Ops {
     /// Rows r0.. of V (b × p) or A (b × k), as real values.
     virtual void up_rows(const UpFactor& up, std::int64_t r0, MatrixView rows) = 0;
     virtual void readout_rows(const Readout& readout, std::int64_t r0, MatrixView rows) = 0;
+    /// out_ir (real, b × m) = scale · σ'_ir · a_rc, σ' = open where the gate (first + i, r) is open, else
+    /// closed; scale · σ' is rounded to the type of `out` first.
+    virtual void slope_rows(ConstBitView gates, std::int64_t first, const Readout& readout, std::int64_t c,
+                            double scale, double closed, double open, MatrixView out) = 0;
 
     // --- kernels
     // -----------------------------------------------------------------------------------------------
@@ -107,6 +135,8 @@ class Ops {
     /// K[i·k + c, j·k + c'] += block_ij; K is nk × n'k.
     virtual void add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c,
                                   std::int64_t c_col, MatrixView k) = 0;
+    /// K = Kᵀ, K square, in place.
+    virtual void transpose(MatrixView k) = 0;
 
     // --- linear algebra
     // ----------------------------------------------------------------------------------------
@@ -120,6 +150,11 @@ class Ops {
     virtual void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) = 0;
     /// out (n × p): out_i = Σ_c v_ic · A_i block c; A: n × (k·p), v: n × k.
     virtual void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) = 0;
+    /// Row i of out (n × p·d) = vec(left_i right_iᵀ), row-major; left: n × p, right: n × d.
+    virtual void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) = 0;
+    /// ‖A‖_F in double. It overflows only where it exceeds double, and is not finite when an entry is not.
+    /// The same bits for every number of threads.
+    virtual double norm(ConstMatrixView a) = 0;
     /// y = alpha·x + beta·y elementwise, x and y real, each of any of the two types. With beta = 0 y is not
     /// read.
     virtual void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) = 0;

@@ -2,15 +2,16 @@
 // ops.hpp.
 #pragma once
 
-#include <backend/ops.hpp>
+#include <backend/host_memory.hpp>
 
 namespace fntk::backend {
 
-class Reference final : public Ops {
+class Reference final : public HostMemory {
   public:
     [[nodiscard]] int threads() const override { return 1; }
 
     // reference_exact.cpp
+    void fix_down(MatrixView u, MatrixView digits, MatrixView exponent) override;
     void down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
                       MatrixView row_exponents) override;
     void quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) override;
@@ -35,6 +36,8 @@ class Reference final : public Ops {
                     MatrixView out) override;
     void up_rows(const UpFactor& up, std::int64_t r0, MatrixView rows) override;
     void readout_rows(const Readout& readout, std::int64_t r0, MatrixView rows) override;
+    void slope_rows(ConstBitView gates, std::int64_t first, const Readout& readout, std::int64_t c,
+                    double scale, double closed, double open, MatrixView out) override;
 
     // reference_algebra.cpp
     void hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
@@ -44,11 +47,14 @@ class Reference final : public Ops {
     void multiply(ConstMatrixView a, MatrixView k) override;
     void add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c, std::int64_t c_col,
                           MatrixView k) override;
+    void transpose(MatrixView k) override;
     void gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
               double beta, MatrixView c) override;
     void inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta, MatrixView c) override;
     void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;
     void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) override;
+    void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;
+    double norm(ConstMatrixView a) override;
     void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
     double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
     bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) override;

@@ -2,6 +2,8 @@
 #include <backend/reference.hpp>
 #include <backend/scalar.hpp>
 
+#include <fixed_point.hpp>
+
 #include <algorithm>
 #include <numeric>
 
@@ -51,6 +53,15 @@ void Reference::add_output_block(ConstMatrixView block, std::int64_t outputs, st
                   value(k, i * outputs + c, j * outputs + c_col) + value(block, i, j));
 }
 
+void Reference::transpose(MatrixView k) {
+    for (std::int64_t i = 0; i < k.rows; ++i)
+        for (std::int64_t j = 0; j < i; ++j) {
+            const double below = value(k, i, j);
+            store(k, i, j, value(k, j, i));
+            store(k, j, i, below);
+        }
+}
+
 void Reference::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
                      double beta, MatrixView c) {
     const std::int64_t depth = transpose_a ? a.rows : a.cols;
@@ -82,6 +93,25 @@ void Reference::row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out
             for (std::int64_t c = 0; c < v.cols; ++c) sum += value(v, i, c) * value(a, i, c * out.cols + q);
             store(out, i, q, sum);
         }
+}
+
+void Reference::outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) {
+    for (std::int64_t i = 0; i < out.rows; ++i)
+        for (std::int64_t q = 0; q < left.cols; ++q)
+            for (std::int64_t j = 0; j < right.cols; ++j)
+                store(out, i, q * right.cols + j, value(left, i, q) * value(right, i, j));
+}
+
+double Reference::norm(ConstMatrixView a) {
+    double largest = 0, sum = 0;
+    for (std::int64_t i = 0; i < a.rows; ++i)
+        for (std::int64_t j = 0; j < a.cols; ++j) largest = std::max(largest, std::abs(value(a, i, j)));
+    if (!std::isfinite(largest)) return largest;
+    const int exponent = kernels::norm_exponent(largest);
+    const double scale = std::ldexp(1.0, -exponent);
+    for (std::int64_t i = 0; i < a.rows; ++i)  // a NaN has passed the maximum and ends in the sum
+        for (std::int64_t j = 0; j < a.cols; ++j) sum += scale * value(a, i, j) * (scale * value(a, i, j));
+    return std::ldexp(std::sqrt(sum), exponent);
 }
 
 void Reference::axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) {

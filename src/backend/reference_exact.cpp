@@ -23,13 +23,31 @@ int scaled_row(ConstMatrixView x, std::int64_t i, std::vector<double>& row) {
 
 }  // namespace
 
+void Reference::fix_down(MatrixView u, MatrixView digits, MatrixView exponent) {
+    double largest = 0;
+    for (std::int64_t q = 0; q < u.rows; ++q)
+        for (std::int64_t j = 0; j < u.cols; ++j) largest = std::max(largest, std::abs(u.at<double>(q, j)));
+    const int e = kernels::down_exponent(largest);
+    exponent.at<std::int32_t>(0, 0) = e;
+    for (std::int64_t q = 0; q < u.rows; ++q)
+        for (std::int64_t j = 0; j < u.cols; ++j) {
+            double rest = std::ldexp(u.at<double>(q, j), -e), rounded = 0;
+            for (std::int64_t digit = 0; digit < digits.rows / u.rows; ++digit) {
+                const std::int32_t taken = kernels::take_digit(rest, kernels::down_digit_bits);
+                digits.at<std::int32_t>(digit * u.rows + q, j) = taken;
+                rounded += std::ldexp(taken, -kernels::down_digit_bits * static_cast<int>(digit + 1));
+            }
+            u.at<double>(q, j) = std::ldexp(rounded, e);
+        }
+}
+
 void Reference::down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
                              MatrixView row_exponents) {
     const int x_digits = x.dtype == DType::f32 ? 1 : 3;
     std::vector<double> row(x.cols);
     for (std::int64_t i = 0; i < x.rows; ++i) {
         const int exponent = scaled_row(x, i, row);
-        row_exponents.at<std::int32_t>(i, 0) = exponent + u.exponent;
+        row_exponents.at<std::int32_t>(i, 0) = exponent + down_exponent(u);
         if (u.empty()) {
             std::copy(row.begin(), row.end(), v.row<double>(i));
             continue;
@@ -41,10 +59,10 @@ void Reference::down_product(ConstMatrixView x, const FixedPoint& u, double scal
         for (std::int64_t q = 0; q < u.rows; ++q) {
             double sum = 0;
             for (int a = x_digits - 1; a >= 0; --a)
-                for (int b = static_cast<int>(u.digits.size()) - 1; b >= 0; --b) {
+                for (int b = u.count() - 1; b >= 0; --b) {
                     std::int64_t product = 0;
                     for (std::int64_t j = 0; j < x.cols; ++j)
-                        product += digits[a][j] * u.digits[b][q * u.cols + j];
+                        product += digits[a][j] * u.digit(b).at<std::int32_t>(q, j);
                     sum += kernels::digit_term(product, a, b);
                 }
             v.at<double>(i, q) = sum * scale;

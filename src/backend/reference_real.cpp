@@ -151,4 +151,13 @@ void Reference::readout_rows(const Readout& readout, std::int64_t r0, MatrixView
         for (std::int64_t c = 0; c < rows.cols; ++c) store(rows, b, c, readout_entry(readout, r0 + b, c));
 }
 
+void Reference::slope_rows(ConstBitView gates, std::int64_t first, const Readout& readout, std::int64_t c,
+                           double scale, double closed, double open, MatrixView out) {
+    for (std::int64_t i = 0; i < out.rows; ++i)
+        for (std::int64_t r = 0; r < out.cols; ++r) {
+            store(out, i, r, scale * (gates.get(first + i, r) ? open : closed));
+            store(out, i, r, value(out, i, r) * readout_entry(readout, r, c));
+        }
+}
+
 }  // namespace fntk::backend

@@ -25,6 +25,9 @@ decltype(auto) with_int(DType dtype, F&& f) {
     return f(std::int64_t{});
 }
 
+/// E of a U in fixed point; 0 for the identity.
+inline int down_exponent(const FixedPoint& u) { return u.empty() ? 0 : u.exponent.at<std::int32_t>(0, 0); }
+
 /// V_rq of a seeded ±1 factor.
 inline int up_sign(const UpFactor& up, std::int64_t r, std::int64_t q) {
     return up.family == Up::srht ? kernels::srht_sign(up.seed, r, q, up.rank)

@@ -111,7 +111,7 @@ int run_compare(Options& options) {
                          {"seed", options.compare.seed},     {"ridge", options.compare.ridge},
                          {"activation", options.activation}, {"precision", name(dtype)}};
     report["limit"] = report.phase("limit", [&] { return comparison.limit_row(); });
-    report.note_peak(memory_use().peak);
+    report.note_peak(memory_use(device.place()).peak);
     report["rows"] = Json::array();
 
     const auto total = static_cast<double>(networks.size() + (given ? 1 : 0));
@@ -122,7 +122,7 @@ int run_compare(Options& options) {
             return comparison.row(label, what, [&](double share) { return bar((done + share) / total); });
         });
         if (interrupted()) return;
-        report.note_peak(memory_use().current + row.at("peak_bytes").get<std::int64_t>());
+        report.note_peak(memory_use(device.place()).current + row.at("peak_bytes").get<std::int64_t>());
         report["rows"].push_back(std::move(row));
     };
     for (const Candidate& candidate : networks)

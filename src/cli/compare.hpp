@@ -36,6 +36,8 @@ class Comparison {
 
   private:
     [[nodiscard]] Json measure(const Network& network, const Progress& progress);
+    /// f at the inputs, in host memory.
+    [[nodiscard]] Matrix values_at(const Network& network, ConstMatrixView inputs) const;
     [[nodiscard]] Json ridge_score(ConstMatrixView kernel, ConstMatrixView cross) const;
     [[nodiscard]] bool tested() const;
 

@@ -128,22 +128,26 @@ Json Comparison::row(const std::string& name, const Network& network, const Prog
     return result;
 }
 
+Matrix Comparison::values_at(const Network& network, ConstMatrixView inputs) const {
+    return device_.to_host(tangent(device_, network, inputs, {.only_these = true}).values());
+}
+
 Json Comparison::measure(const Network& network, const Progress& progress) {
     const NetworkSpec& spec = network.spec();
     const ConstMatrixView x = dataset_.train.inputs;
     const Cost estimate = cost(spec, x.rows);
     reset_memory_peak();
-    const std::int64_t before = memory_use().current;
+    const std::int64_t before = memory_use(device_.place()).current;
 
     std::optional<Tangent> at;
     const double tangent_seconds = timed([&] { at.emplace(tangent(device_, network, x)); });
     Matrix kernel;
     const double gram_seconds = timed([&] { kernel = gram(*at, KernelOutput::trace); });
-    const std::int64_t kernel_peak = memory_use().peak - before;
+    const std::int64_t kernel_peak = memory_use(device_.place()).peak - before;
     (void)progress(0.2);
 
     const Spectrum eigen = spectrum(device_, kernel);
-    const double error = relative_error(kernel, limit_kernel_);
+    const double error = relative_error(device_.on_host(kernel), limit_kernel_);
     Json ridge = nullptr;
     if (tested()) {
         const Tangent at_test = tangent(device_, network, dataset_.test.inputs);
@@ -158,12 +162,10 @@ Json Comparison::measure(const Network& network, const Progress& progress) {
     training.progress = [&](double share) { return progress(0.5 + 0.5 * share); };
     reset_memory_peak();
     const TrainingResult trained = train(device_, network, x, targets_.matrix(), training);
-    const std::int64_t peak = std::max(kernel_peak, memory_use().peak - before);
+    const std::int64_t peak = std::max(kernel_peak, memory_use(device_.place()).peak - before);
     Json trained_score = nullptr;
     if (tested())
-        trained_score = targets_.score(
-            tangent(device_, trained.network, dataset_.test.inputs, {.only_these = true}).values(),
-            dataset_.test);
+        trained_score = targets_.score(values_at(trained.network, dataset_.test.inputs), dataset_.test);
     (void)progress(1);
 
     const bool classes = targets_.classification();

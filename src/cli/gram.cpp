@@ -70,7 +70,7 @@ int run_gram(const char* command, Options& options) {
             kernel = report.phase("gram", [&] { return gram(at, output); });
         }
     }
-    report.phase("write", [&] { save_npy(options.out, kernel); });
+    report.phase("write", [&] { save_npy(options.out, device.on_host(kernel)); });
     report["rows"] = kernel.rows();
     report["cols"] = kernel.cols();
     fmt::print("{}: {} × {} {} kernel of {}{}, {}\n", options.out, kernel.rows(), kernel.cols(),

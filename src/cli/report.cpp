@@ -44,6 +44,7 @@ double Report::seconds(const char* phase) const {
 }
 
 void Report::device(const Device& device) {
+    place_ = device.place();
     json_["device"] = {{"name", device.name()}, {"threads", device.threads()}};
 }
 
@@ -57,7 +58,7 @@ void Report::finish() {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     json_["seconds"] = seconds_;
-    note_peak(memory_use().peak);
+    note_peak(memory_use(place_).peak);
     json_["peak_bytes"] = peak_;
     json_["peak_rss_bytes"] = static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
     if (!path_.empty()) save_text(path_, json_.dump(2) + "\n");

@@ -31,8 +31,8 @@ class Report {
     void note_peak(std::int64_t bytes) { peak_ = std::max(peak_, bytes); }
     void device(const Device& device);
     void network(const Network& network);
-    /// Fills seconds, peak_bytes (matrices) and peak_rss_bytes (process), and writes the file if one was
-    /// asked for.
+    /// Fills seconds, peak_bytes (matrices, in the device's memory) and peak_rss_bytes (process), and
+    /// writes the file if one was asked for.
     void finish();
 
   private:
@@ -48,6 +48,7 @@ class Report {
     Json seconds_ = Json::object();
     std::string path_;
     std::int64_t peak_ = 0;
+    Place place_ = Place::host;
 };
 
 /// A number that JSON can hold: null for infinity and NaN.

@@ -26,11 +26,10 @@ std::vector<std::byte> packed(ConstBitView gates) {
     return result;
 }
 
-/// f̂ = <ĥ, Ĝ> as int64; empty when one value does not fit.
-Matrix exact_values(const Tangent& tangent) {
-    const ConstMatrixView h = tangent.hidden_int(), g = tangent.gradients_int();
-    if (h.dtype == DType::i32) return Matrix::copy_of(tangent.values_int());
-    const std::int64_t k = tangent.outputs(), p = h.cols;
+/// f̂ = <ĥ, Ĝ> as int64, from matrices of host memory; empty when one value does not fit.
+Matrix exact_values(ConstMatrixView h, ConstMatrixView g, ConstMatrixView values) {
+    if (h.dtype == DType::i32) return Matrix::copy_of(values);
+    const std::int64_t k = values.cols, p = h.cols;
     Matrix result(h.rows, k, DType::i64);
     for (std::int64_t i = 0; i < h.rows; ++i)
         for (std::int64_t c = 0; c < k; ++c) {
@@ -62,19 +61,24 @@ int tangent(Options& options) {
     std::map<std::string, std::string> metadata = {{"format", "fntk-tangent"},
                                                    {"spec", to_json(network.spec())},
                                                    {"scheme", std::to_string(random_scheme)}};
-    std::vector<std::pair<std::string, TensorView>> tensors = {{"H", tensor_view(at.hidden())},
-                                                               {"G", tensor_view(at.gradients())},
-                                                               {"f", tensor_view(at.values())}};
+    std::vector<std::pair<std::string, TensorView>> tensors;
+    std::vector<Staged> owners;
+    const auto add = [&](const char* name, ConstMatrixView matrix) {
+        owners.push_back(device.on_host(matrix));
+        tensors.emplace_back(name, tensor_view(owners.back()));
+        return owners.back().view();
+    };
+    add("H", at.hidden());
+    add("G", at.gradients());
+    add("f", at.values());
     Matrix f_int;
     if (network.exactness() == Exactness::integer) {
-        f_int = exact_values(at);
-        tensors.emplace_back("H_int", tensor_view(at.hidden_int()));
-        TensorView exponents = tensor_view(at.hidden_exp());
-        exponents.shape = {at.size()};
-        tensors.emplace_back("H_exp", exponents);
-        tensors.emplace_back("G_int", tensor_view(at.gradients_int()));
-        TensorView sum = tensor_view(at.open_sum());
-        tensors.emplace_back("S_int", sum);
+        const ConstMatrixView h = add("H_int", at.hidden_int());
+        add("H_exp", at.hidden_exp());
+        tensors.back().second.shape = {at.size()};
+        const ConstMatrixView g = add("G_int", at.gradients_int());
+        add("S_int", at.open_sum());
+        f_int = exact_values(h, g, device.on_host(at.values_int()));
         if (f_int.empty())
             metadata["f_int"] = "left out: a value of <H_int, G_int> exceeds int64";
         else
@@ -82,7 +86,7 @@ int tangent(Options& options) {
     }
     std::vector<std::byte> bits;
     if (gates) {
-        bits = packed(at.gates());
+        bits = packed(device.on_host(at.gates()));
         tensors.emplace_back("gates",
                              TensorView{"U8", {at.size(), (network.spec().width + 7) / 8}, bits.data()});
     }

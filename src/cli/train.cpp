@@ -91,8 +91,8 @@ int run_train(Options& options) {
     report["cancelled"] = result.cancelled;
     report["history"] = history_json(result.history);
     const auto score = [&](const Samples& samples) {
-        return targets.score(tangent(device, result.network, samples.inputs, {.only_these = true}).values(),
-                             samples);
+        const Tangent at = tangent(device, result.network, samples.inputs, {.only_these = true});
+        return targets.score(device.on_host(at.values()), samples);
     };
     report["train_accuracy"] = targets.classification() ? Json(score(dataset.train)) : Json(nullptr);
     report["train_rmse"] = targets.classification() ? Json(nullptr) : Json(score(dataset.train));

@@ -1,0 +1,42 @@
+// Rows of host memory, as bytes.
+#include <backend/host_memory.hpp>
+
+#include <cstring>
+
+namespace fntk::backend {
+
+namespace {
+
+std::size_t row_bytes(ConstMatrixView view) {
+    return static_cast<std::size_t>(view.cols) * size_of(view.dtype);
+}
+
+}  // namespace
+
+void HostMemory::copy(ConstMatrixView from, MatrixView to) {
+    detail::check_host(from.place);
+    detail::check_host(to.place);
+    for (std::int64_t i = 0; i < from.rows && from.cols > 0; ++i)
+        std::memcpy(to.row_block(i, 1).data, from.row_block(i, 1).data, row_bytes(from));
+}
+
+void HostMemory::copy(ConstBitView from, BitView to) {
+    for (std::int64_t i = 0; i < from.rows && from.cols > 0; ++i)
+        std::memcpy(to.row(i), from.row(i), static_cast<std::size_t>((from.cols + 63) / 64) * 8);
+}
+
+void HostMemory::zero(MatrixView matrix) {
+    detail::check_host(matrix.place);
+    for (std::int64_t i = 0; i < matrix.rows && matrix.cols > 0; ++i)
+        std::memset(matrix.row_block(i, 1).data, 0, row_bytes(matrix));
+}
+
+void HostMemory::gather_rows(ConstMatrixView from, ConstMatrixView indices, MatrixView out) {
+    detail::check_host(from.place);
+    detail::check_host(out.place);
+    for (std::int64_t i = 0; i < out.rows && out.cols > 0; ++i)
+        std::memcpy(out.row_block(i, 1).data, from.row_block(indices.at<std::int64_t>(0, i), 1).data,
+                    row_bytes(out));
+}
+
+}  // namespace fntk::backend

@@ -1,0 +1,43 @@
+// What functions share that take matrices of host memory or the device's: what they refuse, single numbers,
+// conversions.
+#pragma once
+
+#include "matrix_real.hpp"
+
+#include <fntk/device.hpp>
+
+#include <backend/ops.hpp>
+
+#include <cmath>
+
+namespace fntk {
+
+/// require_finite of a real matrix in host memory or the device's: there by one number, so that rows and
+/// columns are looked at only where one is to be named.
+inline void require_finite(const Device& device, ConstMatrixView matrix, const char* argument) {
+    if (matrix.place == Place::host) return require_finite(matrix, argument);
+    const bool real = matrix.dtype == DType::f32 || matrix.dtype == DType::f64;
+    if (real && !std::isfinite(device.ops().norm(device.staged(matrix))))
+        require_finite(device.to_host(matrix), argument);
+}
+
+/// require_real in the same way.
+inline void require_real(const Device& device, ConstMatrixView matrix, const char* argument) {
+    require_real_type(matrix, argument);
+    require_finite(device, matrix, argument);
+}
+
+/// A copy as double in the device's memory.
+inline Matrix as_double(const Device& device, ConstMatrixView matrix) {
+    if (matrix.place == Place::host) return device.to_device(Matrix::converted(matrix, DType::f64));
+    Matrix result = device.zeros(matrix.rows, matrix.cols, DType::f64);
+    device.ops().axpby(1, device.staged(matrix), 0, result);
+    return result;
+}
+
+/// One number of the device's memory.
+inline double read(const Device& device, ConstMatrixView matrix, std::int64_t i, std::int64_t j) {
+    return value(device.on_host(matrix.row_block(i, 1).col_block(j, 1)), 0, 0);
+}
+
+}  // namespace fntk

@@ -1,0 +1,217 @@
+// The operations that no other test reaches one by one: on every backend and number of threads, with
+// strides larger than the width, against their formulas and the oracle.
+#include "support.hpp"
+
+#include <fntk/error.hpp>
+
+#include <backend/ops.hpp>
+#include <fixed_point.hpp>
+
+#include <limits>
+
+namespace fntk {
+namespace {
+
+using test::normals;
+using test::reference_and_others;
+using test::same_bits;
+
+constexpr std::int64_t sizes[] = {0, 1, 31, 32, 33, 65};
+
+/// A view of rows × cols inside a larger matrix.
+struct Strided {
+    Matrix owner;
+    std::int64_t cols;
+
+    Strided(std::int64_t rows, std::int64_t cols_, DType dtype)
+        : owner(rows, cols_ + 3, dtype), cols(cols_) {}
+    [[nodiscard]] MatrixView view() { return owner.view().col_block(0, cols); }
+};
+
+TEST(Operations, CopyZeroAndGatherMoveRowsOfAnyType) {
+    for (const auto& [name, device] : reference_and_others())
+        for (const DType type : {DType::f32, DType::f64, DType::i32, DType::i64}) {
+            SCOPED_TRACE(name);
+            const Matrix from =
+                Matrix::converted(test::small_integers(9, 7, 50, 1, DType::f64), DType::f64);
+            Matrix values(9, 7, type);
+            for (std::int64_t i = 0; i < 9; ++i)
+                for (std::int64_t j = 0; j < 7; ++j) {
+                    const double x = from.at<double>(i, j);
+                    if (type == DType::f32) values.at<float>(i, j) = static_cast<float>(x);
+                    if (type == DType::f64) values.at<double>(i, j) = x;
+                    if (type == DType::i32) values.at<std::int32_t>(i, j) = static_cast<std::int32_t>(x);
+                    if (type == DType::i64) values.at<std::int64_t>(i, j) = static_cast<std::int64_t>(x);
+                }
+            Strided to(9, 7, type);
+            device.ops().copy(values, to.view());
+            EXPECT_TRUE(same_bits(to.view(), values));
+            for (std::int64_t i = 0; i < 9; ++i) EXPECT_EQ(value(to.owner, i, 7), 0) << "behind the row";
+
+            const std::int64_t order[] = {8, 0, 3, 3};
+            Strided rows(4, 7, type);
+            device.ops().gather_rows(to.view(), ConstMatrixView(order, 1, 4), rows.view());
+            for (std::int64_t i = 0; i < 4; ++i)
+                for (std::int64_t j = 0; j < 7; ++j)
+                    EXPECT_EQ(value(rows.view(), i, j), value(values, order[i], j));
+
+            device.ops().zero(to.view().row_block(2, 3).col_block(1, 2));
+            for (std::int64_t i = 0; i < 9; ++i)
+                for (std::int64_t j = 0; j < 7; ++j)
+                    EXPECT_EQ(value(to.view(), i, j),
+                              i >= 2 && i < 5 && j >= 1 && j < 3 ? 0 : value(values, i, j));
+        }
+}
+
+TEST(Operations, FixDownIsOneIntegerMatrixEverywhere) {
+    const auto devices = reference_and_others();
+    for (const int count : {1, 3})
+        for (const std::int64_t p : {1, 5, 33})
+            for (const double scale : {1.0, 0x1p-40, 0x1p900, 0.0}) {
+                Matrix start = normals(p, 70, 2);
+                for (std::int64_t i = 0; i < p * 70; ++i) start.row<double>(0)[i] *= scale;
+                start.at<double>(0, 3) = (1 - 0x1p-40) * scale;  // it rounds up with one digit
+                Matrix first_digits, first_exponent, first_u;
+                for (const auto& [name, device] : devices) {
+                    Matrix u = start.copy(), digits(count * p, 70, DType::i32), exponent(1, 1, DType::i32);
+                    device.ops().fix_down(u, digits, exponent);
+                    const FixedPoint fixed{digits, exponent, p};
+                    ASSERT_EQ(fixed.count(), count);
+                    const int e = exponent.at<std::int32_t>(0, 0);
+                    for (std::int64_t q = 0; q < p; ++q)
+                        for (std::int64_t j = 0; j < 70; ++j) {
+                            double sum = 0;
+                            for (int d = 0; d < count; ++d) {
+                                const std::int32_t digit = fixed.digit(d).at<std::int32_t>(q, j);
+                                ASSERT_LT(std::abs(digit), d == 0 ? (1 << 21) : (1 << 20) + 1);
+                                sum += std::ldexp(digit, e - 21 * (d + 1));
+                            }
+                            ASSERT_EQ(u.at<double>(q, j), sum);
+                            ASSERT_LE(std::abs(sum - start.at<double>(q, j)),
+                                      std::ldexp(0.5, e - 21 * count));
+                        }
+                    Matrix again = u.copy(), digits_again(count * p, 70, DType::i32),
+                           exponent_again(1, 1, DType::i32);
+                    device.ops().fix_down(again, digits_again, exponent_again);
+                    EXPECT_TRUE(same_bits(again, u) && same_bits(digits_again, digits) &&
+                                same_bits(exponent_again, exponent))
+                        << "rounding twice";
+                    if (first_u.empty()) {
+                        first_u = std::move(u);
+                        first_digits = std::move(digits);
+                        first_exponent = std::move(exponent);
+                        continue;
+                    }
+                    EXPECT_TRUE(same_bits(u, first_u)) << name << ' ' << scale;
+                    EXPECT_TRUE(same_bits(digits, first_digits)) << name << ' ' << scale;
+                    EXPECT_TRUE(same_bits(exponent, first_exponent)) << name << ' ' << scale;
+                }
+            }
+}
+
+TEST(Operations, TransposeSwapsInPlace) {
+    for (const auto& [name, device] : reference_and_others())
+        for (const DType type : {DType::f32, DType::f64})
+            for (const std::int64_t n : sizes) {
+                const Matrix k = normals(n, n, 3, type);
+                Strided out(n, n, type);
+                device.ops().copy(k, out.view());
+                device.ops().transpose(out.view());
+                for (std::int64_t i = 0; i < n; ++i) {
+                    for (std::int64_t j = 0; j < n; ++j)
+                        ASSERT_EQ(value(out.view(), i, j), value(k, j, i)) << name;
+                    ASSERT_EQ(value(out.owner, i, n), 0) << "behind the row";
+                }
+            }
+}
+
+TEST(Operations, OuterRowsAreProductsOfEveryPair) {
+    for (const auto& [name, device] : reference_and_others())
+        for (const DType type : {DType::f32, DType::f64})
+            for (const std::int64_t n : sizes) {
+                const Matrix left = normals(n, 3, 4, type), right = normals(n, 33, 5, type);
+                Strided out(n, 3 * 33, type);
+                device.ops().outer_rows(left, right, out.view());
+                for (std::int64_t i = 0; i < n; ++i)
+                    for (std::int64_t q = 0; q < 3; ++q)
+                        for (std::int64_t j = 0; j < 33; ++j) {
+                            const double product = value(left, i, q) * value(right, i, j);
+                            ASSERT_EQ(value(out.view(), i, q * 33 + j),
+                                      type == DType::f32 ? static_cast<float>(product) : product)
+                                << name;
+                        }
+            }
+}
+
+TEST(Operations, SlopeRowsWeighGatesByTheReadout) {
+    for (const std::int64_t m : {1, 63, 64, 65, 200})
+        for (const DType type : {DType::f32, DType::f64}) {
+            BitMatrix gates(7, m);
+            for (std::int64_t i = 0; i < 7; ++i)
+                for (std::int64_t r = 0; r < m; ++r)
+                    if ((i * 5 + r * r) % 3 == 0)
+                        gates.view().row(i)[r / 64] |= std::uint64_t{1} << (r % 64);
+            const Matrix a = normals(m, 3, 6, type);
+            for (const Readout& readout : {Readout{m, 3, 9, {}}, Readout{m, 3, 9, a}})
+                for (const auto& [name, device] : reference_and_others()) {
+                    Matrix weights(m, 3, type);
+                    device.ops().readout_rows(readout, 0, weights);
+                    Strided out(4, m, type);
+                    device.ops().slope_rows(gates, 2, readout, 1, 0.3, -0.2, 1, out.view());
+                    for (std::int64_t i = 0; i < 4; ++i)
+                        for (std::int64_t r = 0; r < m; ++r) {
+                            double slope = 0.3 * (gates.view().get(2 + i, r) ? 1 : -0.2);
+                            if (type == DType::f32) slope = static_cast<float>(slope);
+                            const double product = slope * value(weights, r, 1);
+                            ASSERT_EQ(value(out.view(), i, r),
+                                      type == DType::f32 ? static_cast<float>(product) : product)
+                                << name << ' ' << m;
+                        }
+                }
+        }
+}
+
+TEST(Operations, NormIsTheRootOfTheSumOfSquaresAtAnyScale) {
+    const auto devices = reference_and_others();
+    for (const std::int64_t rows : sizes)
+        for (const std::int64_t cols : {0, 1, 9, 257})
+            for (const double scale : {1.0, 0x1p-1040, 0x1p-600, 0x1p600, 0x1p1000}) {
+                Matrix a = normals(rows, cols, 7);
+                double squares = 0;
+                for (std::int64_t i = 0; i < rows; ++i)
+                    for (std::int64_t j = 0; j < cols; ++j)
+                        squares += a.at<double>(i, j) * a.at<double>(i, j), a.at<double>(i, j) *= scale;
+                // subnormal entries carry 2^-1074 of absolute error each
+                const double want = std::sqrt(squares) * scale;
+                const double bound =
+                    1e-14 * want + std::sqrt(static_cast<double>(a.rows() * a.cols())) * 0x1p-1074;
+                for (const auto& [name, device] : devices)
+                    ASSERT_NEAR(device.ops().norm(a), want, bound) << name << ' ' << scale;
+                for (std::size_t i = 2; i < devices.size(); ++i)
+                    ASSERT_EQ(devices[i].device.ops().norm(a), devices[1].device.ops().norm(a))
+                        << "threads";
+            }
+    for (const auto& [name, device] : devices) {
+        const Matrix three_four = test::rows_of({{3, 0}, {0, 4}});
+        EXPECT_EQ(device.ops().norm(three_four), 5);
+        EXPECT_EQ(device.ops().norm(test::narrowed(three_four)), 5);
+        EXPECT_EQ(device.ops().norm(normals(5, 8, 8).view().col_block(0, 0)), 0);
+    }
+}
+
+TEST(Operations, NormShowsWhatIsNotFinite) {
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    for (const auto& [name, device] : reference_and_others())
+        for (const DType type : {DType::f32, DType::f64})
+            for (const double bad : {nan, -nan, HUGE_VAL, -HUGE_VAL})
+                for (const double rest : {0.0, 1.0})
+                    for (std::int64_t at = 0; at < 3 * 19; ++at) {
+                        const Matrix a = test::filled(
+                            3, 19, type, [&](auto i, auto j) { return i * 19 + j == at ? bad : rest; });
+                        ASSERT_FALSE(std::isfinite(device.ops().norm(a)))
+                            << name << ' ' << bad << ' ' << at;
+                    }
+}
+
+}  // namespace
+}  // namespace fntk
