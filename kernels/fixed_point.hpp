@@ -55,6 +55,32 @@ FNTK_HD inline std::int64_t quantise(double v, int shift) {
     return static_cast<std::int64_t>(std::nearbyint(std::ldexp(v, shift)));
 }
 
+FNTK_HD inline std::int64_t quantise(double v, const PowerOfTwo& shift) {
+    return static_cast<std::int64_t>(std::nearbyint(shift.times(v)));
+}
+
+/// The exponent of U from its largest magnitude. One that rounds up to 2^E belongs to the next exponent, so
+/// that rounding twice changes nothing.
+FNTK_HD inline int down_exponent(double largest) {
+    const int exponent = exponent_of(largest);
+    double scaled = std::ldexp(largest, -exponent);
+    return take_digit(scaled, down_digit_bits) == 1 << down_digit_bits ? exponent + 1 : exponent;
+}
+
+/// An entry of U times to_one = 2^−E as `count` digits, most significant first; returns the number they
+/// stand for, back = 2^E, which is the same again when it is rounded again.
+FNTK_HD inline double round_down_entry(double u, const PowerOfTwo& to_one, const PowerOfTwo& back,
+                                       std::int32_t* digits, int count) {
+    constexpr double digit_unit = 1.0 / (1 << down_digit_bits);
+    double rest = to_one.times(u), rounded = 0, unit = 1;
+    for (int a = 0; a < count; ++a) {
+        digits[a] = take_digit(rest, down_digit_bits);
+        unit *= digit_unit;
+        rounded += unit * digits[a];
+    }
+    return back.times(rounded);
+}
+
 /// Bits of ĥ so that p·2^bits stays within 2^30 (int32 sums) or 2^62 (int64 sums).
 FNTK_HD constexpr int hidden_bits(int ceil_log2_rank, bool wide) {
     const int room = (wide ? 62 : 30) - ceil_log2_rank;
