@@ -22,9 +22,9 @@ struct FixDown {
     std::int32_t* exponent = nullptr;
 
     Launch launch(const DeviceLimits& limits) const {
-        Launch launch = element_launch(u.rows, u.cols, limits);
-        launch.shared_bytes = shared_size<double>(block_warps);
-        return launch;
+        Launch result = element_launch(u.rows, u.cols, limits);
+        result.shared_bytes = shared_size<double>(block_warps);
+        return result;
     }
 
     template <class Grid>

@@ -1,7 +1,7 @@
 // e and the loss of every row, f: n × k, targets y: n × k of either type, arithmetic in double:
 //     SquaredResidual         e = f − y,             loss_i = ½·Σ_c e_ic²
-//     CrossEntropyResidual    e = softmax(f) − y,    loss_i = −Σ_c y_ic·(f_ic − max f_i − log Σ exp(f_i −
-//     max f_i))
+//     CrossEntropyResidual    e = softmax(f) − y,    loss_i = −Σ_c y_ic·(g_ic − log Σ_c exp g_ic),
+//                                                    g_ic = f_ic − max_c f_ic
 // A group of lanes has a row (row_lanes.hpp). The sum of the losses is a reduction over Number (norm.hpp).
 // e may be f.
 #pragma once

@@ -1,6 +1,6 @@
 // Products of rows, A: n × (k·p) output by output.
-//     RowDot        out_ic = <A_i block c, B_i>, B: n × p, out: n × k; summed in double by the lanes of a
-//     row RowCombine    out_i = Σ_c v_ic·A_i block c, v: n × k, out: n × p; elementwise
+//     RowDot        out_ic = <A_i block c, B_i>, B: n × p, out: n × k; the lanes of a row sum in double
+//     RowCombine    out_i = Σ_c v_ic·A_i block c, v: n × k, out: n × p; elementwise
 #pragma once
 
 #include "elements.hpp"
