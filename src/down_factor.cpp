@@ -139,14 +139,24 @@ FixedPoint round_to_fixed_point(Matrix& down, DType precision) {
     double* u = down.row<double>(0);
     double largest = 0;
     for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(u[i]));
-    fixed.exponent = kernels::down_exponent(largest);
+    fixed.exponent = kernels::exponent_of(largest);
+    // a largest entry that rounds up to 2^E belongs to the next exponent, so that rounding twice changes
+    // nothing
+    double scaled = std::ldexp(largest, -fixed.exponent);
+    if (kernels::take_digit(scaled, kernels::down_digit_bits) == 1 << kernels::down_digit_bits)
+        ++fixed.exponent;
     fixed.digits.assign(precision == DType::f32 ? 1 : 3, std::vector<std::int32_t>(count));
     const kernels::PowerOfTwo to_one(-fixed.exponent), back(fixed.exponent);
-    const int places = static_cast<int>(fixed.digits.size());
+    constexpr double digit_unit = 1.0 / (1 << kernels::down_digit_bits);
     for (std::int64_t i = 0; i < count; ++i) {
-        std::int32_t digits[3];
-        u[i] = kernels::round_down_entry(u[i], to_one, back, digits, places);
-        for (int a = 0; a < places; ++a) fixed.digits[a][i] = digits[a];
+        double rest = to_one.times(u[i]), rounded = 0, unit = 1;
+        for (std::size_t digit = 0; digit < fixed.digits.size(); ++digit) {
+            const std::int32_t value = kernels::take_digit(rest, kernels::down_digit_bits);
+            fixed.digits[digit][i] = value;
+            unit *= digit_unit;
+            rounded += unit * value;
+        }
+        u[i] = back.times(rounded);
     }
     return fixed;
 }

@@ -1,6 +1,6 @@
 // Elementwise operations, transposes, products of rows, dense gradients and norms: elementwise.hpp,
 // transpose.hpp, row_products.hpp, per_sample_gradients.hpp, norm.hpp.
-#include "kernel_rows.hpp"
+#include "kernel_matrices.hpp"
 
 #include <backend/ops.hpp>
 
@@ -13,7 +13,7 @@
 namespace fntk {
 namespace {
 
-using test::Guarded;
+using test::Padded;
 using test::run_on_host;
 
 const Device& reference() {
@@ -33,11 +33,11 @@ constexpr T not_a_number = std::numeric_limits<T>::quiet_NaN();
 
 template <class X, class Y>
 void expect_axpby(std::int64_t rows, std::int64_t cols) {
-    Guarded<X> x(test::normals(rows, cols, 1));
+    Padded<X> x(test::normals(rows, cols, 1));
     for (const double beta : {0.0, 0.7}) {
-        Guarded<Y> y(test::normals(rows, cols, 2));
-        if (beta == 0) y = Guarded<Y>(rows, cols, not_a_number<Y>);
-        Guarded<Y> expected(y.view());
+        Padded<Y> y(test::normals(rows, cols, 2));
+        if (beta == 0) y = Padded<Y>(rows, cols, not_a_number<Y>);
+        Padded<Y> expected(y.view());
         run_on_host(kernels::Axpby<X, Y>{-1.3, x.rows_in(), beta, y.rows()});
         reference().ops().axpby(-1.3, x, beta, expected);
         EXPECT_TRUE(test::near_values(y, expected, tolerance<Y>))
@@ -56,9 +56,9 @@ TEST(KernelsAlgebra, AxpbyOfAnyTwoTypes) {
 }
 
 TEST(KernelsAlgebra, ManyTilesAndAnyNumberOfBlocks) {
-    Guarded<float> x(test::normals(70, 600, 1));
+    Padded<float> x(test::normals(70, 600, 1));
     for (const std::int64_t blocks : {1, 3, 64}) {
-        Guarded<float> y(70, 600, -1.0F);
+        Padded<float> y(70, 600, -1.0F);
         run_on_host(kernels::Axpby<float, float>{1, x.rows_in(), 0, y.rows()}, {.blocks = blocks});
         EXPECT_TRUE(test::same_bits(y.view(), x.view())) << blocks;
         EXPECT_TRUE(y.intact());
@@ -69,11 +69,11 @@ TEST(KernelsAlgebra, HadamardProducts) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);
         for (const auto [rows, cols] : test::shapes) {
-            Guarded<T> k(test::normals(rows, cols, 1)), a(test::normals(rows, cols, 2));
-            Guarded<std::int32_t> counts(test::small_integers(rows, cols, 1 << 20, 3, DType::f64)),
+            Padded<T> k(test::normals(rows, cols, 1)), a(test::normals(rows, cols, 2));
+            Padded<std::int32_t> counts(test::small_integers(rows, cols, 1 << 20, 3, DType::f64)),
                 s(test::small_integers(rows, 1, 1 << 20, 4, DType::f64)),
                 t(test::small_integers(cols, 1, 1 << 20, 5, DType::f64));
-            Guarded<T> expected(k.view());
+            Padded<T> expected(k.view());
             run_on_host(kernels::Multiply<T>{a.rows_in(), k.rows()});
             reference().ops().multiply(a, expected);
             EXPECT_TRUE(test::near_values(k, expected, tolerance<T>)) << rows << " x " << cols;
@@ -90,7 +90,7 @@ TEST(KernelsAlgebra, OutputBlocks) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);
         const std::int64_t n = 5, n_cols = 33, outputs = 3;
-        Guarded<T> k(test::small_integers(n * outputs, n_cols * outputs, 9, 1, DType::f64)),
+        Padded<T> k(test::small_integers(n * outputs, n_cols * outputs, 9, 1, DType::f64)),
             expected(k.view()), block(test::small_integers(n, n_cols, 9, 2, DType::f64));
         run_on_host(kernels::AddOutputBlock<T>{block.rows_in(), outputs, 2, 1, k.rows()});
         reference().ops().add_output_block(block, outputs, 2, 1, expected);
@@ -101,7 +101,7 @@ TEST(KernelsAlgebra, OutputBlocks) {
 
 template <class T>
 void expect_gathered() {
-    Guarded<T> x(test::small_integers(31, 33, 100, 1, DType::f64)), out(5, 33);
+    Padded<T> x(test::small_integers(31, 33, 100, 1, DType::f64)), out(5, 33);
     const std::vector<std::int64_t> rows{30, 0, 7, 7, 15};
     run_on_host(kernels::GatherRows<T>{x.rows_in(), rows.data(), out.rows()});
     for (std::int64_t i = 0; i < 5; ++i)
@@ -121,7 +121,7 @@ TEST(KernelsAlgebra, GatheredRows) {
 template <class T>
 void expect_transposed() {
     for (const auto [rows, cols] : test::shapes) {
-        Guarded<T> in(test::small_integers(rows, cols, 100, 1, DType::f64)), out(cols, rows, T(-1));
+        Padded<T> in(test::small_integers(rows, cols, 100, 1, DType::f64)), out(cols, rows, T(-1));
         run_on_host(kernels::Transpose<T>{in.rows_in(), out.rows()});
         for (std::int64_t i = 0; i < rows; ++i)
             for (std::int64_t j = 0; j < cols; ++j) ASSERT_EQ(out.at(j, i), in.at(i, j)) << i << ' ' << j;
@@ -132,7 +132,7 @@ void expect_transposed() {
 template <class T>
 void expect_mirrored() {
     for (const std::int64_t n : {0, 1, 31, 32, 33, 70}) {
-        Guarded<T> k(test::small_integers(n, n, 100, 1, DType::f64));
+        Padded<T> k(test::small_integers(n, n, 100, 1, DType::f64));
         const Matrix before = Matrix::copy_of(k);
         run_on_host(kernels::MirrorLower<T>{k.rows()});
         for (std::int64_t i = 0; i < n; ++i)
@@ -161,9 +161,9 @@ TEST(KernelsAlgebra, RowProducts) {
         using T = decltype(type);
         for (const auto [n, p] : test::shapes)
             for (const std::int64_t k : {1, 3}) {
-                Guarded<T> a(test::normals(n, k * p, 1)), b(test::normals(n, p, 2)),
+                Padded<T> a(test::normals(n, k * p, 1)), b(test::normals(n, p, 2)),
                     v(test::normals(n, k, 3));
-                Guarded<T> dots(n, k, T(-1)), expected_dots(n, k), rows(n, p, T(-1)), expected_rows(n, p);
+                Padded<T> dots(n, k, T(-1)), expected_dots(n, k), rows(n, p, T(-1)), expected_rows(n, p);
                 run_on_host(kernels::RowDot<T>{a.rows_in(), b.rows_in(), dots.rows()});
                 run_on_host(kernels::RowCombine<T>{a.rows_in(), v.rows_in(), rows.rows()});
                 reference().ops().row_dot(a, b, expected_dots);
@@ -179,7 +179,7 @@ TEST(KernelsAlgebra, OuterProductsOfRowsStandSideBySide) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);
         const std::int64_t n = 3, l = 31, w = 33, l2 = 2, w2 = 300;
-        Guarded<T> left(test::normals(n, l, 1)), right(test::normals(n, w, 2)),
+        Padded<T> left(test::normals(n, l, 1)), right(test::normals(n, w, 2)),
             left2(test::normals(n, l2, 3)), right2(test::normals(n, w2, 4)), out(n, l * w + l2 * w2, T(-1));
         run_on_host(kernels::OuterRows<T>{left.rows_in(), right.rows_in(),
                                           test::kernel_rows<T>(out.view().col_block(0, l * w))});
@@ -199,7 +199,7 @@ TEST(KernelsAlgebra, OuterProductsOfRowsStandSideBySide) {
 }
 
 /// ∂f_c/∂V of a network whose gates were kept, as per_sample_gradients gives it.
-TEST(KernelsAlgebra, GatedLeftFactorGivesTheGradientOfV) {
+TEST(KernelsAlgebra, SlopeRowsGiveTheGradientOfV) {
     const std::int64_t n = 5, m = 70, k = 2, p = 4;
     const Network network = Network::create({.dim = p,
                                              .width = m,
@@ -214,10 +214,10 @@ TEST(KernelsAlgebra, GatedLeftFactorGivesTheGradientOfV) {
     const Tangent kept = tangent(reference(), network, x, test::keep_all);
     const Matrix expected = per_sample_gradients(kept, {.up = true}, 0, n),
                  a = network.materialize_readout();
-    Guarded<double> left(n, m), out(n * k, m * p);
+    Padded<double> left(n, m), out(n * k, m * p);
     const ConstBitView gates = kept.gates();
     for (std::int64_t c = 0; c < k; ++c) {
-        run_on_host(kernels::GatedLeft<double>{{gates.words, n, gates.stride, gates.stride},
+        run_on_host(kernels::SlopeRows<double>{{gates.words, n, gates.stride, gates.stride},
                                                1 / std::sqrt(static_cast<double>(m)),
                                                0.25,
                                                1,
@@ -248,7 +248,7 @@ typename Source::Value reduced(const Source& source, std::int64_t rows, std::int
 }
 
 template <class T>
-double norm_of(Guarded<T>& x, std::int64_t blocks = 0) {
+double norm_of(Padded<T>& x, std::int64_t blocks = 0) {
     const std::int64_t rows = x.view().rows, cols = x.view().cols;
     const double largest = reduced(kernels::Magnitude<T>{x.rows_in()}, rows, cols, blocks);
     const double sum = reduced(kernels::ScaledSquare<T>{x.rows_in(), &largest}, rows, cols, blocks);
@@ -265,7 +265,7 @@ TEST(KernelsAlgebra, NormNeitherOverflowsNorUnderflows) {
                 for (std::int64_t j = 0; j < cols; ++j) square += value(x, i, j) * value(x, i, j);
             const int far = sizeof(T) == 4 ? 110 : 1000;
             for (const int power : {0, far, -far}) {
-                Guarded<T> scaled(test::filled(rows, cols, DType::f64, [&](std::int64_t i, std::int64_t j) {
+                Padded<T> scaled(test::filled(rows, cols, DType::f64, [&](std::int64_t i, std::int64_t j) {
                     return std::ldexp(value(x, i, j), power);
                 }));
                 EXPECT_NEAR(std::ldexp(norm_of(scaled), -power), std::sqrt(square),
@@ -273,7 +273,7 @@ TEST(KernelsAlgebra, NormNeitherOverflowsNorUnderflows) {
                     << rows << " x " << cols << ", 2^" << power;
             }
         }
-        Guarded<T> x(test::normals(70, 600, 2));
+        Padded<T> x(test::normals(70, 600, 2));
         EXPECT_EQ(norm_of(x, 1), norm_of(x, 5)) << "another launch, another sum";
     });
 }
@@ -282,7 +282,7 @@ TEST(KernelsAlgebra, FirstNonFiniteElementIsFound) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);
         const std::int64_t rows = 33, cols = 300;
-        Guarded<T> x(test::normals(rows, cols, 1));
+        Padded<T> x(test::normals(rows, cols, 1));
         x.at(2, 5) = std::numeric_limits<T>::max();
         const auto first = [&] { return reduced(kernels::NonFinite<T>{x.rows_in()}, rows, cols); };
         EXPECT_EQ(first(), kernels::no_element);

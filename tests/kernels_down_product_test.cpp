@@ -1,5 +1,5 @@
 // X into fixed point and the digit products back (kernels/down_product.hpp), to the last bit.
-#include "kernel_rows.hpp"
+#include "kernel_matrices.hpp"
 
 #include <down_factor.hpp>
 
@@ -11,7 +11,7 @@
 namespace fntk {
 namespace {
 
-using test::Guarded;
+using test::Padded;
 using test::run_on_host;
 
 const Device& reference() {
@@ -22,8 +22,8 @@ const Device& reference() {
 /// Rows of every kind: random, small integers, zero, huge, tiny, powers of two, and one entry far below the
 /// others.
 template <class T>
-Guarded<T> rows_of_all_kinds(std::int64_t n, std::int64_t d) {
-    Guarded<T> x(test::normals(n, d, 1));
+Padded<T> rows_of_all_kinds(std::int64_t n, std::int64_t d) {
+    Padded<T> x(test::normals(n, d, 1));
     const double huge = sizeof(T) == 4 ? 0x1p100 : 0x1p1000, tiny = 1 / huge;
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t j = 0; j < d; ++j) {
@@ -59,9 +59,9 @@ TEST(KernelsDownProduct, IdentityGivesTheRowsScaledToOne) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);
         for (const auto [n, d] : test::shapes) {
-            Guarded<T> x = rows_of_all_kinds<T>(n, d);
-            Guarded<double> v(n, d, -1), expected(n, d);
-            Guarded<std::int32_t> exponents(n, 1, -1), expected_exponents(n, 1);
+            Padded<T> x = rows_of_all_kinds<T>(n, d);
+            Padded<double> v(n, d, -1), expected(n, d);
+            Padded<std::int32_t> exponents(n, 1, -1), expected_exponents(n, 1);
             run_on_host(kernels::ScaleRows<T>{x.rows_in(), v.rows(), exponents.rows()});
             reference().ops().down_product(x, {}, 1, expected, expected_exponents);
             EXPECT_TRUE(test::same_bits(v.view(), expected.view())) << n << " x " << d;
@@ -77,15 +77,15 @@ TEST(KernelsDownProduct, DigitsAreThoseOfTheCpu) {
         using Split = kernels::SplitRows<T>;
         const std::int32_t down_exponent = 5;
         for (const auto [n, d] : test::shapes) {
-            Guarded<T> x = rows_of_all_kinds<T>(n, d);
-            std::vector<Guarded<double>> digits;
+            Padded<T> x = rows_of_all_kinds<T>(n, d);
+            std::vector<Padded<double>> digits;
             for (int a = 0; a < Split::places; ++a) digits.emplace_back(n, d, 0.5);
-            Guarded<std::int32_t> exponents(n, 1);
+            Padded<std::int32_t> exponents(n, 1);
             Split split{x.rows_in(), &down_exponent, {}, exponents.rows()};
             for (int a = 0; a < Split::places; ++a) split.digits[a] = digits[a].rows();
             run_on_host(split);
 
-            std::vector<Guarded<double>> expected;
+            std::vector<Padded<double>> expected;
             for (int a = 0; a < Split::places; ++a) expected.emplace_back(n, d);
             for (std::int64_t i = 0; i < n; ++i) {
                 const T* row = x.view().template row<T>(i);
@@ -107,22 +107,22 @@ TEST(KernelsDownProduct, DigitsAreThoseOfTheCpu) {
 template <class T>
 void expect_reference_product(std::int64_t n, std::int64_t d, std::int64_t p) {
     using Split = kernels::SplitRows<T>;
-    Guarded<T> x = rows_of_all_kinds<T>(n, d);
+    Padded<T> x = rows_of_all_kinds<T>(n, d);
     Matrix down = test::normals(p, d, 2);
     const FixedPoint u = round_to_fixed_point(down, dtype_of<T>);
     const double scale = 1 / std::sqrt(3.0);
     const std::int32_t exponent = u.exponent;
 
-    std::vector<Guarded<double>> digits;
+    std::vector<Padded<double>> digits;
     for (int a = 0; a < Split::places; ++a) digits.emplace_back(n, d);
-    Guarded<std::int32_t> exponents(n, 1), expected_exponents(n, 1);
+    Padded<std::int32_t> exponents(n, 1), expected_exponents(n, 1);
     Split split{x.rows_in(), &exponent, {}, exponents.rows()};
     for (int a = 0; a < Split::places; ++a) split.digits[a] = digits[a].rows();
     run_on_host(split);
 
     const auto nan = std::numeric_limits<double>::quiet_NaN();
-    Guarded<double> partial(n, p), v(n, p, nan), expected(n, p);
-    Guarded<std::int64_t> total(n, p, -1);
+    Padded<double> partial(n, p), v(n, p, nan), expected(n, p);
+    Padded<std::int64_t> total(n, p, -1);
     const int last = Split::places - 1, last_u = static_cast<int>(u.digits.size()) - 1;
     for (int a = last; a >= 0; --a)
         for (int b = last_u; b >= 0; --b)
@@ -153,9 +153,9 @@ TEST(KernelsDownProduct, DigitProductsAddUpToTheReference) {
 }
 
 TEST(KernelsDownProduct, AnyNumberOfBlocksGivesTheSame) {
-    Guarded<double> x = rows_of_all_kinds<double>(70, 5);
-    Guarded<double> one(70, 5), many(70, 5);
-    Guarded<std::int32_t> exponents(70, 1);
+    Padded<double> x = rows_of_all_kinds<double>(70, 5);
+    Padded<double> one(70, 5), many(70, 5);
+    Padded<std::int32_t> exponents(70, 1);
     run_on_host(kernels::ScaleRows<double>{x.rows_in(), one.rows(), exponents.rows()}, {.blocks = 1});
     run_on_host(kernels::ScaleRows<double>{x.rows_in(), many.rows(), exponents.rows()}, {.blocks = 5});
     EXPECT_TRUE(test::same_bits(one.view(), many.view()));

@@ -1,5 +1,5 @@
 // The fused Gram (kernels/hadamard_gram.hpp) and the indices of its triangle (kernels/triangle.hpp).
-#include "kernel_rows.hpp"
+#include "kernel_matrices.hpp"
 
 #include <backend/ops.hpp>
 
@@ -8,7 +8,7 @@
 namespace fntk {
 namespace {
 
-using test::Guarded;
+using test::Padded;
 using test::run_on_host;
 
 const Device& reference() {
@@ -61,15 +61,15 @@ struct Case {
 template <class T>
 void expect_gram(const Case& c, double beta, bool whole_numbers, bool symmetric) {
     const auto make = [&](std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
-        return Guarded<T>(whole_numbers ? test::small_integers(rows, cols, 3, seed, DType::f64)
-                                        : test::normals(rows, cols, seed));
+        return Padded<T>(whole_numbers ? test::small_integers(rows, cols, 3, seed, DType::f64)
+                                       : test::normals(rows, cols, seed));
     };
-    Guarded<T> x = make(c.n, c.d, 1), g = make(c.n, c.p, 2);
-    Guarded<T> x_cols = symmetric ? Guarded<T>(x.view()) : make(c.n_cols, c.d, 3),
-               g_cols = symmetric ? Guarded<T>(g.view()) : make(c.n_cols, c.p, 4);
+    Padded<T> x = make(c.n, c.d, 1), g = make(c.n, c.p, 2);
+    Padded<T> x_cols = symmetric ? Padded<T>(x.view()) : make(c.n_cols, c.d, 3),
+              g_cols = symmetric ? Padded<T>(g.view()) : make(c.n_cols, c.p, 4);
     const std::int64_t n_cols = symmetric ? c.n : c.n_cols;
     const T start = beta == 0 ? std::numeric_limits<T>::quiet_NaN() : T(6);  // NaN: not to be read
-    Guarded<T> k(c.n, n_cols, start), expected(c.n, n_cols, start);
+    Padded<T> k(c.n, n_cols, start), expected(c.n, n_cols, start);
     run_on_host(kernels::HadamardGram<T>{x.rows_in(), (symmetric ? x : x_cols).rows_in(), g.rows_in(),
                                          (symmetric ? g : g_cols).rows_in(), 0.5, beta, k.rows(),
                                          symmetric});

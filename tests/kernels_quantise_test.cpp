@@ -1,5 +1,5 @@
 // Rounding to the integers of the exact path and back: quantise_rows.hpp, dequantise.hpp, fix_down.hpp.
-#include "kernel_rows.hpp"
+#include "kernel_matrices.hpp"
 
 #include <down_factor.hpp>
 
@@ -12,7 +12,7 @@
 namespace fntk {
 namespace {
 
-using test::Guarded;
+using test::Padded;
 using test::run_on_host;
 
 const Device& reference() {
@@ -22,8 +22,8 @@ const Device& reference() {
 
 /// Rows of v: random, exact ties at `bits` bits, zero, huge, subnormal, and a largest entry that rounds up
 /// to 2^bits.
-Guarded<double> rows_to_round(std::int64_t n, std::int64_t p, int bits) {
-    Guarded<double> v(test::normals(n, p, 3));
+Padded<double> rows_to_round(std::int64_t n, std::int64_t p, int bits) {
+    Padded<double> v(test::normals(n, p, 3));
     const double unit = std::ldexp(1.0, -bits);
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t q = 0; q < p; ++q) {
@@ -54,9 +54,9 @@ Guarded<double> rows_to_round(std::int64_t n, std::int64_t p, int bits) {
 template <class Z>
 void expect_quantised(int bits) {
     for (const auto [n, p] : test::shapes) {
-        Guarded<double> v = rows_to_round(n, p, bits);
-        Guarded<Z> h(n, p, -1), expected(n, p);
-        Guarded<std::int32_t> exponents(test::small_integers(n, 1, 40, 4, DType::f64)),
+        Padded<double> v = rows_to_round(n, p, bits);
+        Padded<Z> h(n, p, -1), expected(n, p);
+        Padded<std::int32_t> exponents(test::small_integers(n, 1, 40, 4, DType::f64)),
             expected_exponents(exponents.view());
         run_on_host(kernels::QuantiseRows<Z>{v.rows_in(), bits, h.rows(), exponents.rows()});
         reference().ops().quantise_rows(v, bits, expected, expected_exponents);
@@ -78,12 +78,12 @@ template <class In, class Out>
 void expect_dequantised(double closed, double open) {
     const double tolerance = slack * std::numeric_limits<Out>::epsilon();
     for (const auto [n, p] : test::shapes) {
-        Guarded<In> in(test::small_integers(n, p, 1 << 20, 5, DType::f64));
-        Guarded<std::int32_t> exponents(test::small_integers(n, 1, 30, 6, DType::f64)),
+        Padded<In> in(test::small_integers(n, p, 1 << 20, 5, DType::f64));
+        Padded<std::int32_t> exponents(test::small_integers(n, 1, 30, 6, DType::f64)),
             offset(test::small_integers(1, p, 1 << 20, 7, DType::f64));
         for (const bool with_exponents : {true, false})
             for (const bool with_offset : {true, false}) {
-                Guarded<Out> out(n, p, Out(-1)), expected(n, p);
+                Padded<Out> out(n, p, Out(-1)), expected(n, p);
                 run_on_host(kernels::Dequantise<In, Out>{
                     in.rows_in(),
                     with_exponents ? exponents.rows_in() : kernels::Rows<const std::int32_t>{}, 0.3, closed,
@@ -109,14 +109,14 @@ TEST(KernelsQuantise, DequantisedNumbersAreThoseOfTheReference) {
 }
 
 template <class Digit, int places>
-void expect_fixed(Guarded<double> u) {
+void expect_fixed(Padded<double> u) {
     const std::int64_t p = u.view().rows, d = u.view().cols;
     Matrix host = Matrix::copy_of(u);
     const FixedPoint expected = round_to_fixed_point(host, places == 1 ? DType::f32 : DType::f64);
 
     std::vector<double> slots(kernels::reduction_slots(p, d), -1);
     run_on_host(kernels::ReduceElements<kernels::Magnitude<double>>{{u.rows_in()}, p, d, slots.data()});
-    std::vector<Guarded<Digit>> digits;
+    std::vector<Padded<Digit>> digits;
     for (int a = 0; a < places; ++a) digits.emplace_back(p, d, Digit(-1));
     std::int32_t exponent = -1;
     kernels::FixDown<Digit, places> fix{
@@ -138,17 +138,17 @@ TEST(KernelsQuantise, DownFactorIsRoundedAsOnTheHost) {
     for (const auto [p, d] : test::shapes) {
         if (p * d == 0) continue;
         const Matrix u = test::normals(p, d, 8);
-        expect_fixed<std::int32_t, 1>(Guarded<double>(u));
-        expect_fixed<std::int32_t, 3>(Guarded<double>(u));
-        expect_fixed<double, 1>(Guarded<double>(u));
-        expect_fixed<double, 3>(Guarded<double>(u));
+        expect_fixed<std::int32_t, 1>(Padded<double>(u));
+        expect_fixed<std::int32_t, 3>(Padded<double>(u));
+        expect_fixed<double, 1>(Padded<double>(u));
+        expect_fixed<double, 3>(Padded<double>(u));
     }
     for (const double largest : {std::nextafter(2.0, 0.0), 2.0, 0x1p-1000, 0x1p1000, 0.0}) {
-        Guarded<double> u(3, 4);  // the first rounds up to the next exponent
+        Padded<double> u(3, 4);  // the first rounds up to the next exponent
         u.at(1, 2) = -largest;
         u.at(2, 3) = 0.3 * largest;
-        expect_fixed<std::int32_t, 1>(Guarded<double>(u.view()));
-        expect_fixed<std::int32_t, 3>(Guarded<double>(u.view()));
+        expect_fixed<std::int32_t, 1>(Padded<double>(u.view()));
+        expect_fixed<std::int32_t, 3>(Padded<double>(u.view()));
     }
 }
 

@@ -1,5 +1,5 @@
 // Residuals, losses and their sum: kernels/residual.hpp, and Number of kernels/norm.hpp.
-#include "kernel_rows.hpp"
+#include "kernel_matrices.hpp"
 
 #include <backend/ops.hpp>
 
@@ -9,7 +9,7 @@
 namespace fntk {
 namespace {
 
-using test::Guarded;
+using test::Padded;
 using test::run_on_host;
 
 const Device& reference() {
@@ -35,14 +35,14 @@ template <class Kernel, class T, class Y>
 void expect_residual(backend::Residual loss, double spread, bool in_place) {
     for (const auto [n, k] : test::shapes) {
         if (k == 0) continue;
-        Guarded<T> f(
+        Padded<T> f(
             test::filled(n, k, DType::f64, [engine = std::mt19937_64(9), spread](auto, auto) mutable {
                 return spread * std::normal_distribution<double>()(engine);
             }));
-        Guarded<Y> y(test::filled(n, k, DType::f64, [k = k](auto i, auto c) {
+        Padded<Y> y(test::filled(n, k, DType::f64, [k = k](auto i, auto c) {
             return c == i % k ? 0.75 : 0.25 / static_cast<double>(k);
         }));
-        Guarded<T> e(n, k, T(-7)), expected(n, k);
+        Padded<T> e(n, k, T(-7)), expected(n, k);
         std::vector<double> losses(n, -1);
         const double total = reference().ops().residual(loss, f, y, expected);
         run_on_host(Kernel{f.rows_in(), y.rows_in(), in_place ? f.rows() : e.rows(), losses.data()});
@@ -80,7 +80,7 @@ TEST(KernelsResidual, CrossEntropyIsTheReferenceAndNeitherOverNorUnderflows) {
 }
 
 TEST(KernelsResidual, LossPerRowIsThatOfTheRowAlone) {
-    Guarded<double> f(test::normals(33, 3, 1)), y(test::normals(33, 3, 2)), e(33, 3), one(1, 3);
+    Padded<double> f(test::normals(33, 3, 1)), y(test::normals(33, 3, 2)), e(33, 3), one(1, 3);
     std::vector<double> losses(33);
     run_on_host(
         kernels::SquaredResidual<double, double>{f.rows_in(), y.rows_in(), e.rows(), losses.data()});

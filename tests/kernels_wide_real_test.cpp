@@ -1,5 +1,5 @@
 // The pieces of the floating wide pass: activation_rows.hpp, gates_and_values.hpp, weighted_slopes.hpp.
-#include "kernel_rows.hpp"
+#include "kernel_matrices.hpp"
 
 #include <backend/ops.hpp>
 #include <backend/scalar.hpp>
@@ -12,7 +12,7 @@ namespace fntk {
 namespace {
 
 using kernels::Sigma;
-using test::Guarded;
+using test::Padded;
 using test::run_on_host;
 
 const Device& reference() {
@@ -43,8 +43,8 @@ T closed_of(const ActivationSpec& spec) {
 
 /// Of both signs, with exact zeros.
 template <class T>
-Guarded<T> preactivations(std::int64_t n, std::int64_t b) {
-    Guarded<T> z(test::normals(n, b, 5));
+Padded<T> preactivations(std::int64_t n, std::int64_t b) {
+    Padded<T> z(test::normals(n, b, 5));
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t r = i % 3; r < b; r += 5) z.at(i, r) = r % 2 == 0 ? T(0) : -T(0);
     return z;
@@ -52,7 +52,7 @@ Guarded<T> preactivations(std::int64_t n, std::int64_t b) {
 
 template <class T, Sigma sigma, bool derivative>
 void expect_mapped(const ActivationSpec& spec, std::int64_t n, std::int64_t b) {
-    Guarded<T> z = preactivations<T>(n, b), expected(n, b);
+    Padded<T> z = preactivations<T>(n, b), expected(n, b);
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t r = 0; r < b; ++r)
             expected.at(i, r) =
@@ -77,13 +77,13 @@ TEST(KernelsWideReal, ActivationsAreThoseOfTheReference) {
 
 template <class T>
 void expect_gates_and_values(std::int64_t n, std::int64_t b, std::int64_t k, T closed, bool add) {
-    Guarded<T> z = preactivations<T>(n, b), a(test::normals(b, k, 6)), values(n, k, T(3));
+    Padded<T> z = preactivations<T>(n, b), a(test::normals(b, k, 6)), values(n, k, T(3));
     const std::int64_t words = (b + 63) / 64;
-    Guarded<std::int64_t> gates(n, words, -1);  // the words as int64
+    Padded<std::int64_t> gates(n, words, -1);  // the words as int64
     const kernels::Rows<std::uint64_t> gate_rows{reinterpret_cast<std::uint64_t*>(gates.rows().data), n,
                                                  words, gates.rows().stride};
-    Guarded<T> again(values.view());
-    const auto kernel = [&](Guarded<T>& to) {
+    Padded<T> again(values.view());
+    const auto kernel = [&](Padded<T>& to) {
         return kernels::GatesAndValues<T>{z.rows_in(), closed, gate_rows, a.rows_in(), to.rows(), add};
     };
     run_on_host(kernel(values));
@@ -122,9 +122,9 @@ TEST(KernelsWideReal, GatesArePackedAndValuesSummed) {
 }
 
 TEST(KernelsWideReal, GatesOrValuesMayBeAbsent) {
-    Guarded<float> z = preactivations<float>(3, 70), a(test::normals(70, 2, 6)), values(3, 2), same(3, 2);
-    Guarded<std::int64_t> gates(3, 2), same_gates(3, 2);
-    const auto words = [](Guarded<std::int64_t>& of) {
+    Padded<float> z = preactivations<float>(3, 70), a(test::normals(70, 2, 6)), values(3, 2), same(3, 2);
+    Padded<std::int64_t> gates(3, 2), same_gates(3, 2);
+    const auto words = [](Padded<std::int64_t>& of) {
         return kernels::Rows<std::uint64_t>{reinterpret_cast<std::uint64_t*>(of.rows().data), 3, 2,
                                             of.rows().stride};
     };
@@ -142,8 +142,8 @@ TEST(KernelsWideReal, SlopesTakeWeightsOfUnitsOrOfEntries) {
         using T = decltype(type);
         for_each_activation([](const ActivationSpec& spec, auto kind) {
             const std::int64_t n = 33, b = 70, k = 3;
-            Guarded<T> z = preactivations<T>(n, b), a(test::normals(b, k, 7)), w(test::normals(n, b, 8));
-            Guarded<T> of_units(n, b), expected_units(n, b), expected_entries(n, b);
+            Padded<T> z = preactivations<T>(n, b), a(test::normals(b, k, 7)), w(test::normals(n, b, 8));
+            Padded<T> of_units(n, b), expected_units(n, b), expected_entries(n, b);
             const T closed = closed_of<T>(spec);
             for (std::int64_t i = 0; i < n; ++i)
                 for (std::int64_t r = 0; r < b; ++r) {
@@ -177,10 +177,10 @@ void expect_passes(const ActivationSpec& spec) {
     const T closed = closed_of<T>(spec);
 
     BitMatrix gates(n, m), expected_gates(n, m);
-    Guarded<T> values(n, k), gradients(n, k * p), expected_values(n, k), expected_gradients(n, k * p);
+    Padded<T> values(n, k), gradients(n, k * p), expected_values(n, k), expected_gradients(n, k * p);
     for (std::int64_t r0 = 0; r0 < m; r0 += block) {
         const std::int64_t b = std::min(block, m - r0);
-        Guarded<T> z(test::times_transposed(h, v.view().row_block(r0, b))), left(n, b);
+        Padded<T> z(test::times_transposed(h, v.view().row_block(r0, b))), left(n, b);
         const auto a_block = test::kernel_rows_in<T>(a.view().row_block(r0, b));
         const kernels::Rows<std::uint64_t> words{gates.view().row(0) + r0 / 64, n, (b + 63) / 64,
                                                  gates.view().stride};
@@ -194,7 +194,7 @@ void expect_passes(const ActivationSpec& spec) {
                     for (std::int64_t r = 0; r < b; ++r)
                         gradients.at(i, c * p + q) += left.at(i, r) * v.at<T>(r0 + r, q);
         }
-        Guarded<T> weights(n, b), expected_rows(b, p);
+        Padded<T> weights(n, b), expected_rows(b, p);
         run_on_host(kernels::WeightedSlopes<T>{{words.data, n, words.cols, words.stride},
                                                closed,
                                                test::kernel_rows_in<T>(e),

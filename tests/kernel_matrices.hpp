@@ -18,14 +18,14 @@ kernels::Rows<const T> kernel_rows_in(ConstMatrixView view) {
 
 /// rows × cols of T in memory with 3 more columns; `intact()` says whether those were left alone.
 template <class T>
-class Guarded {
+class Padded {
   public:
-    Guarded(std::int64_t rows, std::int64_t cols, T fill = T(0)) : all_(rows, cols + gap, dtype_of<T>) {
+    Padded(std::int64_t rows, std::int64_t cols, T fill = T(0)) : all_(rows, cols + gap, dtype_of<T>) {
         for (std::int64_t i = 0; i < rows; ++i)
             for (std::int64_t j = 0; j < cols + gap; ++j) all_.at<T>(i, j) = j < cols ? fill : guard;
     }
     /// A copy of `source`, converted.
-    explicit Guarded(ConstMatrixView source) : Guarded(source.rows, source.cols) {
+    explicit Padded(ConstMatrixView source) : Padded(source.rows, source.cols) {
         for (std::int64_t i = 0; i < source.rows; ++i)
             for (std::int64_t j = 0; j < source.cols; ++j)
                 all_.at<T>(i, j) = static_cast<T>(value(source, i, j));
