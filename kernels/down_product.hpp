@@ -59,6 +59,7 @@ struct SplitRows {
             const T* from = x.row(at.row);
             at.columns(x.cols, [&](std::int64_t j) {
                 double rest = to_one.times(static_cast<double>(from[j]));
+                FNTK_UNROLL
                 for (int a = 0; a < places; ++a)
                     digits[a].row(at.row)[j] = take_digit(rest, input_digit_bits);
             });

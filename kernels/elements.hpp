@@ -20,20 +20,36 @@ class ElementTiles {
     }
     FNTK_HD std::int64_t count() const { return across_ * ceil_div(rows_, height()); }
 
-    /// f(i, j) for the elements of `tile` that belong to `thread`.
+    /// f(i, j) for the elements that belong to `thread` in the tiles first, first + step, ...: one division
+    /// for all of them.
     template <class F>
-    FNTK_DEVICE void visit(std::int64_t tile, int thread, const F& f) const {
-        const std::int64_t down = across_ == 1 ? tile : tile / across_;
-        const std::int64_t j = (tile - down * across_) * width() + (thread & (width() - 1));
+    FNTK_DEVICE void visit(std::int64_t first, std::int64_t step, int thread, const F& f) const {
+        if (first >= count()) return;
+        const std::int64_t step_down = step / across_, step_across = step - step_down * across_;
+        std::int64_t down = first / across_, across = first - down * across_;
+        while (down * height() < rows_) {
+            visit_one(down, across, thread, f);
+            down += step_down;
+            across += step_across;
+            if (across < across_) continue;
+            across -= across_;
+            ++down;
+        }
+    }
+
+  private:
+    template <class F>
+    FNTK_DEVICE void visit_one(std::int64_t down, std::int64_t across, int thread, const F& f) const {
+        const std::int64_t j = across * width() + (thread & (width() - 1));
         const std::int64_t first = down * height() + (thread >> log_width_);
         if (j >= cols_) return;
+        FNTK_UNROLL
         for (int e = 0; e < elements_per_thread; ++e) {
             const std::int64_t i = first + e * (element_threads >> log_width_);
             if (i < rows_) f(i, j);
         }
     }
 
-  private:
     FNTK_HD int width() const { return 1 << log_width_; }
     FNTK_HD int height() const { return elements_per_thread * (element_threads >> log_width_); }
 
@@ -52,9 +68,7 @@ inline Launch element_launch(std::int64_t rows, std::int64_t cols, const DeviceL
 /// f(i, j) for every element, by all threads of the grid.
 template <class Grid, class F>
 FNTK_DEVICE void for_each_element(Grid& grid, std::int64_t rows, std::int64_t cols, const F& f) {
-    const ElementTiles tiles(rows, cols);
-    for (std::int64_t tile = grid.block(); tile < tiles.count(); tile += grid.blocks())
-        tiles.visit(tile, grid.thread(), f);
+    ElementTiles(rows, cols).visit(grid.block(), grid.blocks(), grid.thread(), f);
 }
 
 }  // namespace fntk::kernels

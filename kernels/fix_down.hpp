@@ -33,11 +33,18 @@ struct FixDown {
         const int shared_exponent =
             down_exponent(reduce_slots(grid, of_warp, slots, slot_count, 0.0, Largest()));
         if (grid.block() == 0 && grid.thread() == 0) *exponent = shared_exponent;
+        constexpr double digit_unit = 1.0 / (1 << down_digit_bits);
         const PowerOfTwo to_one(-shared_exponent), back(shared_exponent);
         for_each_element(grid, u.rows, u.cols, [&](std::int64_t i, std::int64_t j) {
-            std::int32_t digit[places];
-            u.row(i)[j] = round_down_entry(u.row(i)[j], to_one, back, digit, places);
-            for (int a = 0; a < places; ++a) digits[a].row(i)[j] = static_cast<Digit>(digit[a]);
+            double rest = to_one.times(u.row(i)[j]), rounded = 0, unit = 1;
+            FNTK_UNROLL
+            for (int a = 0; a < places; ++a) {
+                const std::int32_t digit = take_digit(rest, down_digit_bits);
+                digits[a].row(i)[j] = static_cast<Digit>(digit);
+                unit *= digit_unit;
+                rounded += unit * digit;
+            }
+            u.row(i)[j] = back.times(rounded);
         });
     }
 };

@@ -44,6 +44,14 @@ FNTK_HD inline std::int32_t take_digit(double& rest, int bits) {
     return static_cast<std::int32_t>(digit);
 }
 
+/// The exponent of a U whose largest entry is |u|: that of u, or the next where u rounds up to it, so that
+/// rounding twice changes nothing.
+FNTK_HD inline int down_exponent(double largest) {
+    const int exponent = exponent_of(largest);
+    double scaled = std::ldexp(largest, -exponent);
+    return take_digit(scaled, down_digit_bits) == 1 << down_digit_bits ? exponent + 1 : exponent;
+}
+
 /// One term of the digit product: P_ij at its weight.
 FNTK_HD inline double digit_term(std::int64_t product, int i, int j) {
     return std::ldexp(static_cast<double>(product),
@@ -57,28 +65,6 @@ FNTK_HD inline std::int64_t quantise(double v, int shift) {
 
 FNTK_HD inline std::int64_t quantise(double v, const PowerOfTwo& shift) {
     return static_cast<std::int64_t>(std::nearbyint(shift.times(v)));
-}
-
-/// The exponent of U from its largest magnitude. One that rounds up to 2^E belongs to the next exponent, so
-/// that rounding twice changes nothing.
-FNTK_HD inline int down_exponent(double largest) {
-    const int exponent = exponent_of(largest);
-    double scaled = std::ldexp(largest, -exponent);
-    return take_digit(scaled, down_digit_bits) == 1 << down_digit_bits ? exponent + 1 : exponent;
-}
-
-/// An entry of U times to_one = 2^−E as `count` digits, most significant first; returns the number they
-/// stand for, back = 2^E, which is the same again when it is rounded again.
-FNTK_HD inline double round_down_entry(double u, const PowerOfTwo& to_one, const PowerOfTwo& back,
-                                       std::int32_t* digits, int count) {
-    constexpr double digit_unit = 1.0 / (1 << down_digit_bits);
-    double rest = to_one.times(u), rounded = 0, unit = 1;
-    for (int a = 0; a < count; ++a) {
-        digits[a] = take_digit(rest, down_digit_bits);
-        unit *= digit_unit;
-        rounded += unit * digits[a];
-    }
-    return back.times(rounded);
 }
 
 /// Bits of ĥ so that p·2^bits stays within 2^30 (int32 sums) or 2^62 (int64 sums).

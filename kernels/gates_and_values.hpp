@@ -52,9 +52,11 @@ struct GatesAndValues {
         const T* row = z.row(at.row);
         at.columns(z.cols, [&](std::int64_t r) {
             const T s = piecewise_linear(row[r], closed);
+            FNTK_UNROLL
             for (int c = 0; c < outputs_at_once; ++c)
                 if (c0 + c < a.cols) sum[c] += a.row(r)[c0 + c] * s;
         });
+        FNTK_UNROLL
         for (int c = 0; c < outputs_at_once; ++c) {
             const T total = reduce_lanes(grid, sum[c], warp_size, Sum());
             if (!at.first() || c0 + c >= a.cols) continue;

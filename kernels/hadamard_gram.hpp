@@ -86,6 +86,7 @@ struct HadamardGram {
     template <int height, int count>
     FNTK_DEVICE static void fetch(const Rows<const T>& from, std::int64_t row0, std::int64_t col0,
                                   int thread, T (&held)[count]) {
+        FNTK_UNROLL
         for (int e = 0; e < count; ++e) {
             const Place at = place<height>(thread, e);
             const std::int64_t row = row0 + at.row, col = col0 + at.col;
@@ -94,6 +95,7 @@ struct HadamardGram {
     }
     template <int height, int count>
     FNTK_DEVICE static void put(T* to, int pitch, int thread, const T (&held)[count]) {
+        FNTK_UNROLL
         for (int e = 0; e < count; ++e) {
             const Place at = place<height>(thread, e);
             to[at.col * pitch + at.row] = held[e];
@@ -125,27 +127,32 @@ struct HadamardGram {
     }
 
     FNTK_DEVICE static void accumulate(const T* a, const T* b, T (&sum)[rows][cols]) {
+        FNTK_UNROLL
         for (int q = 0; q < slice; ++q) {
             T left[rows], right[cols];
+            FNTK_UNROLL
             for (int i = 0; i < rows; ++i) left[i] = a[q * pitch_a + i];
+            FNTK_UNROLL
             for (int j = 0; j < cols; ++j) right[j] = b[q * pitch_b + j];
-            for (int i = 0; i < rows; ++i)
-                for (int j = 0; j < cols; ++j) sum[i][j] += left[i] * right[j];
+            FNTK_UNROLL
+            for (int i = 0; i < rows; ++i) FNTK_UNROLL
+            for (int j = 0; j < cols; ++j) sum[i][j] += left[i] * right[j];
         }
     }
 
     FNTK_DEVICE void write(std::int64_t i0, std::int64_t j0, const T (&xx)[rows][cols],
                            const T (&gg)[rows][cols]) const {
         const T factor = static_cast<T>(alpha), old = static_cast<T>(beta);
-        for (int r = 0; r < rows; ++r)
-            for (int c = 0; c < cols; ++c) {
-                const std::int64_t i = i0 + r, j = j0 + c;
-                if (i >= k.rows || j >= k.cols || (symmetric && j > i)) continue;
-                T value = factor * xx[r][c] * gg[r][c];
-                if (old != T(0)) value += old * k.row(i)[j];
-                k.row(i)[j] = value;
-                if (symmetric && j < i) k.row(j)[i] = value;
-            }
+        FNTK_UNROLL
+        for (int r = 0; r < rows; ++r) FNTK_UNROLL
+        for (int c = 0; c < cols; ++c) {
+            const std::int64_t i = i0 + r, j = j0 + c;
+            if (i >= k.rows || j >= k.cols || (symmetric && j > i)) continue;
+            T value = factor * xx[r][c] * gg[r][c];
+            if (old != T(0)) value += old * k.row(i)[j];
+            k.row(i)[j] = value;
+            if (symmetric && j < i) k.row(j)[i] = value;
+        }
     }
 };
 

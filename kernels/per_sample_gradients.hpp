@@ -1,6 +1,6 @@
 // Dense gradients of each sample, rows vec(left_i right_iᵀ), as every factor's gradient has rank 1:
 //     OuterRows    out_i[a·w + b] = left_ia·right_ib, left: n × l, right: n × w, out: n × (l·w)
-//     GatedLeft    left_ir = scale·(gate_ir ? open : closed)·a_rc, the left factor of V for output c
+//     SlopeRows    left_ir = scale·(gate_ir ? open : closed)·a_rc, the left factor of V for output c
 //                  (its right factor is h_i)
 // The factors of one sample and the outputs of one sample stand side by side: `out` is given as the view of
 // its columns. A block of OuterRows has tiles of one sample's l × w matrix (elements.hpp).
@@ -30,14 +30,14 @@ struct OuterRows {
             const T* l = left.row(i);
             const T* r = right.row(i);
             T* to = out.row(i);
-            tiles.visit(t - i * per_sample, grid.thread(),
+            tiles.visit(t - i * per_sample, per_sample, grid.thread(),  // one tile
                         [&](std::int64_t a, std::int64_t b) { to[a * right.cols + b] = l[a] * r[b]; });
         }
     }
 };
 
 template <class T>
-struct GatedLeft {
+struct SlopeRows {
     static constexpr int max_threads = element_threads;
 
     Rows<const std::uint64_t> gates;  // n × m

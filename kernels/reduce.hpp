@@ -63,9 +63,8 @@ struct ReduceElements {
         const std::int64_t count = reduction_slots(rows, cols);
         for (std::int64_t slot = grid.block(); slot < count; slot += grid.blocks()) {
             Value v = Source::identity();
-            for (std::int64_t tile = slot; tile < tiles.count(); tile += count)
-                tiles.visit(tile, grid.thread(),
-                            [&](std::int64_t i, std::int64_t j) { v = Op()(v, element(i, j)); });
+            tiles.visit(slot, count, grid.thread(),
+                        [&](std::int64_t i, std::int64_t j) { v = Op()(v, element(i, j)); });
             v = reduce_block(grid, of_warp, v, Op());
             if (grid.thread() == 0) slots[slot] = v;
         }

@@ -26,12 +26,13 @@ TEST(KernelsHadamardGram, TriangleIndexIsExactFarBeyondTwoToThe31) {
          {std::int64_t{65535}, std::int64_t{65536}, std::int64_t{94906267}, std::int64_t{134217727},
           std::int64_t{2147483647}, std::int64_t{3000000000}}) {
         const std::int64_t first = kernels::triangle_size(i);
-        EXPECT_EQ(first, static_cast<std::int64_t>(static_cast<unsigned __int128>(i) * (i + 1) / 2));
+        EXPECT_EQ(first - kernels::triangle_size(i - 1), i);
         EXPECT_EQ(kernels::triangle_row(first - 1), i - 1);
         EXPECT_EQ(kernels::triangle_row(first), i);
         EXPECT_EQ(kernels::triangle_row(first + i), i);
         EXPECT_EQ(kernels::triangle_row(first + i + 1), i + 1);
     }
+    EXPECT_EQ(kernels::triangle_size(3000000000), 4500000001500000000);
 }
 
 TEST(KernelsHadamardGram, TilesOfTheTriangleFollowEachOther) {
