@@ -2,8 +2,8 @@
 //     gates     bit r of words (r0 + r)/64 of row i is z_ir > 0; bits past the block are 0
 //     values    v_ic += Σ_r a_rc σ(z_ir), σ of slope 1 where z > 0, else `closed`
 // Either may be absent. A warp has a row; each lane reads every 32nd unit, two ballots make a word of
-// gates. Values go through the row once for every four outputs, with their partial sums in registers; the
-// lanes' sums are combined in a fixed tree, so that results do not depend on the launch.
+// gates. Values go through the row once for every four outputs (two in double), with their partial sums in
+// registers; the lanes' sums are combined in a fixed tree, so that results do not depend on the launch.
 #pragma once
 
 #include "activation.hpp"
@@ -14,7 +14,7 @@ namespace fntk::kernels {
 template <class T>
 struct GatesAndValues {
     static constexpr int max_threads = row_threads;
-    static constexpr int outputs_at_once = 4;
+    static constexpr int outputs_at_once = sizeof(T) == 4 ? 4 : 2;
 
     Rows<const T> z;
     T closed = 0;

@@ -47,8 +47,8 @@ void expect_axpby(std::int64_t rows, std::int64_t cols) {
 }
 
 TEST(KernelsAlgebra, AxpbyOfAnyTwoTypes) {
-    for (const auto [rows, cols] : test::shapes) {
-        expect_axpby<float, float>(rows, cols);
+    for (const auto [rows, cols] : test::shapes) expect_axpby<float, float>(rows, cols);
+    for (const auto [rows, cols] : test::few_shapes) {
         expect_axpby<float, double>(rows, cols);
         expect_axpby<double, float>(rows, cols);
         expect_axpby<double, double>(rows, cols);
@@ -147,6 +147,23 @@ TEST(KernelsAlgebra, Transposes) {
     expect_transposed<double>();
 }
 
+template <class T>
+void expect_transposed_in_place() {
+    for (const std::int64_t n : {0, 1, 31, 32, 33, 70}) {
+        Padded<T> k(test::small_integers(n, n, 100, 1, DType::f64));
+        const Matrix before = Matrix::copy_of(k);
+        run_on_host(kernels::TransposeSquare<T>{k.rows()});
+        for (std::int64_t i = 0; i < n; ++i)
+            for (std::int64_t j = 0; j < n; ++j) ASSERT_EQ(k.at(i, j), before.at<T>(j, i)) << i << ' ' << j;
+        EXPECT_TRUE(k.intact());
+    }
+}
+
+TEST(KernelsAlgebra, SquareMatricesAreTransposedInPlace) {
+    expect_transposed_in_place<float>();
+    expect_transposed_in_place<double>();
+}
+
 TEST(KernelsAlgebra, LowerTriangleIsMirrored) {
     expect_mirrored<float>();
     expect_mirrored<double>();
@@ -159,7 +176,7 @@ TEST(KernelsAlgebra, LowerTriangleIsMirrored) {
 TEST(KernelsAlgebra, RowProducts) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);
-        for (const auto [n, p] : test::shapes)
+        for (const auto [n, p] : test::few_shapes)
             for (const std::int64_t k : {1, 3}) {
                 Padded<T> a(test::normals(n, k * p, 1)), b(test::normals(n, p, 2)),
                     v(test::normals(n, k, 3));
@@ -258,13 +275,13 @@ double norm_of(Padded<T>& x, std::int64_t blocks = 0) {
 TEST(KernelsAlgebra, NormNeitherOverflowsNorUnderflows) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);
-        for (const auto [rows, cols] : test::shapes) {
+        for (const auto [rows, cols] : test::few_shapes) {
             const Matrix x = test::normals(rows, cols, 1, dtype_of<T>);
             double square = 0;
             for (std::int64_t i = 0; i < rows; ++i)
                 for (std::int64_t j = 0; j < cols; ++j) square += value(x, i, j) * value(x, i, j);
             const int far = sizeof(T) == 4 ? 110 : 1000;
-            for (const int power : {0, far, -far}) {
+            for (const int power : {far, -far}) {
                 Padded<T> scaled(test::filled(rows, cols, DType::f64, [&](std::int64_t i, std::int64_t j) {
                     return std::ldexp(value(x, i, j), power);
                 }));
@@ -273,7 +290,7 @@ TEST(KernelsAlgebra, NormNeitherOverflowsNorUnderflows) {
                     << rows << " x " << cols << ", 2^" << power;
             }
         }
-        Padded<T> x(test::normals(70, 600, 2));
+        Padded<T> x(test::normals(20, 300, 2));
         EXPECT_EQ(norm_of(x, 1), norm_of(x, 5)) << "another launch, another sum";
     });
 }
@@ -281,17 +298,17 @@ TEST(KernelsAlgebra, NormNeitherOverflowsNorUnderflows) {
 TEST(KernelsAlgebra, FirstNonFiniteElementIsFound) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);
-        const std::int64_t rows = 33, cols = 300;
+        const std::int64_t rows = 9, cols = 300;
         Padded<T> x(test::normals(rows, cols, 1));
         x.at(2, 5) = std::numeric_limits<T>::max();
         const auto first = [&] { return reduced(kernels::NonFinite<T>{x.rows_in()}, rows, cols); };
         EXPECT_EQ(first(), kernels::no_element);
-        x.at(30, 299) = not_a_number<T>;
-        EXPECT_EQ(first(), 30U * 300 + 299);
-        x.at(17, 280) = -std::numeric_limits<T>::infinity();
-        EXPECT_EQ(first(), 17U * 300 + 280);
-        x.at(17, 279) = not_a_number<T>;
-        EXPECT_EQ(first(), 17U * 300 + 279);
+        x.at(8, 299) = not_a_number<T>;
+        EXPECT_EQ(first(), 8U * 300 + 299);
+        x.at(7, 280) = -std::numeric_limits<T>::infinity();
+        EXPECT_EQ(first(), 7U * 300 + 280);
+        x.at(7, 279) = not_a_number<T>;
+        EXPECT_EQ(first(), 7U * 300 + 279);
     });
 }
 

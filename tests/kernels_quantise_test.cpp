@@ -77,7 +77,7 @@ constexpr double slack = 4;
 template <class In, class Out>
 void expect_dequantised(double closed, double open) {
     const double tolerance = slack * std::numeric_limits<Out>::epsilon();
-    for (const auto [n, p] : test::shapes) {
+    for (const auto [n, p] : test::few_shapes) {
         Padded<In> in(test::small_integers(n, p, 1 << 20, 5, DType::f64));
         Padded<std::int32_t> exponents(test::small_integers(n, 1, 30, 6, DType::f64)),
             offset(test::small_integers(1, p, 1 << 20, 7, DType::f64));
@@ -135,7 +135,7 @@ void expect_fixed(Padded<double> u) {
 }
 
 TEST(KernelsQuantise, DownFactorIsRoundedAsOnTheHost) {
-    for (const auto [p, d] : test::shapes) {
+    for (const auto [p, d] : test::few_shapes) {
         if (p * d == 0) continue;
         const Matrix u = test::normals(p, d, 8);
         expect_fixed<std::int32_t, 1>(Padded<double>(u));

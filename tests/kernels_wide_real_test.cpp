@@ -67,7 +67,7 @@ TEST(KernelsWideReal, ActivationsAreThoseOfTheReference) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);
         for_each_activation([](const ActivationSpec& spec, auto kind) {
-            for (const auto [n, b] : {test::Extents{0, 3}, {1, 1}, {33, 31}, {3, 257}}) {
+            for (const auto [n, b] : {test::Extents{0, 3}, {33, 31}, {3, 257}}) {
                 expect_mapped<T, kind(), false>(spec, n, b);
                 expect_mapped<T, kind(), true>(spec, n, b);
             }
@@ -115,7 +115,7 @@ TEST(KernelsWideReal, GatesArePackedAndValuesSummed) {
         using T = decltype(type);
         for (const std::int64_t b : {1, 31, 32, 33, 64, 65, 257})
             expect_gates_and_values<T>(5, b, b % 2 + 1, T(0), b % 2 == 0);
-        for (const std::int64_t k : {0, 3, 4, 5, 9}) expect_gates_and_values<T>(33, 70, k, T(-1), true);
+        for (const std::int64_t k : {0, 3, 4, 9}) expect_gates_and_values<T>(9, 70, k, T(-1), true);
         expect_gates_and_values<T>(0, 70, 2, T(0.25), true);
         expect_gates_and_values<T>(3, 0, 2, T(0.25), false);
     });
@@ -167,7 +167,7 @@ TEST(KernelsWideReal, SlopesTakeWeightsOfUnitsOrOfEntries) {
 /// every number is exact, so that all of it equals the reference.
 template <class T>
 void expect_passes(const ActivationSpec& spec) {
-    const std::int64_t n = 33, p = 3, m = 150, k = 2, block = 64;
+    const std::int64_t n = 9, p = 3, m = 150, k = 2, block = 128;
     const DType dtype = dtype_of<T>;
     const Matrix h = test::small_integers(n, p, 2, 1, dtype), v = test::small_integers(m, p, 2, 2, dtype),
                  e = test::small_integers(n, k, 2, 3, dtype);
