@@ -51,9 +51,9 @@ Padded<double> rows_to_round(std::int64_t n, std::int64_t p, int bits) {
     return v;
 }
 
-template <class Z>
-void expect_quantised(int bits) {
-    for (const auto [n, p] : test::shapes) {
+template <class Z, class Shapes>
+void expect_quantised(int bits, const Shapes& shapes) {
+    for (const auto [n, p] : shapes) {
         Padded<double> v = rows_to_round(n, p, bits);
         Padded<Z> h(n, p, -1), expected(n, p);
         Padded<std::int32_t> exponents(test::small_integers(n, 1, 40, 4, DType::f64)),
@@ -67,8 +67,10 @@ void expect_quantised(int bits) {
 }
 
 TEST(KernelsQuantise, RowsAreThoseOfTheReference) {
-    for (const int bits : {22, 7}) expect_quantised<std::int32_t>(bits);
-    for (const int bits : {52, 43}) expect_quantised<std::int64_t>(bits);
+    expect_quantised<std::int32_t>(22, test::shapes);
+    expect_quantised<std::int32_t>(7, test::few_shapes);
+    expect_quantised<std::int64_t>(52, test::shapes);
+    expect_quantised<std::int64_t>(43, test::few_shapes);
 }
 
 /// Roundings of a dequantised number, in units of its type.
@@ -139,8 +141,6 @@ TEST(KernelsQuantise, DownFactorIsRoundedAsOnTheHost) {
         if (p * d == 0) continue;
         const Matrix u = test::normals(p, d, 8);
         expect_fixed<std::int32_t, 1>(Padded<double>(u));
-        expect_fixed<std::int32_t, 3>(Padded<double>(u));
-        expect_fixed<double, 1>(Padded<double>(u));
         expect_fixed<double, 3>(Padded<double>(u));
     }
     for (const double largest : {std::nextafter(2.0, 0.0), 2.0, 0x1p-1000, 0x1p1000, 0.0}) {
