@@ -71,7 +71,7 @@ struct Run {
     const std::int64_t blocks;
     const std::function<void(HostGrid&)>& body;
     std::vector<std::int64_t> order;
-    std::atomic<std::size_t> started{0};  // relaxed, as `failed`: blocks at once are not ordered by them
+    std::atomic<std::size_t> started{0};  // relaxed, as `failed`: they order no blocks that run at once
     std::atomic<bool> failed{false};
     std::mutex mutex{};  // of fault
     std::string fault{};
@@ -174,7 +174,7 @@ class HostBlock {
     };
 
     Warp& warp_of(int thread) { return warps_[static_cast<std::size_t>(thread / warp_size)]; }
-    [[nodiscard]] bool failed() const { return run_.failed.load(std::memory_order_relaxed); }
+    [[nodiscard]] bool failed() const { return failed_.load(std::memory_order_relaxed); }
 
     static std::string waits(const Barrier& barrier) {
         return text(barrier.first) + " waits in " + text(barrier.site);
@@ -239,6 +239,7 @@ class HostBlock {
                 run_.fault = "block " + std::to_string(index_) + ", " + text(thread) + " " + what;
         }
         run_.failed.store(true, std::memory_order_relaxed);
+        failed_.store(true, std::memory_order_relaxed);
         release(barrier_);
         for (Warp& warp : warps_) release(warp.barrier);
     }
@@ -283,6 +284,7 @@ class HostBlock {
     std::vector<std::size_t> calls_;  // to shared(), of each thread
     std::int64_t shared_bytes_ = 0;
     std::int64_t index_;
+    std::atomic<bool> failed_{false};  // of this block: one beside it goes on to its end
     std::vector<std::thread> threads_;
 };
 

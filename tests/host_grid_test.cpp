@@ -218,20 +218,20 @@ TEST(HostGrid, MultipliesTilesByTheDocumentedLayout) {
 // --- mistakes that the grid finds ------------------------------------------------------------------------
 
 TEST(HostGridFaults, ThreadsWaitAtDifferentPlaces) {
-    EXPECT_TRUE(has(fault_of(Planted{[](auto& grid) {
-                        if (grid.thread() < 32)
-                            grid.sync();
-                        else
-                            grid.sync();
-                    }}),
-                    "waits in sync (host_grid_test.cpp:"));
-    EXPECT_TRUE(has(fault_of(Planted{[](auto& grid) {
-                        if (grid.lane() == 7)
-                            grid.ballot(true);
-                        else
-                            grid.sync_warp();
-                    }}),
-                    "ballot"));
+    const auto two_barriers = [](auto& grid) {
+        if (grid.thread() < 32)
+            grid.sync();
+        else
+            grid.sync();
+    };
+    const auto two_operations = [](auto& grid) {
+        if (grid.lane() == 7)
+            grid.ballot(true);
+        else
+            grid.sync_warp();
+    };
+    EXPECT_TRUE(has(fault_of(Planted{two_barriers}), "waits in sync (host_grid_test.cpp:"));
+    EXPECT_TRUE(has(fault_of(Planted{two_operations}), "ballot"));
 }
 
 TEST(HostGridFaults, LanesOfOneWarpWaitForTheWarpAndForTheBlock) {
@@ -295,13 +295,13 @@ TEST(HostGridFaults, LaunchesOutsideTheLimits) {
 }
 
 TEST(HostGridFaults, ExceptionsEndTheLaunch) {
-    EXPECT_TRUE(has(fault_of(Planted{[](auto& grid) {
-                                         if (grid.block() == 1 && grid.thread() == 5)
-                                             throw std::runtime_error("planted");
-                                         grid.sync();
-                                     },
-                                     3}),
-                    "block 1, thread 5 throws: planted"));
+    const auto body = [](auto& grid) {
+        if (grid.block() == 1 && grid.thread() == 5) throw std::runtime_error("planted");
+        for (int i = 0; i < 20; ++i) grid.sync();
+    };
+    for (const int at_once : {1, 2})
+        EXPECT_TRUE(has(fault_of(Planted{body, 5}, {.blocks_at_once = at_once}),
+                        "block 1, thread 5 throws: planted"));
 }
 
 // --- mistakes that a sanitizer finds ---------------------------------------------------------------------
