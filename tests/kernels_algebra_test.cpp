@@ -68,7 +68,7 @@ TEST(KernelsAlgebra, ManyTilesAndAnyNumberOfBlocks) {
 TEST(KernelsAlgebra, HadamardProducts) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);
-        for (const auto [rows, cols] : test::shapes) {
+        for (const auto [rows, cols] : test::few_shapes) {
             Padded<T> k(test::normals(rows, cols, 1)), a(test::normals(rows, cols, 2));
             Padded<std::int32_t> counts(test::small_integers(rows, cols, 1 << 20, 3, DType::f64)),
                 s(test::small_integers(rows, 1, 1 << 20, 4, DType::f64)),
@@ -131,7 +131,7 @@ void expect_transposed() {
 
 template <class T>
 void expect_mirrored() {
-    for (const std::int64_t n : {0, 1, 31, 32, 33, 70}) {
+    for (const std::int64_t n : {0, 1, 32, 33, 70}) {
         Padded<T> k(test::small_integers(n, n, 100, 1, DType::f64));
         const Matrix before = Matrix::copy_of(k);
         run_on_host(kernels::MirrorLower<T>{k.rows()});
@@ -149,7 +149,7 @@ TEST(KernelsAlgebra, Transposes) {
 
 template <class T>
 void expect_transposed_in_place() {
-    for (const std::int64_t n : {0, 1, 31, 32, 33, 70}) {
+    for (const std::int64_t n : {0, 1, 32, 33, 70}) {
         Padded<T> k(test::small_integers(n, n, 100, 1, DType::f64));
         const Matrix before = Matrix::copy_of(k);
         run_on_host(kernels::TransposeSquare<T>{k.rows()});
@@ -275,7 +275,7 @@ double norm_of(Padded<T>& x, std::int64_t blocks = 0) {
 TEST(KernelsAlgebra, NormNeitherOverflowsNorUnderflows) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);
-        for (const auto [rows, cols] : test::few_shapes) {
+        for (const auto [rows, cols] : {test::Extents{3, 0}, {1, 1}, {33, 31}}) {
             const Matrix x = test::normals(rows, cols, 1, dtype_of<T>);
             double square = 0;
             for (std::int64_t i = 0; i < rows; ++i)

@@ -79,7 +79,7 @@ constexpr double slack = 4;
 template <class In, class Out>
 void expect_dequantised(double closed, double open) {
     const double tolerance = slack * std::numeric_limits<Out>::epsilon();
-    for (const auto [n, p] : test::few_shapes) {
+    for (const auto [n, p] : {test::Extents{0, 5}, {33, 31}, {3, 257}}) {
         Padded<In> in(test::small_integers(n, p, 1 << 20, 5, DType::f64));
         Padded<std::int32_t> exponents(test::small_integers(n, 1, 30, 6, DType::f64)),
             offset(test::small_integers(1, p, 1 << 20, 7, DType::f64));
@@ -105,8 +105,8 @@ TEST(KernelsQuantise, DequantisedNumbersAreThoseOfTheReference) {
     expect_dequantised<std::int32_t, float>(0.25, 1);
     expect_dequantised<std::int32_t, double>(-1, 1);
     expect_dequantised<std::int64_t, float>(0, 1);
-    expect_dequantised<std::int64_t, double>(0.25, 1);
     expect_dequantised<double, float>(0.25, 1);
+    expect_dequantised<std::int64_t, double>(0.25, 1);
     expect_dequantised<double, double>(0, 1);
 }
 
@@ -143,11 +143,11 @@ TEST(KernelsQuantise, DownFactorIsRoundedAsOnTheHost) {
         expect_fixed<std::int32_t, 1>(Padded<double>(u));
         expect_fixed<double, 3>(Padded<double>(u));
     }
-    for (const double largest : {std::nextafter(2.0, 0.0), 2.0, 0x1p-1000, 0x1p1000, 0.0}) {
+    for (const double largest : {std::nextafter(2.0, 0.0), 0x1p-1000, 0x1p1000, 0.0}) {
         Padded<double> u(3, 4);  // the first rounds up to the next exponent
         u.at(1, 2) = -largest;
         u.at(2, 3) = 0.3 * largest;
-        expect_fixed<std::int32_t, 1>(Padded<double>(u.view()));
+        expect_fixed<double, 1>(Padded<double>(u.view()));
         expect_fixed<std::int32_t, 3>(Padded<double>(u.view()));
     }
 }
