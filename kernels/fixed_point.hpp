@@ -70,6 +70,10 @@ FNTK_HD inline std::int64_t quantise(double v, int shift) {
     return static_cast<std::int64_t>(std::nearbyint(std::ldexp(v, shift)));
 }
 
+FNTK_HD inline std::int64_t quantise(double v, const PowerOfTwo& shift) {
+    return static_cast<std::int64_t>(std::nearbyint(shift.times(v)));
+}
+
 /// Bits of ĥ so that p·2^bits stays within 2^30 (int32 sums) or 2^62 (int64 sums).
 FNTK_HD constexpr int hidden_bits(int ceil_log2_rank, bool wide) {
     const int room = (wide ? 62 : 30) - ceil_log2_rank;

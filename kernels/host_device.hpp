@@ -8,3 +8,10 @@
 #define FNTK_HD
 #define FNTK_DEVICE inline
 #endif
+
+// Before a loop of fixed length whose index picks registers: nvcc unrolls it in full.
+#ifdef __CUDA_ARCH__
+#define FNTK_UNROLL _Pragma("unroll")
+#else
+#define FNTK_UNROLL
+#endif

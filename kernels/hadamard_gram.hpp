@@ -1,0 +1,159 @@
+// K = alpha·(X X'ᵀ) ∘ (G G'ᵀ) + beta·K, both products and the Hadamard product in one pass: K is written
+// once, and read only when beta ≠ 0.
+//     X: n × d    X': n' × d    G: n × p    G': n' × p    K: n × n'
+// A block of 16 × 16 threads has a tile of 16·R × 16·C elements of K; thread t has R rows from R·(t / 16)
+// and C columns from C·(t % 16) of it, as one register for each product. Slices of 16 columns of the
+// operands go through shared memory, transposed, so that a thread's R + C values of one column are
+// neighbours; two buffers, the next slice on its way in registers while the last is multiplied, one barrier
+// per slice. Symmetric (X' is X and G' is G): tiles on and below the diagonal only, and of them the
+// elements with j ≤ i, each written to both places: K is exactly symmetric, when it was for beta ≠ 0.
+#pragma once
+
+#include "grid.hpp"
+#include "triangle.hpp"
+
+namespace fntk::kernels {
+
+/// Place of tile t of the lower triangle in tiles of `ratio` times more rows than columns, row by row: tile
+/// row I has ratio·(I + 1) tiles.
+struct TilePlace {
+    std::int64_t row, col;
+};
+FNTK_HD inline TilePlace lower_tile(std::int64_t t, std::int64_t ratio) {
+    const std::int64_t row = triangle_row(t / ratio);
+    return {row, t - ratio * triangle_size(row)};
+}
+
+template <class T>
+struct HadamardGram {
+    static constexpr int max_threads = 256;
+    static constexpr int side = 16;                      // threads
+    static constexpr int rows = sizeof(T) == 4 ? 8 : 4;  // of a thread: R
+    static constexpr int cols = 4;                       // of a thread: C
+    static constexpr int tile_rows = side * rows, tile_cols = side * cols;
+    static constexpr int slice = 16;
+
+    Rows<const T> x, x_cols, g, g_cols;
+    double alpha = 1, beta = 0;
+    Rows<T> k;
+    bool symmetric = false;
+
+    Launch launch(const DeviceLimits& limits) const {
+        return {smaller<std::int64_t>(tiles(), 2 * limits.multiprocessors), max_threads,
+                shared_size<T>(2 * slice * pitch_a) + shared_size<T>(2 * slice * pitch_b)};
+    }
+
+    FNTK_HD std::int64_t tiles() const {
+        const std::int64_t down = ceil_div(k.rows, tile_rows);
+        return symmetric ? ratio * triangle_size(down) : down * ceil_div(k.cols, tile_cols);
+    }
+
+    template <class Grid>
+    FNTK_DEVICE void operator()(Grid& grid) const {
+        T* a = grid.template shared<T>(2 * slice * pitch_a);
+        T* b = grid.template shared<T>(2 * slice * pitch_b);
+        const std::int64_t across = ceil_div(k.cols, tile_cols);
+        for (std::int64_t t = grid.block(); t < tiles(); t += grid.blocks()) {
+            const TilePlace tile =
+                symmetric ? lower_tile(t, ratio) : TilePlace{t / across, t - t / across * across};
+            const std::int64_t i0 = tile.row * tile_rows, j0 = tile.col * tile_cols;
+            if (symmetric && j0 >= k.rows) continue;  // the last tile row may reach past K
+            T xx[rows][cols] = {}, gg[rows][cols] = {};
+            multiply(grid, a, b, x, x_cols, i0, j0, xx);
+            multiply(grid, a, b, g, g_cols, i0, j0, gg);
+            write(i0 + grid.thread() / side * rows, j0 + grid.thread() % side * cols, xx, gg);
+        }
+    }
+
+  private:
+    static constexpr int ratio = rows / cols;
+    static constexpr int pitch_a = tile_rows + 16 / static_cast<int>(sizeof(T));  // vectors stay aligned
+    static constexpr int pitch_b = tile_cols + 16 / static_cast<int>(sizeof(T));
+    static constexpr int per_thread_a = tile_rows * slice / max_threads;  // elements of a slice
+    static constexpr int per_thread_b = tile_cols * slice / max_threads;
+
+    /// Element e of this thread in a slice of `height` rows. Neighbouring lanes have 8 columns of 4 rows:
+    /// whole sectors of global memory, and 32 banks of the transposed slice.
+    struct Place {
+        int row, col;
+    };
+    template <int height>
+    FNTK_DEVICE static Place place(int thread, int e) {
+        const int row = thread / 8 + (e % (height / 32)) * 32;
+        return {row, thread % 8 + e / (height / 32) * 8};
+    }
+
+    template <int height, int count>
+    FNTK_DEVICE static void fetch(const Rows<const T>& from, std::int64_t row0, std::int64_t col0,
+                                  int thread, T (&held)[count]) {
+        FNTK_UNROLL
+        for (int e = 0; e < count; ++e) {
+            const Place at = place<height>(thread, e);
+            const std::int64_t row = row0 + at.row, col = col0 + at.col;
+            held[e] = row < from.rows && col < from.cols ? from.row(row)[col] : T(0);
+        }
+    }
+    template <int height, int count>
+    FNTK_DEVICE static void put(T* to, int pitch, int thread, const T (&held)[count]) {
+        FNTK_UNROLL
+        for (int e = 0; e < count; ++e) {
+            const Place at = place<height>(thread, e);
+            to[at.col * pitch + at.row] = held[e];
+        }
+    }
+
+    /// sum += the tile at (i0, j0) of `left` `right`ᵀ.
+    template <class Grid>
+    FNTK_DEVICE void multiply(Grid& grid, T* a, T* b, const Rows<const T>& left, const Rows<const T>& right,
+                              std::int64_t i0, std::int64_t j0, T (&sum)[rows][cols]) const {
+        const int thread = grid.thread();
+        T held_a[per_thread_a], held_b[per_thread_b];
+        fetch<tile_rows>(left, i0, 0, thread, held_a);
+        fetch<tile_cols>(right, j0, 0, thread, held_b);
+        int buffer = 0;
+        for (std::int64_t q = 0; q < left.cols; q += slice, buffer ^= 1) {
+            T* slice_a = a + buffer * slice * pitch_a;
+            T* slice_b = b + buffer * slice * pitch_b;
+            put<tile_rows>(slice_a, pitch_a, thread, held_a);
+            put<tile_cols>(slice_b, pitch_b, thread, held_b);
+            grid.sync();  // the slice is there, and the slice before it is read: its buffer is free
+            if (q + slice < left.cols) {
+                fetch<tile_rows>(left, i0, q + slice, thread, held_a);
+                fetch<tile_cols>(right, j0, q + slice, thread, held_b);
+            }
+            accumulate(slice_a + thread / side * rows, slice_b + thread % side * cols, sum);
+        }
+        grid.sync();  // the last slice is read: the next product starts with the first buffer
+    }
+
+    FNTK_DEVICE static void accumulate(const T* a, const T* b, T (&sum)[rows][cols]) {
+        FNTK_UNROLL
+        for (int q = 0; q < slice; ++q) {
+            T left[rows], right[cols];
+            FNTK_UNROLL
+            for (int i = 0; i < rows; ++i) left[i] = a[q * pitch_a + i];
+            FNTK_UNROLL
+            for (int j = 0; j < cols; ++j) right[j] = b[q * pitch_b + j];
+            FNTK_UNROLL
+            for (int i = 0; i < rows; ++i) FNTK_UNROLL
+            for (int j = 0; j < cols; ++j) sum[i][j] += left[i] * right[j];
+        }
+    }
+
+    FNTK_DEVICE void write(std::int64_t i0, std::int64_t j0, const T (&xx)[rows][cols],
+                           const T (&gg)[rows][cols]) const {
+        const T factor = static_cast<T>(alpha), old = static_cast<T>(beta);
+        FNTK_UNROLL
+        for (int r = 0; r < rows; ++r) FNTK_UNROLL
+        for (int c = 0; c < cols; ++c) {
+            const std::int64_t i = i0 + r, j = j0 + c;
+            if (i >= k.rows || j >= k.cols || (symmetric && j > i)) continue;
+            T value = factor * xx[r][c] * gg[r][c];
+            if (old != T(0)) value += old * k.row(i)[j];
+            k.row(i)[j] = value;
+            if (symmetric && j < i) k.row(j)[i] = value;
+        }
+    }
+};
+
+}  // namespace fntk::kernels

@@ -1,0 +1,155 @@
+// The Grid on which the tests run kernels (kernels/grid.hpp) on any machine: every CUDA thread is a thread
+// of the operating system, every barrier a real one, and every warp has 32 real lanes.
+//     run_on_host(kernel)     launch(), then all blocks in shuffled order; throws KernelFault
+// It finds by itself, as a KernelFault and without hanging: threads of a block that wait at different
+// places, threads that leave while others wait, shared arrays beyond Launch::shared_bytes or not asked for
+// alike by all threads, and launches outside the limits of kernel and device.
+// With it AddressSanitizer finds accesses outside a shared array, which is a heap block of exactly its
+// bytes, and ThreadSanitizer finds missing barriers and, with two blocks at once, blocks that write to one
+// place: nothing but barriers orders two threads of a block (atomics are relaxed; shared() has a lock, so
+// arrays come first in a kernel), and nothing at all orders two blocks that run at once.
+#pragma once
+
+#include <grid.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <typeinfo>
+
+namespace fntk::test {
+
+#if defined(__SANITIZE_ADDRESS__)
+#define FNTK_ADDRESS_SANITIZER 1
+#elif defined(__SANITIZE_THREAD__)
+#define FNTK_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FNTK_ADDRESS_SANITIZER 1
+#elif __has_feature(thread_sanitizer)
+#define FNTK_THREAD_SANITIZER 1
+#endif
+#endif
+
+/// A kernel that breaks the rules of its grid.
+class KernelFault : public std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+struct HostOptions {
+    kernels::DeviceLimits limits{};  // what launch() is asked with
+    std::int64_t blocks = 0;         // instead of the launch's own number; 0: that one
+#ifdef FNTK_THREAD_SANITIZER
+    int blocks_at_once = 2;
+#else
+    int blocks_at_once = 1;
+#endif
+    std::uint64_t order = 1;  // seed of the order of the blocks
+};
+
+/// Where a thread waits.
+struct Site {
+    const char* operation;
+    const char* file;
+    int line;
+};
+
+/// Every 4 bytes of a fresh shared array: NaN as float32 and as float64, −282182 as int32.
+inline constexpr std::uint32_t uninitialised = 0xFFFBADBA;
+
+class HostBlock;  // the state that the threads of one running block share
+
+class HostGrid {
+  public:
+    HostGrid(HostBlock& block, int thread);
+
+    [[nodiscard]] std::int64_t block() const { return block_index_; }
+    [[nodiscard]] std::int64_t blocks() const { return blocks_; }
+    [[nodiscard]] int thread() const { return thread_; }
+    [[nodiscard]] int threads() const { return threads_; }
+    [[nodiscard]] int lane() const { return thread_ % kernels::warp_size; }
+    [[nodiscard]] int warp() const { return thread_ / kernels::warp_size; }
+
+    template <class T>
+    T* shared(std::int64_t count, int line = __builtin_LINE(), const char* file = __builtin_FILE()) {
+        static_assert(std::is_trivial_v<T> && alignof(T) <= 16);
+        return static_cast<T*>(
+            shared_array(typeid(T), static_cast<std::int64_t>(sizeof(T)), count, {"shared", file, line}));
+    }
+    void sync(int line = __builtin_LINE(), const char* file = __builtin_FILE()) const {
+        wait_block({"sync", file, line});
+    }
+    void sync_warp(int line = __builtin_LINE(), const char* file = __builtin_FILE()) const {
+        wait_warp({"sync_warp", file, line});
+    }
+
+    template <class T>
+    T shuffle(T v, int from, int line = __builtin_LINE(), const char* file = __builtin_FILE()) {
+        return exchange(v, from, {"shuffle", file, line});
+    }
+    template <class T>
+    T shuffle_xor(T v, int mask, int line = __builtin_LINE(), const char* file = __builtin_FILE()) {
+        return exchange(v, lane() ^ mask, {"shuffle_xor", file, line});
+    }
+    std::uint32_t ballot(bool b, int line = __builtin_LINE(), const char* file = __builtin_FILE());
+
+    void atomic_add(std::int32_t* p, std::int32_t v) const { add(p, v); }
+    void atomic_add(std::uint32_t* p, std::uint32_t v) const { add(p, v); }
+    void atomic_add(std::uint64_t* p, std::uint64_t v) const { add(p, v); }
+    void atomic_add(double* p, double v) const { add(p, v); }
+
+    void mma_s8(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                int line = __builtin_LINE(), const char* file = __builtin_FILE());
+
+  private:
+    /// What a lane shows to its warp in one exchange.
+    struct alignas(32) Slot {
+        unsigned char bytes[32];
+    };
+    friend class HostBlock;
+
+    void wait_block(const Site& site) const;
+    void wait_warp(const Site& site) const;
+    void* shared_array(const std::type_info& type, std::int64_t size, std::int64_t count, const Site& site);
+    [[noreturn]] void raise(const std::string& what, const Site& site) const;
+
+    /// Shows this lane's bytes to the warp and returns the 32 slots, which stay until the lane has shown
+    /// twice more: two sets of slots in turn need one barrier per exchange.
+    const Slot* show(const void* bytes, std::size_t size, const Site& site);
+
+    template <class T>
+    T exchange(T v, int from, const Site& site) {
+        static_assert(std::is_arithmetic_v<T> && (sizeof(T) == 4 || sizeof(T) == 8), "as CUDA's shuffles");
+        if (from < 0 || from >= kernels::warp_size)
+            raise("takes lane " + std::to_string(from) + " of 32", site);
+        const Slot* slots = show(&v, sizeof(T), site);
+        std::memcpy(&v, slots[from].bytes, sizeof(T));
+        return v;
+    }
+
+    template <class T>
+    static void add(T* p, T v) {
+        std::atomic_ref<T>(*p).fetch_add(v, std::memory_order_relaxed);
+    }
+
+    HostBlock& state_;
+    std::int64_t block_index_, blocks_;
+    int thread_, threads_;
+    unsigned shown_ = 0;  // exchanges of this thread so far
+};
+
+/// Runs `body` as every thread of the launch; throws the first KernelFault.
+void run_launch(const kernels::Launch& launch, int max_threads, const HostOptions& options,
+                const std::function<void(HostGrid&)>& body);
+
+template <class Kernel>
+void run_on_host(const Kernel& kernel, const HostOptions& options = {}) {
+    run_launch(kernel.launch(options.limits), Kernel::max_threads, options,
+               [&](HostGrid& grid) { kernel(grid); });
+}
+
+}  // namespace fntk::test

@@ -1,0 +1,373 @@
+// The grid of the tests itself: what a kernel may rely on, and the mistakes that it or a sanitizer must
+// find.
+#include "host_grid.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#ifdef FNTK_THREAD_SANITIZER
+// The first race ends the process: by itself ThreadSanitizer only reports it.
+extern "C" const char* __tsan_default_options() { return "halt_on_error=1:exitcode=66"; }
+#endif
+
+namespace fntk::test {
+namespace {
+
+using kernels::DeviceLimits;
+using kernels::Launch;
+
+/// A kernel from a lambda: `body(grid)` on blocks × threads.
+template <class Body>
+struct Planted {
+    static constexpr int max_threads = 256;
+    Body body;
+    std::int64_t blocks = 1;
+    int threads = 64;
+    std::int64_t shared_bytes = 0;
+
+    Launch launch(const DeviceLimits& /*limits*/) const { return {blocks, threads, shared_bytes}; }
+    template <class Grid>
+    void operator()(Grid& grid) const {
+        body(grid);
+    }
+};
+template <class Body>
+Planted(Body, std::int64_t = 1, int = 64, std::int64_t = 0) -> Planted<Body>;
+
+/// The text of the fault, "" without one.
+template <class Kernel>
+std::string fault_of(const Kernel& kernel, const HostOptions& options = {}) {
+    try {
+        run_on_host(kernel, options);
+    } catch (const KernelFault& fault) {
+        return fault.what();
+    }
+    return "";
+}
+
+::testing::AssertionResult has(const std::string& text, const std::string& part) {
+    if (text.find(part) != std::string::npos) return ::testing::AssertionSuccess();
+    return ::testing::AssertionFailure() << '"' << text << "\" lacks \"" << part << '"';
+}
+
+/// sum = Σ x: strided over the grid, by shuffles in a warp, through shared memory in a block, atomically.
+struct BlockSum {
+    static constexpr int max_threads = 128;
+    const std::int32_t* x;
+    std::int64_t count;
+    std::int32_t* sum;
+
+    Launch launch(const DeviceLimits& limits) const {
+        const std::int64_t blocks =
+            kernels::smaller<std::int64_t>(kernels::ceil_div(count, max_threads), limits.multiprocessors);
+        return {blocks, max_threads, kernels::shared_size<std::int32_t>(max_threads / 32)};
+    }
+    template <class Grid>
+    void operator()(Grid& grid) const {
+        auto* warps = grid.template shared<std::int32_t>(grid.threads() / 32);
+        std::int32_t total = 0;
+        for (std::int64_t i = grid.block() * grid.threads() + grid.thread(); i < count;
+             i += grid.blocks() * grid.threads())
+            total += x[i];
+        for (int step = 16; step > 0; step /= 2) total += grid.shuffle_xor(total, step);
+        if (grid.lane() == 0) warps[grid.warp()] = total;
+        grid.sync();
+        if (grid.thread() == 0)
+            for (int w = 0; w < grid.threads() / 32; ++w) grid.atomic_add(sum, warps[w]);
+    }
+};
+
+TEST(HostGrid, SumsOverThreadsWarpsAndBlocks) {
+    std::vector<std::int32_t> x(1000);
+    std::iota(x.begin(), x.end(), 1);
+    for (const std::int64_t count : {0, 1, 31, 1000})
+        for (const int multiprocessors : {1, 3, 100})
+            for (const int at_once : {1, 2})
+                for (const std::int64_t blocks : {0, 5}) {
+                    std::int32_t sum = 0;
+                    run_on_host(BlockSum{x.data(), count, &sum},
+                                {.limits = {.multiprocessors = multiprocessors},
+                                 .blocks = blocks,
+                                 .blocks_at_once = at_once});
+                    EXPECT_EQ(sum, count * (count + 1) / 2) << count << ' ' << multiprocessors;
+                }
+}
+
+TEST(HostGrid, EveryThreadOfEveryBlockRunsOnce) {
+    std::vector<int> runs(std::size_t{7} * 96);
+    run_on_host(Planted{[&](auto& grid) {
+                            EXPECT_EQ(grid.blocks(), 7);
+                            EXPECT_EQ(grid.threads(), 96);
+                            EXPECT_EQ(grid.warp() * 32 + grid.lane(), grid.thread());
+                            ++runs[static_cast<std::size_t>(grid.block() * 96 + grid.thread())];
+                        },
+                        7, 96},
+                {.blocks_at_once = 2});
+    EXPECT_EQ(runs, std::vector<int>(runs.size(), 1));
+}
+
+TEST(HostGrid, BlocksComeInShuffledOrder) {
+    std::vector<std::int64_t> order;
+    const Planted kernel{[&](auto& grid) {
+                             if (grid.thread() == 0) order.push_back(grid.block());
+                         },
+                         20, 32};
+    run_on_host(kernel, {.blocks_at_once = 1});
+    std::vector<std::int64_t> sorted = order;
+    std::sort(sorted.begin(), sorted.end());
+    EXPECT_NE(order, sorted);
+    for (std::int64_t b = 0; b < 20; ++b) EXPECT_EQ(sorted[static_cast<std::size_t>(b)], b);
+}
+
+TEST(HostGrid, LanesReadOneAnother) {
+    run_on_host(Planted{[&](auto& grid) {
+        for (int round = 0; round < 8; ++round) {
+            const std::int32_t v = 100 * grid.warp() + grid.lane();
+            EXPECT_EQ(grid.shuffle(v, (grid.lane() + round) % 32),
+                      100 * grid.warp() + (grid.lane() + round) % 32);
+            EXPECT_EQ(grid.shuffle_xor(std::uint64_t{1} << grid.lane(), round),
+                      std::uint64_t{1} << (grid.lane() ^ round));
+            EXPECT_EQ(grid.shuffle(0.5 * grid.lane(), 31), 15.5);
+            EXPECT_EQ(grid.ballot(grid.lane() % 3 == round % 3), round % 3 == 0   ? 0x49249249U
+                                                                 : round % 3 == 1 ? 0x92492492U
+                                                                                  : 0x24924924U);
+            if (grid.warp() == 1) grid.sync_warp();  // warps are free of one another
+        }
+    }});
+}
+
+TEST(HostGrid, AtomicsAddInSharedAndGlobalMemory) {
+    std::uint32_t words = 0;
+    std::uint64_t longs = 0;
+    double reals = 0;
+    run_on_host(Planted{[&](auto& grid) {
+                            auto* total = grid.template shared<std::int32_t>(1);
+                            if (grid.thread() == 0) *total = 0;
+                            grid.sync();
+                            grid.atomic_add(total, grid.thread() - 5);
+                            grid.sync();
+                            EXPECT_EQ(*total, 96 * 95 / 2 - 5 * 96);
+                            grid.atomic_add(&words, 3U);
+                            grid.atomic_add(&longs, std::uint64_t{1} << 33);
+                            grid.atomic_add(&reals, 0.25);
+                        },
+                        4, 96, 16},
+                {.blocks_at_once = 2});
+    EXPECT_EQ(words, 3U * 4 * 96);
+    EXPECT_EQ(longs, (std::uint64_t{1} << 33) * 4 * 96);
+    EXPECT_EQ(reals, 96.0);
+}
+
+TEST(HostGrid, SharedArraysAreFreshInEveryBlock) {
+    run_on_host(Planted{[&](auto& grid) {
+                            auto* bytes = grid.template shared<std::int8_t>(3);
+                            auto* words = grid.template shared<std::uint32_t>(64);
+                            EXPECT_EQ(reinterpret_cast<std::uintptr_t>(words) % 16, 0U);
+                            EXPECT_NE(static_cast<void*>(bytes), static_cast<void*>(words));
+                            EXPECT_EQ(words[grid.thread()], uninitialised);
+                            words[grid.thread()] = 1;
+                        },
+                        3, 64, 16 + 256});
+}
+
+TEST(HostGrid, MultipliesTilesByTheDocumentedLayout) {
+    std::mt19937 engine(5);
+    std::int8_t a[16][32], b[32][8];
+    std::int32_t c[16][8];
+    for (auto& row : a)
+        for (auto& x : row) x = static_cast<std::int8_t>(engine());
+    for (auto& row : b)
+        for (auto& x : row) x = static_cast<std::int8_t>(engine());
+    for (auto& row : c)
+        for (auto& x : row) x = static_cast<std::int32_t>(engine() % 1000);
+    run_on_host(Planted{[&](auto& grid) {
+                            const int group = grid.lane() / 4, t = grid.lane() % 4;
+                            std::uint32_t as[4] = {}, bs[2] = {};
+                            std::int32_t acc[4];
+                            for (int i = 0; i < 4; ++i) {
+                                acc[i] = c[group + 8 * (i / 2)][2 * t + i % 2];
+                                for (int j = 0; j < 4; ++j) {
+                                    const std::int8_t x = a[group + 8 * (i % 2)][4 * t + j + 16 * (i / 2)];
+                                    as[i] |= static_cast<std::uint32_t>(static_cast<std::uint8_t>(x))
+                                             << 8 * j;
+                                }
+                            }
+                            for (int i = 0; i < 2; ++i)
+                                for (int j = 0; j < 4; ++j) {
+                                    const std::int8_t x = b[4 * t + j + 16 * i][group];
+                                    bs[i] |= static_cast<std::uint32_t>(static_cast<std::uint8_t>(x))
+                                             << 8 * j;
+                                }
+                            grid.mma_s8(acc, as, bs);
+                            grid.mma_s8(acc, as, bs);
+                            for (int i = 0; i < 4; ++i) {
+                                const int row = group + 8 * (i / 2), col = 2 * t + i % 2;
+                                std::int32_t sum = c[row][col];
+                                for (int l = 0; l < 32; ++l) sum += 2 * a[row][l] * b[l][col];
+                                EXPECT_EQ(acc[i], sum);
+                            }
+                        },
+                        1, 32});
+}
+
+// --- mistakes that the grid finds ------------------------------------------------------------------------
+
+TEST(HostGridFaults, ThreadsWaitAtDifferentPlaces) {
+    const auto two_barriers = [](auto& grid) {
+        if (grid.thread() < 32)
+            grid.sync();
+        else
+            grid.sync();
+    };
+    const auto two_operations = [](auto& grid) {
+        if (grid.lane() == 7)
+            grid.ballot(true);
+        else
+            grid.sync_warp();
+    };
+    EXPECT_TRUE(has(fault_of(Planted{two_barriers}), "waits in sync (host_grid_test.cpp:"));
+    EXPECT_TRUE(has(fault_of(Planted{two_operations}), "ballot"));
+}
+
+TEST(HostGridFaults, LanesOfOneWarpWaitForTheWarpAndForTheBlock) {
+    EXPECT_TRUE(has(fault_of(Planted{[](auto& grid) {
+                        if (grid.lane() == 3) grid.sync_warp();
+                        grid.sync();
+                    }}),
+                    "its warp"));
+}
+
+TEST(HostGridFaults, AThreadLeavesWhileOthersWait) {
+    EXPECT_TRUE(has(fault_of(Planted{[](auto& grid) {
+                        if (grid.thread() != 40) grid.sync();
+                    }}),
+                    "the kernel"));
+    EXPECT_TRUE(has(fault_of(Planted{[](auto& grid) {
+                        for (int i = 0; i < (grid.lane() == 9 ? 2 : 3); ++i) grid.shuffle(i, 0);
+                    }}),
+                    "the kernel"));
+}
+
+TEST(HostGridFaults, SharedArraysBeyondTheDeclaredBytes) {
+    const auto body = [](auto& grid) {
+        grid.template shared<std::int32_t>(5);  // 20 bytes, of which 32 are taken
+        grid.template shared<std::int8_t>(1);
+    };
+    EXPECT_TRUE(has(fault_of(Planted{body, 1, 64, 47}), "48 bytes of 47 declared"));
+    EXPECT_EQ(fault_of(Planted{body, 1, 64, 48}), "");
+}
+
+TEST(HostGridFaults, SharedArraysThatThreadsAskForDifferently) {
+    const auto fault = [](auto body) { return fault_of(Planted{body, 1, 64, 1024}); };
+    EXPECT_TRUE(
+        has(fault([](auto& grid) { grid.template shared<int>(grid.warp() + 1); }), "another shared array"));
+    EXPECT_TRUE(has(fault([](auto& grid) {
+                        if (grid.thread() == 1)
+                            grid.template shared<float>(2);
+                        else
+                            grid.template shared<int>(2);
+                    }),
+                    "another shared array"));
+    EXPECT_TRUE(has(fault([](auto& grid) {
+                        if (grid.thread() != 1) grid.template shared<int>(2);
+                    }),
+                    "0 shared arrays of 1"));
+}
+
+TEST(HostGridFaults, LanesOutsideTheWarp) {
+    EXPECT_TRUE(has(fault_of(Planted{[](auto& grid) { grid.shuffle_xor(1, 32); }}), "of 32"));
+}
+
+TEST(HostGridFaults, LaunchesOutsideTheLimits) {
+    const auto nothing = [](auto& /*grid*/) {};
+    EXPECT_EQ(fault_of(Planted{nothing, 0, 0}), "");
+    EXPECT_TRUE(has(fault_of(Planted{nothing, 1, 288}), "at most 256"));
+    EXPECT_TRUE(has(fault_of(Planted{nothing, 1, 33}), "whole warps"));
+    EXPECT_TRUE(has(fault_of(Planted{nothing, -1, 32}), "-1 blocks"));
+    const Planted large{nothing, 1, 32, 65536};
+    EXPECT_TRUE(has(fault_of(large), "65536 shared bytes of 49152"));
+    EXPECT_EQ(fault_of(large, {.limits = {.shared_bytes_per_block = 65536}}), "");
+}
+
+TEST(HostGridFaults, ExceptionsEndTheLaunch) {
+    const auto body = [](auto& grid) {
+        if (grid.block() == 1 && grid.thread() == 5) throw std::runtime_error("planted");
+        for (int i = 0; i < 20; ++i) grid.sync();
+    };
+    for (const int at_once : {1, 2})
+        EXPECT_TRUE(has(fault_of(Planted{body, 5}, {.blocks_at_once = at_once}),
+                        "block 1, thread 5 throws: planted"));
+}
+
+// --- mistakes that a sanitizer finds ---------------------------------------------------------------------
+
+#ifdef FNTK_ADDRESS_SANITIZER
+TEST(HostGridDeathTest, AddressSanitizerFindsAnIndexBehindASharedArray) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    EXPECT_DEATH(run_on_host(Planted{[](auto& grid) {
+                                         auto* x = grid.template shared<std::int8_t>(63);
+                                         x[grid.thread()] = 1;
+                                     },
+                                     1, 64, 64}),
+                 "heap-buffer-overflow");
+}
+
+TEST(HostGridDeathTest, AddressSanitizerFindsASharedArrayUsedAfterItsBlock) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    EXPECT_DEATH(
+        {
+            int* kept = nullptr;
+            run_on_host(Planted{[&](auto& grid) {
+                                    int* x = grid.template shared<int>(64);
+                                    if (grid.thread() == 0) kept = x;
+                                },
+                                1, 64, 256});
+            *kept = 1;
+        },
+        "heap-use-after-free");
+}
+#endif
+
+#ifdef FNTK_THREAD_SANITIZER
+/// out_t = the entry of the next thread, with or without the barrier between.
+template <class Wait>
+void rotate(int threads, Wait&& wait) {
+    std::vector<int> out(static_cast<std::size_t>(threads));
+    run_on_host(Planted{[&](auto& grid) {
+                            auto* x = grid.template shared<int>(threads);
+                            x[grid.thread()] = grid.thread();
+                            wait(grid);
+                            out[static_cast<std::size_t>(grid.thread())] = x[(grid.thread() + 1) % threads];
+                        },
+                        1, threads, 1024});
+}
+
+TEST(HostGridDeathTest, ThreadSanitizerFindsAMissingBarrier) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    rotate(64, [](auto& grid) { grid.sync(); });
+    rotate(32, [](auto& grid) { grid.sync_warp(); });
+    EXPECT_DEATH(rotate(64, [](auto& /*grid*/) {}), "data race");
+    EXPECT_DEATH(rotate(32, [](auto& /*grid*/) {}), "data race");
+    EXPECT_DEATH(rotate(64, [](auto& grid) { grid.sync_warp(); }), "data race");
+}
+
+TEST(HostGridDeathTest, ThreadSanitizerFindsTwoBlocksThatWriteToOnePlace) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    std::int32_t sum = 0;
+    run_on_host(Planted{[&](auto& grid) { grid.atomic_add(&sum, 1); }, 2});
+    EXPECT_EQ(sum, 128);
+    EXPECT_DEATH(run_on_host(Planted{[&](auto& grid) {
+                                         if (grid.thread() == 0) ++sum;
+                                     },
+                                     2}),
+                 "data race");
+}
+#endif
+
+}  // namespace
+}  // namespace fntk::test
