@@ -44,8 +44,9 @@ FNTK_DEVICE void transform_lanes(Grid& grid, std::int32_t (&x)[count], std::int6
 }
 
 /// The stages of index bits 10 and above: between the P/1024 neighbouring warps that share x, through
-/// `exchange` (count × threads words). All threads of the block take part.
-template <class Grid, int count>
+/// `exchange` (count × threads words). All `threads` threads of the block take part: a constant, so that
+/// the distance between two registers' words is no address of its own.
+template <int threads, class Grid, int count>
 FNTK_DEVICE void transform_warps(Grid& grid, std::int32_t (&x)[count], std::int64_t padded,
                                  std::int32_t* exchange) {
     const int warps = static_cast<int>(padded / (warp_size * warp_size));
@@ -53,14 +54,14 @@ FNTK_DEVICE void transform_warps(Grid& grid, std::int32_t (&x)[count], std::int6
     const int mine = grid.warp() % warps, first = grid.thread() - mine * warp_size;
     FNTK_UNROLL
     for (int j = 0; j < count; ++j) {
-        exchange[j * grid.threads() + grid.thread()] = x[j];
+        exchange[j * threads + grid.thread()] = x[j];
         x[j] = 0;
     }
     grid.sync();  // all of x is in `exchange`
     for (int w = 0; w < warps; ++w) {
         const std::int32_t sign = popcount(static_cast<std::uint64_t>(w & mine)) % 2 != 0 ? -1 : 1;
         FNTK_UNROLL
-        for (int j = 0; j < count; ++j) x[j] += sign * exchange[j * grid.threads() + first + w * warp_size];
+        for (int j = 0; j < count; ++j) x[j] += sign * exchange[j * threads + first + w * warp_size];
     }
     grid.sync();  // `exchange` has been read and may be written again
 }

@@ -97,7 +97,7 @@ struct WidePassSrht {
                     apply_signs(entries, sign, x);
                     transform_registers(x, shape.padded);
                     transform_lanes(grid, x, shape.padded);
-                    transform_warps(grid, x, shape.padded, exchange);
+                    transform_warps<max_threads>(grid, x, shape.padded, exchange);
                     const std::uint32_t open = positive(x) & low_bits(m - row);
                     if (gates.data != nullptr && chunk == 0) write_gates(grid, place, row, open);
                     if (gradients.data == nullptr) continue;
@@ -158,11 +158,21 @@ struct WidePassSrht {
               sample(group * (shape.places / shape.ways) + thread / shape.threads / shape.ways) {}
     };
 
+    /// The columns of a thread are first, first + 1, ...; those from p on are zeros. For P < 32 the entries
+    /// repeat.
+    FNTK_DEVICE static std::int64_t first_column(const Place& place, std::int64_t padded) {
+        return 32 * place.part & (padded - 1);
+    }
     FNTK_DEVICE void load(const Place& place, std::int64_t padded, std::int32_t (&entries)[32]) const {
+        const std::int64_t first = first_column(place, padded);
+        const std::int64_t count = place.sample < h.rows ? p - first : 0;
+        const std::int32_t* row = count > 0 ? h.row(place.sample) + first : nullptr;
         FNTK_UNROLL
-        for (int j = 0; j < 32; ++j) {
-            const std::int64_t q = (32 * place.part + j) & (padded - 1);
-            entries[j] = place.sample < h.rows && q < p ? h.row(place.sample)[q] : 0;
+        for (int j = 0; j < 32; ++j) entries[j] = j < count ? row[j] : 0;
+        FNTK_UNROLL
+        for (int j = 1; j < 32; ++j) {  // j − half: j without its highest bit
+            const int half = j >= 16 ? 16 : j >= 8 ? 8 : j >= 4 ? 4 : j >= 2 ? 2 : 1;
+            if (padded <= half) entries[j] = entries[j - half];
         }
     }
 
@@ -230,7 +240,7 @@ struct WidePassSrht {
                       static_cast<std::int32_t>(minus >> j & fields);
         transform_registers(word, padded);
         transform_lanes(grid, word, padded);
-        transform_warps(grid, word, padded, exchange);
+        transform_warps<max_threads>(grid, word, padded, exchange);
         FNTK_UNROLL
         for (int j = 0; j < 16; ++j) {
             std::int32_t low = static_cast<std::int16_t>(word[j]), high = (word[j] - low) >> 16;
@@ -250,10 +260,15 @@ struct WidePassSrht {
                          std::int32_t (&sums)[32]) const {
         if (c >= k) return;
         FNTK_UNROLL
-        for (int j = 0; j < 32; ++j) {
-            const std::int64_t q = (32 * place.part + j) & (padded - 1);
-            if (q < p && sums[j] != 0) grid.atomic_add(gradients.row(place.sample) + c * p + q, sums[j]);
+        for (int j = 31; j >= 1; --j) {
+            const int half = j >= 16 ? 16 : j >= 8 ? 8 : j >= 4 ? 4 : j >= 2 ? 2 : 1;
+            if (padded <= half) sums[j - half] += sums[j];
         }
+        const std::int64_t first = first_column(place, padded), count = p - first;
+        std::int32_t* row = count > 0 ? gradients.row(place.sample) + c * p + first : nullptr;
+        FNTK_UNROLL
+        for (int j = 0; j < 32; ++j)
+            if (j < count && sums[j] != 0) grid.atomic_add(row + j, sums[j]);
     }
 };
 
