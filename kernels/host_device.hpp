@@ -9,9 +9,13 @@
 #define FNTK_DEVICE inline
 #endif
 
-// Before a loop of fixed length whose index picks registers: nvcc unrolls it in full.
+// Before a loop of fixed length, for nvcc. FNTK_UNROLL: in full, so that an index picks registers.
+// FNTK_UNROLL_BY(n): n times, a constant expression; 1 keeps a loop a loop.
 #ifdef __CUDA_ARCH__
-#define FNTK_UNROLL _Pragma("unroll")
+#define FNTK_PRAGMA(text) _Pragma(#text)
+#define FNTK_UNROLL FNTK_PRAGMA(unroll)
+#define FNTK_UNROLL_BY(n) FNTK_PRAGMA(unroll n)
 #else
 #define FNTK_UNROLL
+#define FNTK_UNROLL_BY(n)
 #endif

@@ -1,0 +1,69 @@
+// The Hadamard transform y = H_P x over the registers of threads, P = 2^t, H[i, j] = (−1)^popcount(i & j).
+// Thread l of the L ≥ P/32 that share one x holds entries 32l to 32l + 31, entry 32l + j in register j. For
+// P < 32 a thread holds 32/P vectors one after the other, each transformed by itself. Bits 0 to 4 of the
+// index are then stages between registers, bits 5 to 9 between lanes, and those above between warps.
+// Two entries can share a register as fields lo + 2^16·hi: sums and differences of such words are those of
+// both fields while these stay within 16 bits.
+#pragma once
+
+#include "grid.hpp"
+
+namespace fntk::kernels {
+
+/// The stage of one index bit: (a, b) → (a + b, a − b) for registers j and j + half.
+template <int half, int count>
+FNTK_DEVICE void butterflies(std::int32_t (&x)[count]) {
+    FNTK_UNROLL
+    for (int j = 0; j < count; ++j)
+        if ((j & half) == 0) {
+            const std::int32_t a = x[j], b = x[j + half];
+            x[j] = a + b;
+            x[j + half] = a - b;
+        }
+}
+
+/// The stages of the index bits below P that lie within `count` = 16 or 32 registers.
+template <int count>
+FNTK_DEVICE void transform_registers(std::int32_t (&x)[count], std::int64_t padded) {
+    if (padded > 1) butterflies<1>(x);
+    if (padded > 2) butterflies<2>(x);
+    if (padded > 4) butterflies<4>(x);
+    if (padded > 8) butterflies<8>(x);
+    if constexpr (count > 16)
+        if (padded > 16) butterflies<16>(x);
+}
+
+/// The stages of index bits 5 to 9: between lanes of a warp, all of which take part.
+template <class Grid, int count>
+FNTK_DEVICE void transform_lanes(Grid& grid, std::int32_t (&x)[count], std::int64_t padded) {
+    for (int step = 1; step < warp_size && warp_size * step < padded; step *= 2) {
+        const std::int32_t sign = (grid.lane() & step) != 0 ? -1 : 1;
+        FNTK_UNROLL
+        for (int j = 0; j < count; ++j) x[j] = grid.shuffle_xor(x[j], step) + sign * x[j];
+    }
+}
+
+/// The stages of index bits 10 and above: between the P/1024 neighbouring warps that share x, through
+/// `exchange` (count × threads words). All `threads` threads of the block take part: a constant, so that
+/// the distance between two registers' words is no address of its own.
+template <int threads, class Grid, int count>
+FNTK_DEVICE void transform_warps(Grid& grid, std::int32_t (&x)[count], std::int64_t padded,
+                                 std::int32_t* exchange) {
+    const int warps = static_cast<int>(padded / (warp_size * warp_size));
+    if (warps <= 1) return;
+    const int mine = grid.warp() % warps, first = grid.thread() - mine * warp_size;
+    FNTK_UNROLL
+    for (int j = 0; j < count; ++j) {
+        exchange[j * threads + grid.thread()] = x[j];
+        x[j] = 0;
+    }
+    grid.sync();  // all of x is in `exchange`
+    for (int w = 0; w < warps; ++w) {
+        const std::int32_t sign = popcount(static_cast<std::uint64_t>(w & mine)) % 2 != 0 ? -1 : 1;
+        FNTK_UNROLL
+        for (int j = 0; j < count; ++j) x[j] += sign * exchange[j * threads + first + w * warp_size];
+    }
+    grid.sync();  // `exchange` has been read and may be written again
+}
+
+}  // namespace fntk::kernels

@@ -1,0 +1,101 @@
+// Counts of common gates against the reference, weighted or not, of one set of rows or two.
+#include "kernel_rows.hpp"
+
+#include <gate_gram.hpp>
+
+namespace fntk::test {
+namespace {
+
+BitMatrix random_bits(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
+    std::mt19937_64 engine(seed);
+    BitMatrix bits(rows, cols);
+    for (std::int64_t i = 0; i < rows; ++i)
+        for (std::int64_t j = 0; j < cols; ++j)
+            if (i % 7 == 5 || engine() % 2 == 1) bits.view().row(i)[j / 64] |= std::uint64_t{1} << (j % 64);
+    return bits;
+}
+
+void expect_exact(BitView rows, BitView cols, bool weighted, std::int64_t blocks) {
+    BitMatrix weights = random_bits(1, rows.cols, 9);
+    Matrix expected(rows.rows, cols.rows, DType::i32);
+    reference().gate_gram(rows, cols, weighted ? ConstBitView(weights) : ConstBitView(), expected);
+    Guarded<std::int32_t> counts(rows.rows, cols.rows, 5, -77777, 1 << 30);
+
+    kernels::GateGram kernel;
+    kernel.width = rows.cols;
+    kernel.a = {rows.words, rows.rows, (rows.cols + 63) / 64, rows.stride};
+    kernel.b = {cols.words, cols.rows, (cols.cols + 63) / 64, cols.stride};
+    if (weighted) kernel.w = weights.view().words;
+    kernel.counts = counts.view;
+    HostOptions options;
+    options.blocks = blocks;
+    run_on_host(kernel, options);
+    expect_equal(counts.view, expected,
+                 std::to_string(rows.rows) + " by " + std::to_string(cols.rows) + ", width " +
+                     std::to_string(rows.cols) + (weighted ? ", weighted" : ""));
+    EXPECT_TRUE(counts.intact());
+}
+
+TEST(GateGram, EqualsTheReference) {
+    for (const auto& [n, other, width] : {std::tuple{1, 1, 1},
+                                          {31, 33, 63},
+                                          {64, 65, 64},
+                                          {65, 1, 65},
+                                          {33, 130, 130},
+                                          {3, 257, 1024},
+                                          {65, 32, 1100}}) {
+        BitMatrix rows = random_bits(n, width, 1), cols = random_bits(other, width, 2);
+        for (const bool weighted : {false, true}) expect_exact(rows, cols, weighted, 0);
+    }
+}
+
+TEST(GateGram, OfOneSetOfRowsIsSymmetric) {
+    for (const std::int64_t n : {1, 32, 64, 65, 200})
+        for (const bool weighted : {false, true}) {
+            BitMatrix bits = random_bits(n, 150, 3);
+            expect_exact(bits, bits, weighted, 0);
+        }
+}
+
+TEST(GateGram, DoesNotDependOnTheLaunchOrTheStride) {
+    BitMatrix wide = random_bits(140, 64 * 5, 4);
+    const BitView part{wide.view().words + 1, 140, 3 * 64, 5}, fewer{wide.view().words + 1, 70, 3 * 64, 5};
+    for (const std::int64_t blocks : {1, 2, 5, 11}) {
+        expect_exact(part, part, true, blocks);
+        expect_exact(fewer, part, false, blocks);  // rows shared, but two views
+    }
+}
+
+TEST(GateGram, IgnoresWeightsBehindTheWidth) {
+    BitMatrix bits = random_bits(3, 70, 5);
+    std::uint64_t weights[2] = {~std::uint64_t{0}, ~std::uint64_t{0}};
+    Matrix expected(3, 3, DType::i32);
+    reference().gate_gram(bits, bits, {}, expected);
+    Guarded<std::int32_t> counts(3, 3, 0, 0, 0);
+    kernels::GateGram kernel;
+    kernel.width = 70;
+    kernel.a = kernel.b = {bits.view().words, 3, 2, 2};
+    kernel.w = weights;
+    kernel.counts = counts.view;
+    run_on_host(kernel);
+    expect_equal(counts.view, expected, "weights 1");
+}
+
+TEST(GateGram, LaunchesNothingForNothing) {
+    std::uint64_t word = 0;
+    std::int32_t count = -1;
+    kernels::GateGram kernel;
+    kernel.width = 64;
+    kernel.a = {&word, 0, 1, 1};
+    kernel.b = {&word, 3, 1, 1};
+    kernel.counts = {&count, 0, 3, 3};
+    EXPECT_EQ(kernel.launch({}).blocks, 0);
+    kernel.width = 0;  // no units: counts of 0, written
+    kernel.a = kernel.b = {&word, 1, 0, 0};
+    kernel.counts = {&count, 1, 1, 1};
+    run_on_host(kernel);
+    EXPECT_EQ(count, 0);
+}
+
+}  // namespace
+}  // namespace fntk::test

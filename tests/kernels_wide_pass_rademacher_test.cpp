@@ -1,0 +1,138 @@
+// The fused wide pass on int8 products against the reference: equal integers for every shape and launch.
+#include "kernel_rows.hpp"
+
+#include <wide_pass_rademacher.hpp>
+
+#include <algorithm>
+#include <tuple>
+
+namespace fntk::test {
+namespace {
+
+struct Shape {
+    std::int64_t n, m, p, k;
+};
+
+enum class Wanted { both, gates, gradients };
+
+/// blocks 0: those of launch(). The gates are poisoned, since they are written in full, and both have
+/// guards.
+void expect_exact(const Shape& shape, const HostOptions& options = {}, Wanted wanted = Wanted::both) {
+    const std::int64_t n = shape.n, m = shape.m, p = shape.p, k = shape.k;
+    const UpFactor up = seeded_up(Up::rademacher, m, p);
+    const Readout readout = seeded_readout(m, k);
+    Matrix h = hidden_integers(n, p, static_cast<std::uint64_t>(n + m + p));
+    WideResult expected = reference_wide_pass(up, readout, h);
+    Guarded<std::uint64_t> gates(n, (m + 63) / 64, 1, 0xABABABABABABABABU, 7);
+    Guarded<std::int32_t> gradients(n, k * p, 3, 0, 1 << 30);
+
+    const bool fits = kernels::with_rank_columns(p, [&](auto columns) {
+        kernels::WidePassRademacher<decltype(columns)::value> kernel;
+        kernel.up_seed = up.seed;
+        kernel.readout_seed = readout.seed;
+        kernel.m = m;
+        kernel.p = p;
+        kernel.k = k;
+        kernel.h = rows_in<const std::int32_t>(h);
+        if (wanted != Wanted::gradients) kernel.gates = gates.view;
+        if (wanted != Wanted::gates) kernel.gradients = gradients.view;
+        run_on_host(kernel, options);
+    });
+    const std::string what = "n " + std::to_string(n) + " m " + std::to_string(m) + " p " +
+                             std::to_string(p) + " k " + std::to_string(k) + " blocks " +
+                             std::to_string(options.blocks);
+    EXPECT_TRUE(fits) << what;
+    if (wanted != Wanted::gradients) expect_equal(gates.view, expected.gates, "gates, " + what);
+    if (wanted != Wanted::gates) expect_equal(gradients.view, expected.gradients, "gradients, " + what);
+    EXPECT_TRUE(gates.intact() && gradients.intact()) << what;
+}
+
+HostOptions on_blocks(std::int64_t blocks) {
+    HostOptions options;
+    options.blocks = blocks;
+    return options;
+}
+
+TEST(WidePassRademacher, EqualsTheReference) {
+    for (const Shape& shape :
+         {Shape{1, 1, 1, 1}, Shape{5, 63, 2, 1}, Shape{17, 64, 31, 3}, Shape{16, 65, 32, 1},
+          Shape{33, 130, 33, 1}, Shape{7, 300, 64, 1}, Shape{18, 65, 100, 1}, Shape{6, 130, 128, 3},
+          Shape{9, 65, 200, 1}, Shape{17, 100, 256, 1}})
+        expect_exact(shape);
+}
+
+TEST(WidePassRademacher, DoesNotDependOnTheLaunch) {
+    for (const std::int64_t blocks : {1, 3, 7, 64}) {
+        expect_exact({20, 300, 40, 1}, on_blocks(blocks));  // one tile of rows: up to 5 ranges of the width
+        expect_exact({6, 130, 64, 3}, on_blocks(blocks));   // items of several outputs
+    }
+    HostOptions narrow = on_blocks(2);  // room for the digits of one warp: three tiles of rows
+    narrow.limits.shared_bytes_per_block = 48 * 1024;
+    expect_exact({37, 70, 256, 1}, narrow);
+    HostOptions two_at_once = on_blocks(6);
+    two_at_once.blocks_at_once = 2;
+    expect_exact({20, 300, 40, 2}, two_at_once);
+}
+
+TEST(WidePassRademacher, LeavesOutWhatIsNotWanted) {
+    for (const Wanted wanted : {Wanted::gates, Wanted::gradients}) {
+        expect_exact({18, 200, 33, 2}, {}, wanted);
+        expect_exact({5, 65, 256, 1}, {}, wanted);
+    }
+}
+
+TEST(WidePassRademacher, AddsToTheSumsThatAreThere) {
+    const UpFactor up = seeded_up(Up::rademacher, 70, 5);
+    Matrix h = hidden_integers(4, 5, 1);
+    WideResult expected = reference_wide_pass(up, seeded_readout(70, 1), h);
+    Guarded<std::int32_t> gradients(4, 5, 0, 1000, 0);
+    kernels::WidePassRademacher<64> kernel;
+    kernel.up_seed = up.seed;
+    kernel.readout_seed = seeded_readout(70, 1).seed;
+    kernel.m = 70, kernel.p = 5, kernel.k = 1;
+    kernel.h = rows_in<const std::int32_t>(h);
+    kernel.gradients = gradients.view;
+    run_on_host(kernel);
+    for (std::int64_t i = 0; i < 4; ++i)
+        for (std::int64_t q = 0; q < 5; ++q)
+            EXPECT_EQ(gradients.view.row(i)[q], 1000 + expected.gradients.at<std::int32_t>(i, q));
+}
+
+TEST(WidePassRademacher, LaunchesNothingForNothing) {
+    kernels::WidePassRademacher<64> kernel;
+    std::int32_t memory[4] = {};
+    kernel.m = 100, kernel.p = 2, kernel.k = 1;
+    kernel.h = {memory, 0, 2, 2};
+    kernel.gradients = {memory, 0, 2, 2};
+    EXPECT_EQ(kernel.launch({}).blocks, 0);
+    kernel.h.rows = kernel.gradients.rows = 2;
+    EXPECT_GT(kernel.launch({}).blocks, 0);
+    kernel.gradients.data = nullptr;
+    EXPECT_EQ(kernel.launch({}).blocks, 0);
+    EXPECT_FALSE(kernels::with_rank_columns(257, [](auto) {}));
+}
+
+TEST(WidePassRademacher, ChoosesALaunchThatFitsAndFills) {
+    for (const std::int64_t room : {48, 99, 163, 227})
+        for (const std::int64_t n : {1, 17, 1000, 100000})
+            for (const std::int64_t p : {1, 64, 65, 128, 129, 256})
+                kernels::with_rank_columns(p, [&](auto columns) {
+                    std::int32_t memory = 0;
+                    using Kernel = kernels::WidePassRademacher<decltype(columns)::value>;
+                    Kernel kernel;
+                    kernel.m = 100000, kernel.p = p, kernel.k = 1;
+                    kernel.h = {&memory, n, p, p};
+                    kernel.gradients = {&memory, n, p, p};
+                    const kernels::Launch launch = kernel.launch({132, room * 1024, 90});
+                    EXPECT_LE(launch.shared_bytes, room * 1024);
+                    EXPECT_LE(launch.threads, Kernel::max_threads);
+                    EXPECT_EQ(launch.threads % 32, 0);
+                    EXPECT_GE(launch.threads,
+                              std::min<std::int64_t>(32 * ((n + 15) / 16), room > 48 ? 160 : 32));
+                    EXPECT_GE(launch.blocks,
+                              98);  // a range per 1024 units, at least
+                });
+}
+
+}  // namespace
+}  // namespace fntk::test

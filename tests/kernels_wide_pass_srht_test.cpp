@@ -1,0 +1,85 @@
+#include "kernels_wide_pass.hpp"
+
+#include <wide_pass_srht.hpp>
+
+namespace fntk::test {
+namespace {
+
+template <int outputs_at_once>
+kernels::WidePassSrht<outputs_at_once> pass_of(const WideProblem& problem) {
+    kernels::WidePassSrht<outputs_at_once> pass;
+    pass.h = problem.rows<std::int32_t>();
+    return pass;
+}
+
+/// DeviceLimits of a GPU with that many multiprocessors.
+kernels::DeviceLimits limits_of(int multiprocessors) {
+    return {
+        .multiprocessors = multiprocessors, .shared_bytes_per_block = 99 * 1024, .compute_capability = 89};
+}
+
+TEST(WidePassSrht, EqualsTheReferenceForEveryRank) {
+    const std::int64_t widths[] = {1, 63, 64, 65, 300, 1025};
+    int turn = 0;
+    for (const std::int64_t p : {1, 2, 3, 8, 31, 32, 64, 128, 257, 512})
+        for (int w = 0; w < 3; ++w, ++turn) {
+            const WideProblem problem(
+                {Up::srht, DType::i32, turn % 4 + 1, p, widths[(turn + 2 * w) % 6], turn % 2 * 2 + 1});
+            expect_sums(pass_of<1>(problem), problem, {.limits = limits_of(1)});
+        }
+}
+
+TEST(WidePassSrht, TakesTwoOutputsAtOnce) {
+    for (const std::int64_t k : {1, 2, 3}) {
+        const WideProblem problem({Up::srht, DType::i32, 3, 64, 200, k});
+        expect_sums(pass_of<2>(problem), problem, {.limits = limits_of(1)});
+    }
+}
+
+// From 2048 entries on, several warps hold a sample.
+TEST(WidePassSrht, EqualsTheReferenceForRanksOfSeveralWarps) {
+    for (const auto& [p, m, k] : {std::tuple{1500, 2100, 1}, {4096, 130, 3}, {5000, 70, 1}}) {
+        const WideProblem problem({Up::srht, DType::i32, 2, p, m, k});
+        expect_sums(pass_of<1>(problem), problem, {.limits = limits_of(1)});
+    }
+}
+
+// More samples than places, several tiles of 8192 rows, and places that share the units of a tile.
+TEST(WidePassSrht, DoesNotDependOnTheLaunch) {
+    for (const auto& [n, p, m] : {std::tuple{1, 16, 17000}, {35, 256, 300}, {5, 32, 9000}}) {
+        const WideProblem problem({Up::srht, DType::i32, n, p, m, 1});
+        expect_sums(pass_of<1>(problem), problem, {.limits = limits_of(1), .blocks_at_once = 2});
+        expect_sums(pass_of<1>(problem), problem, {.limits = limits_of(100), .blocks_at_once = 1});
+        expect_sums(pass_of<1>(problem), problem,
+                    {.limits = limits_of(1), .blocks = 3, .blocks_at_once = 2});
+    }
+}
+
+TEST(WidePassSrht, ComputesWhatIsWanted) {
+    const WideProblem problem({Up::srht, DType::i32, 4, 64, 130, 2});
+    expect_sums(pass_of<1>(problem), problem, {}, {.gates = true, .gradients = false});
+    expect_sums(pass_of<1>(problem), problem, {}, {.gates = false, .gradients = true});
+    expect_sums(pass_of<2>(problem), problem, {}, {.gates = false, .gradients = false});
+}
+
+TEST(WidePassSrht, HasNothingToDoForEmptyExtents) {
+    for (const auto& [n, m, k] : {std::tuple{0, 64, 1}, {3, 0, 1}, {3, 64, 0}}) {
+        const WideProblem problem({Up::srht, DType::i32, n, 8, m, k});
+        kernels::WidePassSrht<1> pass;
+        pass.h = {nullptr, n, 8, 8};
+        if (n > 0) pass.h = problem.rows<std::int32_t>();
+        expect_sums(pass, problem);
+    }
+}
+
+TEST(WidePassSrht, NamesTheRanksItLeavesToOthers) {
+    using Pass = kernels::WidePassSrht<1>;
+    const kernels::DeviceLimits small{};
+    EXPECT_EQ(Pass::unsupported(8192, small), nullptr);
+    EXPECT_NE(Pass::unsupported(8193, small), nullptr);
+    EXPECT_NE(Pass::unsupported(1025, {.shared_bytes_per_block = 32 * 1024}), nullptr);
+    EXPECT_EQ(Pass::unsupported(1024, {.shared_bytes_per_block = 32 * 1024}), nullptr);
+}
+
+}  // namespace
+}  // namespace fntk::test
