@@ -14,7 +14,7 @@
 #ifdef __CUDA_ARCH__
 #define FNTK_PRAGMA(text) _Pragma(#text)
 #define FNTK_UNROLL FNTK_PRAGMA(unroll)
-#define FNTK_UNROLL_BY(n) FNTK_PRAGMA(unroll n)
+#define FNTK_UNROLL_BY(n) FNTK_PRAGMA(unroll(n))
 #else
 #define FNTK_UNROLL
 #define FNTK_UNROLL_BY(n)
