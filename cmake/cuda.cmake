@@ -1,15 +1,13 @@
-# FNTK_CUDA: whether the device code is compiled. This version has no CUDA backend; what runs on both sides are the
-# scalar functions of kernels/*.hpp, and kernels/known_answers.cu instantiates them for the device. No public target
-# links it, so a build with device code needs neither a GPU nor a driver.
+# FNTK_CUDA: whether the CUDA backend is built. It needs a toolkit, 12.4 or later, and neither a GPU nor a driver: a
+# library built with it loads anywhere the toolkit's libraries are, and says what is missing.
 #     CMAKE_CUDA_ARCHITECTURES   honoured as everywhere; by default those of the list below the toolkit knows
 #     CMAKE_CUDA_COMPILER        nvcc; else $CUDACXX, nvcc in PATH or in /usr/local/cuda
 set(FNTK_CUDA_ENABLED FALSE)
-set(FNTK_CUDA_NONE "no CUDA backend in this version: device 'cuda' is reported as unavailable")
 if(NOT FNTK_CUDA MATCHES "^(AUTO|ON|OFF)$")
     message(FATAL_ERROR "fntk: FNTK_CUDA is '${FNTK_CUDA}'; it must be AUTO, ON or OFF")
 endif()
 if(FNTK_CUDA STREQUAL "OFF")
-    message(STATUS "fntk: device code not compiled (FNTK_CUDA=OFF), ${FNTK_CUDA_NONE}")
+    message(STATUS "fntk: no CUDA backend (FNTK_CUDA=OFF)")
     return()
 endif()
 
@@ -27,7 +25,7 @@ if(NOT CMAKE_CUDA_COMPILER)
         message(FATAL_ERROR "fntk: FNTK_CUDA=ON needs a working CUDA toolkit, 12.4 or later, and none was found. "
             "Put nvcc into PATH or pass -DCMAKE_CUDA_COMPILER=/path/to/nvcc, or configure with -DFNTK_CUDA=OFF.")
     endif()
-    message(STATUS "fntk: device code not compiled (no CUDA toolkit found), ${FNTK_CUDA_NONE}")
+    message(STATUS "fntk: no CUDA backend (no CUDA toolkit found)")
     return()
 endif()
 
@@ -43,13 +41,22 @@ if(FNTK_CUDA_DEFAULT_ARCHITECTURES)
     endif()
 endif()
 
-add_library(fntk_kernels_check OBJECT ${PROJECT_SOURCE_DIR}/kernels/known_answers.cu)
-# C++17: CMake 3.24 and 3.25 know no later one for nvcc.
-set_target_properties(fntk_kernels_check PROPERTIES
-    CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}")
-# --fmad=false: the device must round every operation of the shared functions as the host does.
-target_compile_options(fntk_kernels_check PRIVATE --fmad=false -Xcompiler=-Wall,-Wextra
-                                                  $<$<BOOL:${FNTK_WERROR}>:--Werror=all-warnings>)
+find_package(CUDAToolkit 12.4 REQUIRED)
+
+file(GLOB FNTK_CUDA_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/backend/cuda/*.cu)
+add_library(fntk_cuda_objects OBJECT ${FNTK_CUDA_SOURCES})
+set_target_properties(fntk_cuda_objects PROPERTIES CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}")
+target_include_directories(fntk_cuda_objects PRIVATE
+    ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/kernels)
+# -std by hand: CMake 3.24 knows no C++20 for nvcc. The archs of one file are compiled side by side.
+target_compile_options(fntk_cuda_objects PRIVATE -std=c++20 --threads=0 -Xcompiler=-Wall,-Wextra
+    $<$<BOOL:${FNTK_WERROR}>:--Werror=all-warnings -Xptxas=-warn-spills>)
+# The device rounds every operation of the shared functions as the host does, but for the products of cuda_gram.cu.
+set(FNTK_ROUNDED_SOURCES ${FNTK_CUDA_SOURCES})
+list(FILTER FNTK_ROUNDED_SOURCES EXCLUDE REGEX "cuda_gram[.]cu$")
+set_source_files_properties(${FNTK_ROUNDED_SOURCES} PROPERTIES COMPILE_OPTIONS --fmad=false)
+target_link_libraries(fntk_cuda_objects PUBLIC CUDA::cudart_static CUDA::cublas CUDA::cusolver)
+
 set(FNTK_CUDA_ENABLED TRUE)
 list(JOIN CMAKE_CUDA_ARCHITECTURES ", " FNTK_CUDA_ARCHITECTURES_TEXT)
-message(STATUS "fntk: device code compiled for ${FNTK_CUDA_ARCHITECTURES_TEXT} (CUDA ${CMAKE_CUDA_COMPILER_VERSION}), ${FNTK_CUDA_NONE}")
+message(STATUS "fntk: CUDA backend for ${FNTK_CUDA_ARCHITECTURES_TEXT} (CUDA ${CMAKE_CUDA_COMPILER_VERSION})")

@@ -33,13 +33,33 @@ int choose_threads(int threads) {
     return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
+DeviceError unknown(const std::string& name) {
+    std::string known = "auto";
+    for (const DeviceInfo& info : devices()) known += ", " + info.name;
+    return DeviceError(fmt::format("device '{}' is unknown; choose one of {}, cuda:1, ...", name, known));
+}
+
+/// 0 for "cuda", N for "cuda:N".
+int ordinal_of(const std::string& name) {
+    if (name == "cuda") return 0;
+    const std::string prefix = "cuda:";
+    int ordinal = 0;
+    const char *begin = name.data() + prefix.size(), *end = name.data() + name.size();
+    if (!name.starts_with(prefix) || begin == end) throw unknown(name);
+    const auto [stop, error] = std::from_chars(begin, end, ordinal);
+    if (error != std::errc{} || stop != end || ordinal < 0) throw unknown(name);
+    return ordinal;
+}
+
 }  // namespace
 
 std::vector<DeviceInfo> devices() {
+    const backend::CudaStatus cuda = backend::cuda_status();
     return {
         {"reference", true, "plain loops in double and int64: the oracle, for small sizes"},
         {"cpu", true, backend::describe_cpu()},
-        {"cuda", false, "this version has no CUDA backend; use cpu, which gives the same integers"},
+        {"cuda", cuda.available,
+         cuda.available ? cuda.description + " (no test of this backend has run on a GPU yet)" : cuda.description},
     };
 }
 
@@ -62,17 +82,17 @@ Device Device::open(std::string_view name, int threads) {
         wanted =
             forced != nullptr && *forced != '\0' && std::string_view(forced) != "auto" ? forced : "cpu";
     }
-    std::string known = "auto";
-    for (const DeviceInfo& info : devices()) {
-        known += ", " + info.name;
-        if (info.name != wanted) continue;
-        if (!info.available)
-            throw DeviceError(fmt::format("device '{}' is not available: {}", wanted, info.description));
-        if (wanted == "reference") return {wanted, backend::make_reference()};
+    if (wanted.starts_with("cuda")) return cuda(ordinal_of(wanted));
+    if (wanted == "reference") return {wanted, backend::make_reference()};
+    if (wanted == "cpu") {
         const char* simd = std::getenv("FNTK_SIMD");
         return {wanted, backend::make_cpu(threads, simd == nullptr ? "" : simd)};
     }
-    throw DeviceError(fmt::format("device '{}' is unknown; choose one of {}", wanted, known));
+    throw unknown(wanted);
+}
+
+Device Device::cuda(int ordinal, CUstream_st* stream) {
+    return {ordinal == 0 ? "cuda" : fmt::format("cuda:{}", ordinal), backend::make_cuda(ordinal, stream)};
 }
 
 // --- memory

@@ -53,7 +53,7 @@ TEST_F(DeviceTest, ListsTheBackendsAndOpensExactlyTheAvailableOnes) {
 }
 
 TEST_F(DeviceTest, RefusesAnUnknownNameAndTellsTheKnownOnes) {
-    for (const char* name : {"gpu", "", "CPU", "cpu "})
+    for (const char* name : {"gpu", "", "CPU", "cpu ", "cuda0", "cuda:", "cuda:x", "cuda:-1", "cuda:1 "})
         expect_parts(error_of<DeviceError>([&] { (void)Device::open(name); }),
                      {"'" + std::string(name) + "'", "unknown", "auto", "reference", "cpu", "cuda"});
 }

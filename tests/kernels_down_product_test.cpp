@@ -1,7 +1,6 @@
 // X into fixed point and the digit products back (kernels/down_product.hpp), to the last bit.
 #include "kernel_matrices.hpp"
 
-#include <down_factor.hpp>
 
 #include <backend/ops.hpp>
 #include <backend/simd/digits.hpp>
@@ -109,9 +108,11 @@ void expect_reference_product(std::int64_t n, std::int64_t d, std::int64_t p) {
     using Split = kernels::SplitRows<T>;
     Padded<T> x = rows_of_all_kinds<T>(n, d);
     Matrix down = test::normals(p, d, 2);
-    const FixedPoint u = round_to_fixed_point(down, dtype_of<T>);
+    Matrix u_digits(Split::places * p, d, DType::i32), u_exponent(1, 1, DType::i32);
+    reference().ops().fix_down(down, u_digits, u_exponent);
+    const FixedPoint u{u_digits, u_exponent, p};
     const double scale = 1 / std::sqrt(3.0);
-    const std::int32_t exponent = u.exponent;
+    const std::int32_t exponent = u_exponent.at<std::int32_t>(0, 0);
 
     std::vector<Padded<double>> digits;
     for (int a = 0; a < Split::places; ++a) digits.emplace_back(n, d);
@@ -123,7 +124,7 @@ void expect_reference_product(std::int64_t n, std::int64_t d, std::int64_t p) {
     const auto nan = std::numeric_limits<double>::quiet_NaN();
     Padded<double> partial(n, p), v(n, p, nan), expected(n, p);
     Padded<std::int64_t> total(n, p, -1);
-    const int last = Split::places - 1, last_u = static_cast<int>(u.digits.size()) - 1;
+    const int last = Split::places - 1, last_u = u.count() - 1;
     for (int a = last; a >= 0; --a)
         for (int b = last_u; b >= 0; --b)
             for (std::int64_t j0 = 0; j0 < d; j0 += kernels::exact_columns) {
@@ -132,7 +133,7 @@ void expect_reference_product(std::int64_t n, std::int64_t d, std::int64_t p) {
                     for (std::int64_t q = 0; q < p; ++q) {
                         partial.at(i, q) = 0;
                         for (std::int64_t j = j0; j < end; ++j)
-                            partial.at(i, q) += digits[a].at(i, j) * u.digits[b][q * d + j];
+                            partial.at(i, q) += digits[a].at(i, j) * u.digit(b).at<std::int32_t>(q, j);
                     }
                 run_on_host(kernels::AddDigitProduct{partial.rows_in(), total.rows(), v.rows(), a, b,
                                                      j0 == 0, end == d, a == last && b == last_u, scale});

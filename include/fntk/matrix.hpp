@@ -74,7 +74,10 @@ struct BasicMatrixView {
           stride(cols_),
           dtype(dtype_of<std::remove_const_t<T>>) {}
     /// A writable view is a readable one.
-    operator BasicMatrixView<const std::byte>() const { return {data, rows, cols, stride, dtype, place}; }
+    template <class To>
+    operator BasicMatrixView<To>() const requires std::is_same_v<To, const Byte> {
+        return {data, rows, cols, stride, dtype, place};
+    }
 
     [[nodiscard]] bool empty() const { return rows == 0 || cols == 0; }
     [[nodiscard]] std::int64_t size() const { return rows * cols; }
@@ -211,7 +214,10 @@ struct BasicBitView {
     std::int64_t stride = 0;  // words from one row to the next
     Place place = Place::host;
 
-    operator BasicBitView<const std::uint64_t>() const { return {words, rows, cols, stride, place}; }
+    template <class To>
+    operator BasicBitView<To>() const requires std::is_same_v<To, const Word> {
+        return {words, rows, cols, stride, place};
+    }
     [[nodiscard]] bool empty() const { return words == nullptr || rows == 0 || cols == 0; }
     /// Throws ValueError when the host cannot read it.
     [[nodiscard]] Word* row(std::int64_t i) const {

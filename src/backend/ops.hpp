@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+struct CUstream_st;  // cudaStream_t is a pointer to it
+
 namespace fntk::backend {
 
 /// What one pass over the width leaves behind; empty members are not wanted.
@@ -178,5 +180,15 @@ std::string better_blas_core();
 std::unique_ptr<Ops> make_cpu(int threads, const std::string& simd = "");
 /// What make_cpu gives on this machine, for people.
 std::string describe_cpu();
+
+/// Whether make_cuda works here and now, and on what, or why not. Never throws.
+struct CudaStatus {
+    bool available = false;
+    std::string description;
+};
+CudaStatus cuda_status();
+/// The GPU `ordinal`. stream: the caller's, which has to belong to that GPU and outlive the handle and its
+/// matrices; null: one of its own. Throws DeviceError that says what to do.
+std::unique_ptr<Ops> make_cuda(int ordinal, CUstream_st* stream);
 
 }  // namespace fntk::backend

@@ -1,0 +1,232 @@
+#include <backend/cuda/context.hpp>
+
+#include <fntk/error.hpp>
+
+#include <nvtx3/nvToolsExt.h>
+
+namespace fntk::backend::cuda {
+
+namespace {
+
+constexpr std::int64_t default_shared_bytes = 48 * 1024;  // more has to be asked for
+constexpr std::int64_t max_blocks = 0x7FFFFFFF;
+
+std::string text(cudaError_t code) {
+    return std::string(cudaGetErrorName(code)) + ": " + cudaGetErrorString(code);
+}
+
+/// After these the process cannot use the device any more (CUDA Runtime API, error codes).
+bool is_final(cudaError_t code) {
+    switch (code) {
+        case cudaErrorIllegalAddress:
+        case cudaErrorLaunchFailure:
+        case cudaErrorLaunchTimeout:
+        case cudaErrorMisalignedAddress:
+        case cudaErrorIllegalInstruction:
+        case cudaErrorInvalidAddressSpace:
+        case cudaErrorInvalidPc:
+        case cudaErrorHardwareStackError:
+        case cudaErrorAssert:
+        case cudaErrorECCUncorrectable:
+        case cudaErrorUnknown:
+            return true;
+        default:
+            return false;
+    }
+}
+
+int attribute(int ordinal, cudaDeviceAttr which) {
+    int value = 0;
+    if (cudaDeviceGetAttribute(&value, which, ordinal) != cudaSuccess) cudaGetLastError();
+    return value;
+}
+
+kernels::DeviceLimits limits_of(int ordinal) {
+    kernels::DeviceLimits limits;
+    limits.multiprocessors = attribute(ordinal, cudaDevAttrMultiProcessorCount);
+    limits.shared_bytes_per_block = attribute(ordinal, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+    limits.compute_capability = 10 * attribute(ordinal, cudaDevAttrComputeCapabilityMajor) +
+                                attribute(ordinal, cudaDevAttrComputeCapabilityMinor);
+    return limits;
+}
+
+/// Sets the current device and puts it back.
+class Current {
+  public:
+    explicit Current(int ordinal) {
+        cudaGetDevice(&before_);
+        cudaSetDevice(ordinal);
+    }
+    ~Current() { cudaSetDevice(before_); }
+    Current(const Current&) = delete;
+    Current& operator=(const Current&) = delete;
+
+  private:
+    int before_ = 0;
+};
+
+}  // namespace
+
+Context::Context(int ordinal, cudaStream_t stream) : ordinal_(ordinal) {
+    const Current current(ordinal);
+    limits_ = limits_of(ordinal);
+    try {
+        if (stream == nullptr) {
+            check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+            owns_stream_ = true;
+        } else {
+            // An event and a stream of different devices do not go together: that is how one tells.
+            cudaEvent_t probe = nullptr;
+            check(cudaEventCreateWithFlags(&probe, cudaEventDisableTiming), "making an event");
+            const cudaError_t fits = cudaEventRecord(probe, stream);
+            cudaEventDestroy(probe);
+            if (fits != cudaSuccess) {
+                cudaGetLastError();
+                throw DeviceError("the stream given for " + name() +
+                                  " cannot be used there (" + text(fits) +
+                                  "); make it while that device is current, and keep it alive");
+            }
+            stream_ = stream;
+        }
+        cudaMemPoolProps properties{};
+        properties.allocType = cudaMemAllocationTypePinned;
+        properties.location.type = cudaMemLocationTypeDevice;
+        properties.location.id = ordinal;
+        check(cudaMemPoolCreate(&pool_, &properties), "making a memory pool");
+        std::uint64_t keep = ~std::uint64_t{0};  // until the handle ends
+        check(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep),
+              "setting up a memory pool");
+    } catch (...) {
+        if (owns_stream_) cudaStreamDestroy(stream_);
+        throw;
+    }
+}
+
+Context::~Context() {
+    const Current current(ordinal_);
+    if (solver_ != nullptr) cusolverDnDestroy(solver_);
+    if (blas_ != nullptr) cublasDestroy(blas_);
+    if (pool_ != nullptr) cudaMemPoolDestroy(pool_);
+    if (owns_stream_) cudaStreamDestroy(stream_);
+    cudaGetLastError();
+}
+
+std::string Context::name() const { return "device 'cuda:" + std::to_string(ordinal_) + "'"; }
+
+void Context::require_usable() const {
+    if (!broken_.empty())
+        throw DeviceError(name() + " cannot be used any more in this process after " + broken_ +
+                          "; start the process again");
+}
+
+void Context::check(cudaError_t code, const char* what) {
+    if (code == cudaSuccess) return;
+    cudaGetLastError();  // an error that can be recovered from is not reported twice
+    if (code == cudaErrorMemoryAllocation)
+        throw MemoryError(std::string(what) + " on " + name() + ": " + text(code) +
+                          "; use fewer rows at a time");
+    if (code == cudaErrorNoKernelImageForDevice || code == cudaErrorInvalidDeviceFunction)
+        throw DeviceError(name() + " has compute capability " +
+                          std::to_string(limits_.compute_capability / 10) + "." +
+                          std::to_string(limits_.compute_capability % 10) +
+                          ", for which this build has no code; configure with "
+                          "-DCMAKE_CUDA_ARCHITECTURES=" +
+                          std::to_string(limits_.compute_capability));
+    if (is_final(code)) broken_ = std::string(what) + " failed (" + text(code) + ")";
+    require_usable();
+    throw DeviceError(std::string(what) + " failed on " + name() + ": " + text(code));
+}
+
+void Context::check(cublasStatus_t code, const char* what) {
+    if (code == CUBLAS_STATUS_SUCCESS) return;
+    if (code == CUBLAS_STATUS_ALLOC_FAILED)
+        throw MemoryError(std::string(what) + " on " + name() +
+                          ": cuBLAS found no memory; use fewer rows at a time");
+    check(cudaPeekAtLastError(), what);
+    throw DeviceError(std::string(what) + " failed on " + name() + ": " + cublasGetStatusString(code));
+}
+
+void Context::check(cusolverStatus_t code, const char* what) {
+    if (code == CUSOLVER_STATUS_SUCCESS) return;
+    if (code == CUSOLVER_STATUS_ALLOC_FAILED)
+        throw MemoryError(std::string(what) + " on " + name() +
+                          ": cuSOLVER found no memory; use fewer rows at a time");
+    throw DeviceError(std::string(what) + " failed on " + name() + ": cuSOLVER status " +
+                      std::to_string(static_cast<int>(code)));
+}
+
+void require_argument(Place place, DType have, DType want) {
+    if (place != Place::cuda)
+        throw ValueError("an argument of an operation on the GPU lies in host memory; copy it with "
+                         "Device::to_device");
+    if (have != want)
+        throw ValueError(std::string("an argument of an operation on the GPU holds ") + name(have) +
+                         "; it takes " + name(want));
+}
+
+cublasHandle_t Context::blas() {
+    if (blas_ == nullptr) {
+        check(cublasCreate(&blas_), "making a cuBLAS handle");
+        check(cublasSetStream(blas_, stream_), "setting cuBLAS's stream");
+    }
+    return blas_;
+}
+
+cusolverDnHandle_t Context::solver() {
+    if (solver_ == nullptr) {
+        check(cusolverDnCreate(&solver_), "making a cuSOLVER handle");
+        check(cusolverDnSetStream(solver_, stream_), "setting cuSOLVER's stream");
+    }
+    return solver_;
+}
+
+std::byte* Context::allocate(std::int64_t bytes) {
+    require_usable();
+    if (bytes == 0) return nullptr;
+    void* memory = nullptr;
+    const cudaError_t code =
+        cudaMallocFromPoolAsync(&memory, static_cast<std::size_t>(bytes), pool_, stream_);
+    if (code == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        std::size_t free = 0, total = 0;
+        cudaMemGetInfo(&free, &total);
+        throw MemoryError(std::to_string(bytes) + " bytes cannot be had on " + name() + " (" +
+                          std::to_string(free) + " of " + std::to_string(total) +
+                          " are free); use fewer rows at a time");
+    }
+    check(code, "taking memory");
+    return static_cast<std::byte*>(memory);
+}
+
+void Context::release(std::byte* memory) noexcept {
+    if (memory != nullptr && cudaFreeAsync(memory, stream_) != cudaSuccess) cudaGetLastError();
+}
+
+void Context::wait() { check(cudaStreamSynchronize(stream_), "waiting for the device"); }
+
+void Context::prepare(const void* entry, const kernels::Launch& launch) {
+    if (launch.shared_bytes > limits_.shared_bytes_per_block || launch.blocks > max_blocks)
+        throw NotSupported("a kernel asks for " + std::to_string(launch.blocks) + " blocks with " +
+                           std::to_string(launch.shared_bytes) + " bytes of shared memory; " + name() +
+                           " has " + std::to_string(limits_.shared_bytes_per_block) +
+                           " a block: use a smaller rank, or device cpu");
+    if (launch.shared_bytes > default_shared_bytes)
+        check(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   static_cast<int>(launch.shared_bytes)),
+              "asking for shared memory");
+}
+
+Scope::Scope(Context& context, const char* operation) {
+    context.require_usable();
+    cudaGetDevice(&before_);
+    changed_ = before_ != context.ordinal();
+    if (changed_) context.check(cudaSetDevice(context.ordinal()), "choosing the device");
+    nvtxRangePushA(operation);
+}
+
+Scope::~Scope() {
+    nvtxRangePop();
+    if (changed_) cudaSetDevice(before_);
+}
+
+}  // namespace fntk::backend::cuda

@@ -1,0 +1,144 @@
+// What a CUDA handle owns: one device, one stream, a pool of memory on it, the libraries' handles. Everything the
+// backend does goes to that stream in order, so that memory may be given back as soon as its last use has been
+// issued; the host waits only where a number or a matrix comes back to it.
+#pragma once
+
+#include <backend/ops.hpp>
+
+#include <grid.hpp>
+
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+#include <cusolverDn.h>
+
+#include <memory>
+#include <string>
+
+namespace fntk::backend::cuda {
+
+class Context {
+  public:
+    /// stream: the caller's, which has to outlive the handle and belong to the device; null: one of its own.
+    /// Throws DeviceError.
+    Context(int ordinal, cudaStream_t stream);
+    ~Context();
+    Context(const Context&) = delete;
+    Context& operator=(const Context&) = delete;
+
+    [[nodiscard]] int ordinal() const { return ordinal_; }
+    [[nodiscard]] cudaStream_t stream() const { return stream_; }
+    [[nodiscard]] const kernels::DeviceLimits& limits() const { return limits_; }
+    /// Made when first asked for.
+    cublasHandle_t blas();
+    cusolverDnHandle_t solver();
+
+    /// Throws what a failed call means: MemoryError, or DeviceError. An error that CUDA does not let a process
+    /// recover from makes the handle refuse all further work.
+    void check(cudaError_t code, const char* what);
+    void check(cublasStatus_t code, const char* what);
+    void check(cusolverStatus_t code, const char* what);
+    /// Throws DeviceError once an error has made the device unusable.
+    void require_usable() const;
+
+    /// In the order of the stream; not zeroed. Null for no bytes. Throws MemoryError.
+    std::byte* allocate(std::int64_t bytes);
+    void release(std::byte* memory) noexcept;
+    void wait();
+
+    /// Starts a kernel of kernels/; its launch may be empty.
+    template <class Kernel>
+    void run(const Kernel& kernel) {
+        const kernels::Launch launch = kernel.launch(limits_);
+        if (launch.blocks == 0) return;
+        prepare(reinterpret_cast<const void*>(&kernels::entry<Kernel>), launch);
+        kernels::entry<Kernel><<<static_cast<unsigned>(launch.blocks), static_cast<unsigned>(launch.threads),
+                                 static_cast<std::size_t>(launch.shared_bytes), stream_>>>(kernel);
+        check(cudaGetLastError(), "a kernel's launch");
+    }
+
+  private:
+    /// Throws NotSupported for a launch beyond the device, and asks for shared memory beyond 48 KiB.
+    void prepare(const void* entry, const kernels::Launch& launch);
+    [[nodiscard]] std::string name() const;
+
+    int ordinal_;
+    cudaStream_t stream_ = nullptr;
+    bool owns_stream_ = false;
+    cudaMemPool_t pool_ = nullptr;
+    cublasHandle_t blas_ = nullptr;
+    cusolverDnHandle_t solver_ = nullptr;
+    kernels::DeviceLimits limits_;
+    std::string broken_;  // the error that did it
+};
+
+/// For the length of one operation: its device is the thread's current one, and a profiler sees its name.
+class Scope {
+  public:
+    Scope(Context& context, const char* operation);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+  private:
+    int before_ = 0;
+    bool changed_ = false;
+};
+
+/// Memory for the length of one operation.
+class Workspace {
+  public:
+    Workspace(Context& context, std::int64_t bytes) : context_(context), memory_(context.allocate(bytes)) {}
+    ~Workspace() { context_.release(memory_); }
+    Workspace(const Workspace&) = delete;
+    Workspace& operator=(const Workspace&) = delete;
+
+    [[nodiscard]] std::byte* data() const { return memory_; }
+
+  private:
+    Context& context_;
+    std::byte* memory_;
+};
+
+/// Throws ValueError unless an argument lies on the GPU and holds what is wanted.
+void require_argument(Place place, DType have, DType want);
+
+/// rows × cols elements of T for the length of one operation, not zeroed.
+template <class T>
+class Scratch {
+  public:
+    Scratch(Context& context, std::int64_t rows, std::int64_t cols)
+        : memory_(context, rows * cols * static_cast<std::int64_t>(sizeof(T))), rows_(rows), cols_(cols) {}
+
+    [[nodiscard]] T* data() const { return reinterpret_cast<T*>(memory_.data()); }
+    [[nodiscard]] kernels::Rows<T> rows() const { return {data(), rows_, cols_, cols_}; }
+    [[nodiscard]] kernels::Rows<const T> read() const { return {data(), rows_, cols_, cols_}; }
+    /// For T of a matrix.
+    [[nodiscard]] MatrixView view() const {
+        return {memory_.data(), rows_, cols_, cols_, dtype_of<T>, Place::cuda};
+    }
+
+  private:
+    Workspace memory_;
+    std::int64_t rows_, cols_;
+};
+
+/// A view in the kernels' words. Throws ValueError for host memory and for another type.
+template <class T>
+kernels::Rows<T> rows_of(MatrixView view) {
+    if (view.data != nullptr) require_argument(view.place, view.dtype, dtype_of<T>);
+    return {reinterpret_cast<T*>(view.data), view.rows, view.cols, view.stride};
+}
+template <class T>
+kernels::Rows<const T> rows_of(ConstMatrixView view) {
+    if (view.data != nullptr) require_argument(view.place, view.dtype, dtype_of<T>);
+    return {reinterpret_cast<const T*>(view.data), view.rows, view.cols, view.stride};
+}
+/// The words of a bit matrix; a view without words stays without data.
+inline kernels::Rows<std::uint64_t> words_of(BitView view) {
+    return {view.words, view.rows, (view.cols + 63) / 64, view.stride};
+}
+inline kernels::Rows<const std::uint64_t> words_of(ConstBitView view) {
+    return {view.words, view.rows, (view.cols + 63) / 64, view.stride};
+}
+
+}  // namespace fntk::backend::cuda

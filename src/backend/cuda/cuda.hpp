@@ -1,0 +1,110 @@
+// The CUDA backend: kernels of kernels/, cuBLAS and cuSOLVER on one stream of one device. cuda_*.cu hold the
+// operations under the names of ops.hpp; each starts kernels and library calls and returns without waiting, but
+// for those that return a number or fill a std::vector.
+#pragma once
+
+#include <backend/cuda/context.hpp>
+
+namespace fntk::backend::cuda {
+
+class Cuda final : public Ops {
+  public:
+    explicit Cuda(std::shared_ptr<Context> context) : context_(std::move(context)) {}
+    [[nodiscard]] int threads() const override { return 1; }
+
+    // cuda_memory.cu
+    [[nodiscard]] Place place() const override { return Place::cuda; }
+    [[nodiscard]] detail::Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) override;
+    void copy(ConstMatrixView from, MatrixView to) override;
+    void copy(ConstBitView from, BitView to) override;
+    void zero(MatrixView matrix) override;
+    void gather_rows(ConstMatrixView from, ConstMatrixView indices, MatrixView out) override;
+
+    // cuda_exact.cu
+    void fix_down(MatrixView u, MatrixView digits, MatrixView exponent) override;
+    void down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
+                      MatrixView row_exponents) override;
+    void quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) override;
+    void dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed, double open,
+                    ConstMatrixView offset, MatrixView out) override;
+    void gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) override;
+
+    // cuda_wide_exact.cu
+    void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+                         const WideSums& out) override;
+    void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) override;
+
+    // cuda_wide_real.cu
+    void wide_pass_real(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
+                        ConstMatrixView h, const WideSums& out) override;
+    void feature_gram(const UpFactor& up, const ActivationSpec& activation, bool derivative,
+                      ConstMatrixView weights, ConstMatrixView rows, ConstMatrixView cols,
+                      MatrixView out) override;
+    void wide_gradient(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
+                       ConstMatrixView h, ConstMatrixView e, ConstBitView gates, std::int64_t r0,
+                       MatrixView up_rows, MatrixView readout_rows) override;
+    void wide_apply(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
+                    WideTrain train, ConstMatrixView h, ConstMatrixView h_from, ConstMatrixView e,
+                    MatrixView out) override;
+
+    // cuda_factors.cu
+    void up_rows(const UpFactor& up, std::int64_t r0, MatrixView rows) override;
+    void readout_rows(const Readout& readout, std::int64_t r0, MatrixView rows) override;
+    void slope_rows(ConstBitView gates, std::int64_t first, const Readout& readout, std::int64_t c,
+                    double scale, double closed, double open, MatrixView out) override;
+
+    // cuda_gram.cu
+    void hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
+                       double alpha, double beta, MatrixView k) override;
+
+    // cuda_algebra.cu
+    void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
+                         double beta, double gamma, MatrixView k) override;
+    void multiply(ConstMatrixView a, MatrixView k) override;
+    void add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c, std::int64_t c_col,
+                          MatrixView k) override;
+    void transpose(MatrixView k) override;
+    void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;
+    void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) override;
+    void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;
+    double norm(ConstMatrixView a) override;
+    void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
+    double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
+
+    // cuda_libraries.cu
+    void gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
+              double beta, MatrixView c) override;
+    void inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta, MatrixView c) override;
+    bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) override;
+    std::int64_t solve_spd(MatrixView k, MatrixView b) override;
+
+  private:
+    /// The library's product of two views; the arguments of gemm.
+    void product(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
+                 double beta, MatrixView c);
+    /// wide_pass_exact by int8 products of cuBLAS, a chunk of V at a time.
+    void int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                    MatrixView gradients);
+    /// One number from the device.
+    template <class T>
+    T fetch(const T* number);
+
+    std::shared_ptr<Context> context_;
+};
+
+/// Whether two views are one: same memory, same shape.
+inline bool same(ConstMatrixView a, ConstMatrixView b) {
+    return a.data == b.data && a.rows == b.rows && a.cols == b.cols && a.stride == b.stride;
+}
+
+template <class T>
+T Cuda::fetch(const T* number) {
+    T result{};
+    context_->check(
+        cudaMemcpyAsync(&result, number, sizeof(T), cudaMemcpyDeviceToHost, context_->stream()),
+        "copying a number to the host");
+    context_->wait();
+    return result;
+}
+
+}  // namespace fntk::backend::cuda

@@ -1,0 +1,126 @@
+// Products by cuBLAS, spectra and solutions by cuSOLVER. Both count by columns: a row-major A is their Aᵀ, so that
+// C = op(A) op(B) is asked for as Cᵀ = op(B)ᵀ op(A)ᵀ, and a lower triangle as an upper one. float32 products stay
+// float32: no TF32, whatever the math mode of the process.
+#include <backend/cuda/cuda.hpp>
+#include <backend/scalar.hpp>
+
+#include <transpose.hpp>
+
+namespace fntk::backend::cuda {
+
+namespace {
+
+std::int64_t leading(ConstMatrixView view) { return std::max<std::int64_t>(view.stride, 1); }
+
+cublasOperation_t operation(bool transpose) { return transpose ? CUBLAS_OP_T : CUBLAS_OP_N; }
+
+template <class T>
+const T* values(ConstMatrixView view) {
+    return rows_of<T>(view).data;
+}
+
+}  // namespace
+
+void Cuda::product(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
+                   double beta, MatrixView c) {
+    if (c.empty()) return;
+    const std::int64_t depth = transpose_a ? a.rows : a.cols;
+    cublasHandle_t blas = context_->blas();
+    context_->check(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "choosing exact products");
+    if (c.dtype == DType::f32) {
+        const auto scale = static_cast<float>(alpha), old = static_cast<float>(beta);
+        context_->check(cublasSgemm_64(blas, operation(transpose_b), operation(transpose_a), c.cols, c.rows, depth,
+                                       &scale, values<float>(b), leading(b), values<float>(a), leading(a), &old,
+                                       rows_of<float>(c).data, leading(c)),
+                        "a product");
+    } else {
+        context_->check(cublasDgemm_64(blas, operation(transpose_b), operation(transpose_a), c.cols, c.rows, depth,
+                                       &alpha, values<double>(b), leading(b), values<double>(a), leading(a), &beta,
+                                       rows_of<double>(c).data, leading(c)),
+                        "a product");
+    }
+}
+
+void Cuda::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b, double beta,
+                MatrixView c) {
+    const Scope scope(*context_, "gemm");
+    product(transpose_a, transpose_b, alpha, a, b, beta, c);
+}
+
+void Cuda::inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta, MatrixView c) {
+    const Scope scope(*context_, "inner");
+    if (!same(a, b) || c.empty()) return product(false, true, alpha, a, b, beta, c);
+    cublasHandle_t blas = context_->blas();
+    context_->check(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "choosing exact products");
+    if (c.dtype == DType::f32) {
+        const auto scale = static_cast<float>(alpha), old = static_cast<float>(beta);
+        context_->check(cublasSsyrk_64(blas, CUBLAS_FILL_MODE_UPPER, CUBLAS_OP_T, c.rows, a.cols, &scale,
+                                       values<float>(a), leading(a), &old, rows_of<float>(c).data, leading(c)),
+                        "a symmetric product");
+        context_->run(kernels::MirrorLower<float>{rows_of<float>(c)});
+    } else {
+        context_->check(cublasDsyrk_64(blas, CUBLAS_FILL_MODE_UPPER, CUBLAS_OP_T, c.rows, a.cols, &alpha,
+                                       values<double>(a), leading(a), &beta, rows_of<double>(c).data, leading(c)),
+                        "a symmetric product");
+        context_->run(kernels::MirrorLower<double>{rows_of<double>(c)});
+    }
+}
+
+bool Cuda::eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) {
+    const Scope scope(*context_, "eigh");
+    const std::int64_t n = k.rows;
+    eigenvalues.resize(static_cast<std::size_t>(n));
+    if (n == 0) return true;
+    const bool wanted = vectors.data != nullptr;
+    const cusolverEigMode_t mode = wanted ? CUSOLVER_EIG_MODE_VECTOR : CUSOLVER_EIG_MODE_NOVECTOR;
+    cusolverDnHandle_t solver = context_->solver();
+    const Scratch<double> work(*context_, n, n), found(*context_, 1, n);
+    const Scratch<int> info(*context_, 1, 1);
+    copy(k, work.view());
+    std::size_t device_bytes = 0, host_bytes = 0;
+    context_->check(cusolverDnXsyevd_bufferSize(solver, nullptr, mode, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F,
+                                                work.data(), n, CUDA_R_64F, found.data(), CUDA_R_64F, &device_bytes,
+                                                &host_bytes),
+                    "planning an eigendecomposition");
+    const Workspace on_device(*context_, static_cast<std::int64_t>(device_bytes));
+    std::vector<std::byte> on_host(host_bytes);
+    context_->check(cusolverDnXsyevd(solver, nullptr, mode, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, work.data(), n,
+                                     CUDA_R_64F, found.data(), CUDA_R_64F, on_device.data(), device_bytes,
+                                     on_host.data(), host_bytes, info.data()),
+                    "an eigendecomposition");
+    if (fetch(info.data()) != 0) return false;
+    copy(found.view(), MatrixView(eigenvalues.data(), 1, n));
+    if (wanted)  // cuSOLVER's columns are the rows of `work`
+        context_->run(kernels::Transpose<double>{work.read(), rows_of<double>(vectors)});
+    return true;
+}
+
+std::int64_t Cuda::solve_spd(MatrixView k, MatrixView b) {
+    const Scope scope(*context_, "solve_spd");
+    const std::int64_t n = k.rows;
+    if (n == 0) return 0;
+    cusolverDnHandle_t solver = context_->solver();
+    double* factor = rows_of<double>(k).data;
+    const Scratch<int> info(*context_, 1, 1);
+    std::size_t device_bytes = 0, host_bytes = 0;
+    context_->check(cusolverDnXpotrf_bufferSize(solver, nullptr, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, factor,
+                                                leading(k), CUDA_R_64F, &device_bytes, &host_bytes),
+                    "planning a Cholesky factorisation");
+    const Workspace on_device(*context_, static_cast<std::int64_t>(device_bytes));
+    std::vector<std::byte> on_host(host_bytes);
+    context_->check(cusolverDnXpotrf(solver, nullptr, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, factor, leading(k),
+                                     CUDA_R_64F, on_device.data(), device_bytes, on_host.data(), host_bytes,
+                                     info.data()),
+                    "a Cholesky factorisation");
+    const int minor = fetch(info.data());
+    if (minor != 0 || b.cols == 0) return minor;
+    const Scratch<double> columns(*context_, b.cols, n);
+    context_->run(kernels::Transpose<double>{rows_of<double>(ConstMatrixView(b)), columns.rows()});
+    context_->check(cusolverDnXpotrs(solver, nullptr, CUBLAS_FILL_MODE_UPPER, n, b.cols, CUDA_R_64F, factor,
+                                     leading(k), CUDA_R_64F, columns.data(), n, info.data()),
+                    "a Cholesky solution");
+    context_->run(kernels::Transpose<double>{columns.read(), rows_of<double>(b)});
+    return 0;
+}
+
+}  // namespace fntk::backend::cuda

@@ -1,0 +1,169 @@
+// The wide pass in integers; wide_way.hpp chooses the kernel. Every way adds to Ĝ, which is zeroed here;
+// f̂ = <ĥ, Ĝ> comes last (kernels/exact_values.hpp).
+#include <backend/cuda/cuda.hpp>
+#include <backend/cuda/wide_way.hpp>
+#include <backend/scalar.hpp>
+
+#include <exact_values.hpp>
+#include <int8_chain.hpp>
+#include <open_sum.hpp>
+#include <transpose.hpp>
+#include <wide_pass_exact64.hpp>
+#include <wide_pass_rademacher.hpp>
+#include <wide_pass_srht.hpp>
+
+namespace fntk::backend::cuda {
+
+namespace {
+
+/// What all kernels of the pass take alike.
+template <class Kernel>
+Kernel pass_of(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+               MatrixView gradients) {
+    Kernel kernel;
+    kernel.up_seed = up.seed;
+    kernel.readout_seed = readout.seed;
+    kernel.m = up.width;
+    kernel.p = up.rank;
+    kernel.k = readout.outputs;
+    kernel.h = rows_of<std::remove_const_t<std::remove_pointer_t<decltype(kernel.h.data)>>>(h);
+    if (!gates.empty()) kernel.gates = words_of(gates);
+    if (gradients.data != nullptr) kernel.gradients = rows_of<std::int32_t>(gradients);
+    return kernel;
+}
+
+std::int64_t padded_16(std::int64_t n) { return kernels::round_up(n, 16); }
+
+/// C (rows × cols, int32, row-major) = A Bᵀ + beta·C, A: rows × depth, B: cols × depth, int8; all extents
+/// multiples of 16. In cuBLAS's order, by columns, that is Cᵀ = (Bᵀ)ᵀ Aᵀ, the form its int8 products ask for.
+void int8_product(Context& context, const Scratch<std::int8_t>& a, const std::int8_t* b, std::int64_t rows,
+                  std::int64_t cols, std::int64_t depth, std::int32_t beta, std::int32_t* c) {
+    const std::int32_t one = 1;
+    context.check(cublasGemmEx_64(context.blas(), CUBLAS_OP_T, CUBLAS_OP_N, cols, rows, depth, &one, b, CUDA_R_8I,
+                                  depth, a.data(), CUDA_R_8I, depth, &beta, c, CUDA_R_32I, cols,
+                                  CUBLAS_COMPUTE_32I, CUBLAS_GEMM_DEFAULT),
+                  "an int8 product");
+}
+
+}  // namespace
+
+void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+                           const WideSums& out) {
+    const Scope scope(*context_, "wide_pass_exact");
+    const bool sums = out.gradients.data != nullptr || out.values.data != nullptr;
+    const std::int64_t columns = readout.outputs * up.rank;
+    const Scratch<std::int32_t> scratch(*context_, sums && out.gradients.data == nullptr ? h.rows : 0, columns);
+    const MatrixView gradients = out.gradients.data != nullptr || !sums ? out.gradients : scratch.view();
+    if (sums) zero(gradients);
+
+    switch (choose_wide_way(up.family, up.rank, h.dtype, context_->limits()).way) {
+        case WideWay::transform:
+            if (readout.outputs > 1)
+                context_->run(pass_of<kernels::WidePassSrht<2>>(up, readout, h, out.gates, gradients));
+            else
+                context_->run(pass_of<kernels::WidePassSrht<1>>(up, readout, h, out.gates, gradients));
+            break;
+        case WideWay::fused:
+            kernels::with_rank_columns(up.rank, [&](auto rank_columns) {
+                context_->run(pass_of<kernels::WidePassRademacher<decltype(rank_columns)::value>>(
+                    up, readout, h, out.gates, gradients));
+            });
+            break;
+        case WideWay::int8_chain:
+            int8_chain(up, readout, h, out.gates, gradients);
+            break;
+        case WideWay::plain:
+            with_int(h.dtype, [&](auto type) {
+                auto kernel =
+                    pass_of<kernels::WidePassExact64<decltype(type)>>(up, readout, h, out.gates, gradients);
+                kernel.srht = up.family == Up::srht;
+                context_->run(kernel);
+            });
+            break;
+    }
+    if (out.values.data == nullptr) return;
+    with_int(h.dtype, [&](auto type) {
+        using Values = kernels::ExactValues<decltype(type)>;
+        context_->run(Values{rows_of<decltype(type)>(h), rows_of<std::int32_t>(ConstMatrixView(gradients)),
+                             rows_of<typename Values::Value>(out.values)});
+    });
+}
+
+void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                      MatrixView gradients) {
+    constexpr std::int64_t most_samples = 32768, bytes = std::int64_t{256} << 20;
+    const std::int64_t p = up.rank, k = readout.outputs, depth = padded_16(p);
+    const std::int64_t samples = padded_16(std::min(h.rows, most_samples));
+    const std::int64_t units = std::clamp<std::int64_t>(bytes / (5 * std::max<std::int64_t>(samples, 1)) / 64 * 64,
+                                                        256, 8192);
+    const bool sums = gradients.data != nullptr;
+    Context& gpu = *context_;
+    const Scratch<std::int8_t> low(gpu, samples, depth), mid(gpu, samples, depth), high(gpu, samples, depth);
+    const Scratch<std::int8_t> v(gpu, units, depth), v_transposed(gpu, depth, units), bytes_of_gates(gpu, samples, units);
+    const Scratch<std::int32_t> z(gpu, samples, units), total(gpu, sums ? k * samples : 0, depth);
+    const auto zeroed = [&](void* memory, std::int64_t count) {
+        gpu.check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(count), gpu.stream()), "zeroing memory");
+    };
+
+    for (std::int64_t i0 = 0; i0 < h.rows; i0 += samples) {
+        const std::int64_t n = std::min(samples, h.rows - i0);
+        for (const auto* digits : {&low, &mid, &high}) zeroed(digits->data(), samples * depth);
+        zeroed(bytes_of_gates.data(), samples * units);  // rows past n stay 0
+        if (sums) zeroed(total.data(), 4 * k * samples * depth);
+        const auto first_rows = [&](const Scratch<std::int8_t>& all) {
+            return kernels::Rows<std::int8_t>{all.data(), n, all.rows().cols, all.rows().stride};
+        };
+        gpu.run(kernels::SplitDigits{rows_of<std::int32_t>(h.row_block(i0, n)), first_rows(low),
+                                     first_rows(mid), first_rows(high)});
+        for (std::int64_t r0 = 0; r0 < up.width; r0 += units) {
+            const std::int64_t count = std::min(units, up.width - r0), padded = padded_16(count);
+            const kernels::Rows<std::int8_t> block{v.data(), padded, depth, depth};
+            if (up.family == Up::srht)
+                gpu.run(kernels::ExpandSigns<true>{up.seed, p, r0, block});
+            else
+                gpu.run(kernels::ExpandSigns<false>{up.seed, p, r0, block});
+            int8_product(gpu, high, v.data(), samples, padded, depth, 0, z.data());
+            int8_product(gpu, mid, v.data(), samples, padded, depth, 256, z.data());
+            int8_product(gpu, low, v.data(), samples, padded, depth, 256, z.data());
+            if (sums)
+                gpu.run(kernels::Transpose<std::int8_t>{{v.data(), padded, depth, depth},
+                                                        {v_transposed.data(), depth, padded, padded}});
+            for (std::int64_t c = 0; c < std::max<std::int64_t>(1, sums ? k : 1); ++c) {
+                kernels::GateBytes open;
+                open.readout_seed = readout.seed;
+                open.r0 = r0;
+                open.c = c;
+                open.z = {z.data(), n, count, padded};
+                if (sums) open.bytes = {bytes_of_gates.data(), n, padded, padded};
+                if (c == 0 && !gates.empty()) {
+                    open.gates = words_of(gates);
+                    open.gates.data += i0 * open.gates.stride;
+                    open.gates.rows = n;
+                }
+                gpu.run(open);
+                if (sums)
+                    int8_product(gpu, bytes_of_gates, v_transposed.data(), samples, depth, padded, 1,
+                                 total.data() + c * samples * depth);
+            }
+        }
+        for (std::int64_t c = 0; c < (sums ? k : 0); ++c)
+            copy(total.view().row_block(c * samples, n).col_block(0, p),
+                 gradients.row_block(i0, n).col_block(c * p, p));
+    }
+}
+
+void Cuda::open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) {
+    const Scope scope(*context_, "open_sum");
+    zero(sum);
+    const auto run = [&](auto srht) {
+        kernels::OpenSum<decltype(srht)::value> kernel;
+        kernel.up_seed = up.seed;
+        kernel.readout_seed = readout.seed;
+        kernel.m = up.width;
+        kernel.sum = rows_of<std::int32_t>(sum);
+        context_->run(kernel);
+    };
+    up.family == Up::srht ? run(std::true_type{}) : run(std::false_type{});
+}
+
+}  // namespace fntk::backend::cuda

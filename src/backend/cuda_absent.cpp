@@ -1,0 +1,18 @@
+// In place of src/backend/cuda/ in a build without CUDA.
+#include <backend/ops.hpp>
+
+#include <fntk/error.hpp>
+
+namespace fntk::backend {
+
+CudaStatus cuda_status() {
+    return {false,
+            "this build has no CUDA backend; configure with -DFNTK_CUDA=ON where a CUDA toolkit is, or use "
+            "cpu, which gives the same integers"};
+}
+
+std::unique_ptr<Ops> make_cuda(int, CUstream_st*) {
+    throw DeviceError("device 'cuda' is not available: " + cuda_status().description);
+}
+
+}  // namespace fntk::backend
