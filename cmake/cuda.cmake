@@ -1,6 +1,7 @@
-# FNTK_CUDA: whether the CUDA backend is built. It needs a toolkit, 12.4 or later, and neither a GPU nor a driver: a
-# library built with it loads anywhere the toolkit's libraries are, and says what is missing.
-#     CMAKE_CUDA_ARCHITECTURES   honoured as everywhere; by default those of the list below the toolkit knows
+# FNTK_CUDA: whether the CUDA backend is built. AUTO: where a toolkit and a GPU are found; ON: a toolkit, 12.4 or later,
+# is enough. A library built with it loads anywhere the toolkit's libraries are, and says what is missing.
+#     CMAKE_CUDA_ARCHITECTURES   honoured as everywhere; by default that of the GPU at hand, else those of the list
+#                                below the toolkit knows
 #     CMAKE_CUDA_COMPILER        nvcc; else $CUDACXX, nvcc in PATH or in /usr/local/cuda
 set(FNTK_CUDA_ENABLED FALSE)
 if(NOT FNTK_CUDA MATCHES "^(AUTO|ON|OFF)$")
@@ -8,6 +9,15 @@ if(NOT FNTK_CUDA MATCHES "^(AUTO|ON|OFF)$")
 endif()
 if(FNTK_CUDA STREQUAL "OFF")
     message(STATUS "fntk: no CUDA backend (FNTK_CUDA=OFF)")
+    return()
+endif()
+
+set(FNTK_GPU_HERE FALSE)
+if(EXISTS /dev/nvidiactl OR EXISTS /dev/dxg)
+    set(FNTK_GPU_HERE TRUE)
+endif()
+if(FNTK_CUDA STREQUAL "AUTO" AND NOT FNTK_GPU_HERE)
+    message(STATUS "fntk: no CUDA backend (no GPU here; -DFNTK_CUDA=ON builds it all the same)")
     return()
 endif()
 
@@ -34,23 +44,30 @@ if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
     set(CMAKE_CUDA_ARCHITECTURES 80)  # for the compiler's own check
 endif()
 enable_language(CUDA)
-if(FNTK_CUDA_DEFAULT_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80 86 89 90)
+if(FNTK_CUDA_DEFAULT_ARCHITECTURES AND FNTK_GPU_HERE)
+    set(CMAKE_CUDA_ARCHITECTURES native)
+elseif(FNTK_CUDA_DEFAULT_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90)
     if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
-        list(APPEND CMAKE_CUDA_ARCHITECTURES 100 120)
+        set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90-real 100-real 120)
     endif()
 endif()
-
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.24 and 3.25 do not know it
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+endif()
 find_package(CUDAToolkit 12.4 REQUIRED)
 
 file(GLOB FNTK_CUDA_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/backend/cuda/*.cu)
 add_library(fntk_cuda_objects OBJECT ${FNTK_CUDA_SOURCES})
-set_target_properties(fntk_cuda_objects PROPERTIES CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}")
+set_target_properties(fntk_cuda_objects PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON
+    CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}")
 target_include_directories(fntk_cuda_objects PRIVATE
     ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/kernels)
-# -std by hand: CMake 3.24 knows no C++20 for nvcc. The archs of one file are compiled side by side.
-target_compile_options(fntk_cuda_objects PRIVATE -std=c++20 --threads=0 -Xcompiler=-Wall,-Wextra
-    $<$<BOOL:${FNTK_WERROR}>:--Werror=all-warnings -Xptxas=-warn-spills>)
+# FNTK_CUDA_CHECK: warnings are errors, and the log holds registers and spills of every kernel for
+# scripts/ptxas_table.py.
+target_compile_options(fntk_cuda_objects PRIVATE -Xcompiler=-Wall,-Wextra
+    "$<$<BOOL:${FNTK_CUDA_CHECK}>:--Werror=all-warnings;-Xptxas=-v>")
 # The device rounds every operation of the shared functions as the host does, but for the products of cuda_gram.cu.
 set(FNTK_ROUNDED_SOURCES ${FNTK_CUDA_SOURCES})
 list(FILTER FNTK_ROUNDED_SOURCES EXCLUDE REGEX "cuda_gram[.]cu$")

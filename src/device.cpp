@@ -59,7 +59,8 @@ std::vector<DeviceInfo> devices() {
         {"reference", true, "plain loops in double and int64: the oracle, for small sizes"},
         {"cpu", true, backend::describe_cpu()},
         {"cuda", cuda.available,
-         cuda.available ? cuda.description + " (no test of this backend has run on a GPU yet)" : cuda.description},
+         cuda.available ? cuda.description + " (no test of this backend has run on a GPU yet)"
+                        : cuda.description},
     };
 }
 

@@ -1,7 +1,6 @@
 // X into fixed point and the digit products back (kernels/down_product.hpp), to the last bit.
 #include "kernel_matrices.hpp"
 
-
 #include <backend/ops.hpp>
 #include <backend/simd/digits.hpp>
 

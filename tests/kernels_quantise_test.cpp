@@ -1,7 +1,6 @@
 // Rounding to the integers of the exact path and back: quantise_rows.hpp, dequantise.hpp, fix_down.hpp.
 #include "kernel_matrices.hpp"
 
-
 #include <backend/ops.hpp>
 
 #include <dequantise.hpp>

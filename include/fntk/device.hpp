@@ -59,18 +59,18 @@ using StagedBits = BasicStaged<BitMatrix, ConstBitView>;
 class FNTK_API Device {
   public:
     /// name: "reference" (plain loops in double and int64, the oracle), "cpu" (BLAS and threads), "cuda" or
-    /// "cuda:N" (the N-th GPU), or "auto": the environment variable FNTK_DEVICE if it is set, else cpu (a GPU
-    /// is used where it is named).
-    /// threads: 0 takes the environment variable FNTK_THREADS if it is set, else all processors.
-    /// The cpu backend uses the best instruction set of the machine, or the one that the environment
-    /// variable FNTK_SIMD names (`fntk info` shows the one in use); the bits are the same.
+    /// "cuda:N" (the N-th GPU), or "auto": the environment variable FNTK_DEVICE if it is set, else cpu (a
+    /// GPU is used where it is named). threads: 0 takes the environment variable FNTK_THREADS if it is set,
+    /// else all processors. The cpu backend uses the best instruction set of the machine, or the one that
+    /// the environment variable FNTK_SIMD names (`fntk info` shows the one in use); the bits are the same.
     /// Throws DeviceError for an unknown or absent device, ValueError for a thread count outside [0, 4096]
     /// or an instruction set that is not there.
     static Device open(std::string_view name = "auto", int threads = 0);
-    /// The GPU `ordinal`, as open("cuda") and open("cuda:1") do, on a stream of the caller's (cudaStream_t),
-    /// which has to belong to that GPU and to outlive the handle and its matrices; null: on one of its own.
-    /// Work is issued in the order of that stream; the host waits only where a number or a matrix comes back
-    /// to it. Throws DeviceError for a GPU, a driver or a stream that cannot be used, and says why.
+    /// The GPU `ordinal`, as open("cuda") and open("cuda:1") do, on a stream of the caller's
+    /// (cudaStream_t), which has to belong to that GPU and to outlive the handle and its matrices; null: on
+    /// one of its own. Work is issued in the order of that stream; the host waits only where a number or a
+    /// matrix comes back to it. Throws DeviceError for a GPU, a driver or a stream that cannot be used, and
+    /// says why.
     static Device cuda(int ordinal = 0, CUstream_st* stream = nullptr);
     /// A handle on operations from elsewhere (src/backend/ops.hpp): how tests put a backend of their own
     /// under the library.

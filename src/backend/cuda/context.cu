@@ -82,8 +82,8 @@ Context::Context(int ordinal, cudaStream_t stream) : ordinal_(ordinal) {
             cudaEventDestroy(probe);
             if (fits != cudaSuccess) {
                 cudaGetLastError();
-                throw DeviceError("the stream given for " + name() +
-                                  " cannot be used there (" + text(fits) +
+                throw DeviceError("the stream given for " + name() + " cannot be used there (" +
+                                  text(fits) +
                                   "); make it while that device is current, and keep it alive");
             }
             stream_ = stream;
@@ -157,8 +157,9 @@ void Context::check(cusolverStatus_t code, const char* what) {
 
 void require_argument(Place place, DType have, DType want) {
     if (place != Place::cuda)
-        throw ValueError("an argument of an operation on the GPU lies in host memory; copy it with "
-                         "Device::to_device");
+        throw ValueError(
+            "an argument of an operation on the GPU lies in host memory; copy it with "
+            "Device::to_device");
     if (have != want)
         throw ValueError(std::string("an argument of an operation on the GPU holds ") + name(have) +
                          "; it takes " + name(want));

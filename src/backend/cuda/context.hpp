@@ -1,6 +1,6 @@
-// What a CUDA handle owns: one device, one stream, a pool of memory on it, the libraries' handles. Everything the
-// backend does goes to that stream in order, so that memory may be given back as soon as its last use has been
-// issued; the host waits only where a number or a matrix comes back to it.
+// What a CUDA handle owns: one device, one stream, a pool of memory on it, the libraries' handles.
+// Everything the backend does goes to that stream in order, so that memory may be given back as soon as its
+// last use has been issued; the host waits only where a number or a matrix comes back to it.
 #pragma once
 
 #include <backend/ops.hpp>
@@ -18,8 +18,8 @@ namespace fntk::backend::cuda {
 
 class Context {
   public:
-    /// stream: the caller's, which has to outlive the handle and belong to the device; null: one of its own.
-    /// Throws DeviceError.
+    /// stream: the caller's, which has to outlive the handle and belong to the device; null: one of its
+    /// own. Throws DeviceError.
     Context(int ordinal, cudaStream_t stream);
     ~Context();
     Context(const Context&) = delete;
@@ -32,8 +32,8 @@ class Context {
     cublasHandle_t blas();
     cusolverDnHandle_t solver();
 
-    /// Throws what a failed call means: MemoryError, or DeviceError. An error that CUDA does not let a process
-    /// recover from makes the handle refuse all further work.
+    /// Throws what a failed call means: MemoryError, or DeviceError. An error that CUDA does not let a
+    /// process recover from makes the handle refuse all further work.
     void check(cudaError_t code, const char* what);
     void check(cublasStatus_t code, const char* what);
     void check(cusolverStatus_t code, const char* what);
@@ -51,8 +51,9 @@ class Context {
         const kernels::Launch launch = kernel.launch(limits_);
         if (launch.blocks == 0) return;
         prepare(reinterpret_cast<const void*>(&kernels::entry<Kernel>), launch);
-        kernels::entry<Kernel><<<static_cast<unsigned>(launch.blocks), static_cast<unsigned>(launch.threads),
-                                 static_cast<std::size_t>(launch.shared_bytes), stream_>>>(kernel);
+        kernels::entry<Kernel>
+            <<<static_cast<unsigned>(launch.blocks), static_cast<unsigned>(launch.threads),
+               static_cast<std::size_t>(launch.shared_bytes), stream_>>>(kernel);
         check(cudaGetLastError(), "a kernel's launch");
     }
 

@@ -18,8 +18,9 @@ std::string obstacle(int& count) {
     if (driver == 0) return "no NVIDIA driver is installed; use cpu, which gives the same integers";
     if (code == cudaErrorInsufficientDriver)
         return "the NVIDIA driver is for CUDA " + std::to_string(driver / 1000) + "." +
-               std::to_string(driver % 1000 / 10) + ", this build needs " + std::to_string(CUDART_VERSION / 1000) +
-               "." + std::to_string(CUDART_VERSION % 1000 / 10) + ": update the driver, or build with that toolkit";
+               std::to_string(driver % 1000 / 10) + ", this build needs " +
+               std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) +
+               ": update the driver, or build with that toolkit";
     if (code != cudaSuccess || count == 0)
         return std::string("no GPU can be seen (") + cudaGetErrorString(code) + "); use cpu";
     return "";
@@ -49,8 +50,8 @@ std::unique_ptr<Ops> make_cuda(int ordinal, CUstream_st* stream) {
     int count = 0;
     cudaGetDeviceCount(&count);
     if (ordinal < 0 || ordinal >= count)
-        throw DeviceError("device 'cuda:" + std::to_string(ordinal) + "' does not exist; this machine has cuda:0 to cuda:" +
-                          std::to_string(count - 1));
+        throw DeviceError("device 'cuda:" + std::to_string(ordinal) +
+                          "' does not exist; this machine has cuda:0 to cuda:" + std::to_string(count - 1));
     return std::make_unique<cuda::Cuda>(std::make_shared<cuda::Context>(ordinal, stream));
 }
 

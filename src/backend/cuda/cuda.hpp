@@ -1,6 +1,6 @@
-// The CUDA backend: kernels of kernels/, cuBLAS and cuSOLVER on one stream of one device. cuda_*.cu hold the
-// operations under the names of ops.hpp; each starts kernels and library calls and returns without waiting, but
-// for those that return a number or fill a std::vector.
+// The CUDA backend: kernels of kernels/, cuBLAS and cuSOLVER on one stream of one device. cuda_*.cu hold
+// the operations under the names of ops.hpp; each starts kernels and library calls and returns without
+// waiting, but for those that return a number or fill a std::vector.
 #pragma once
 
 #include <backend/cuda/context.hpp>
@@ -100,9 +100,8 @@ inline bool same(ConstMatrixView a, ConstMatrixView b) {
 template <class T>
 T Cuda::fetch(const T* number) {
     T result{};
-    context_->check(
-        cudaMemcpyAsync(&result, number, sizeof(T), cudaMemcpyDeviceToHost, context_->stream()),
-        "copying a number to the host");
+    context_->check(cudaMemcpyAsync(&result, number, sizeof(T), cudaMemcpyDeviceToHost, context_->stream()),
+                    "copying a number to the host");
     context_->wait();
     return result;
 }

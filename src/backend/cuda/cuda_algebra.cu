@@ -31,7 +31,8 @@ void Cuda::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatri
     with_real(k.dtype, [&](auto type) {
         using T = decltype(type);
         context_->run(kernels::AffineHadamard<T>{rows_of<std::int32_t>(counts), rows_of<std::int32_t>(s),
-                                                 rows_of<std::int32_t>(t), alpha, beta, gamma, rows_of<T>(k)});
+                                                 rows_of<std::int32_t>(t), alpha, beta, gamma,
+                                                 rows_of<T>(k)});
     });
 }
 

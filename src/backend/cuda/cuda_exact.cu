@@ -1,6 +1,6 @@
 // Into and out of the integers. The products of digits are those of whole numbers in double by cuBLAS, in
-// chunks of 1024 columns, each exact in any order (docs/contract.md); rows go in blocks, so that the digits of
-// X take a bounded workspace.
+// chunks of 1024 columns, each exact in any order (docs/contract.md); rows go in blocks, so that the digits
+// of X take a bounded workspace.
 #include <backend/cuda/cuda.hpp>
 #include <backend/scalar.hpp>
 
@@ -25,8 +25,8 @@ void Cuda::fix_down(MatrixView u, MatrixView digits, MatrixView exponent) {
     const std::int64_t slot_count = kernels::reduction_slots(u.rows, u.cols);
     const Scratch<double> slots(*context_, 1, slot_count);
     using Source = kernels::Magnitude<double>;
-    context_->run(
-        kernels::ReduceElements<Source>{Source{rows_of<double>(ConstMatrixView(u))}, u.rows, u.cols, slots.data()});
+    context_->run(kernels::ReduceElements<Source>{Source{rows_of<double>(ConstMatrixView(u))}, u.rows,
+                                                  u.cols, slots.data()});
     const auto fix = [&](auto places) {
         kernels::FixDown<std::int32_t, decltype(places)::value> kernel;
         kernel.slots = slots.data();
@@ -72,7 +72,8 @@ void Cuda::down_product(ConstMatrixView x, const FixedPoint& u, double scale, Ma
                 for (int b = static_cast<int>(places_u) - 1; b >= 0; --b)
                     for (std::int64_t j = 0; j < d; j += kernels::exact_columns) {
                         const std::int64_t cols = std::min(kernels::exact_columns, d - j);
-                        product(false, true, 1, x_digits.view().row_block(a * block, rows).col_block(j, cols),
+                        product(false, true, 1,
+                                x_digits.view().row_block(a * block, rows).col_block(j, cols),
                                 u_digits.view().row_block(b * p, p).col_block(j, cols), 0,
                                 partial.view().row_block(0, rows));
                         kernels::AddDigitProduct add;
@@ -100,16 +101,16 @@ void Cuda::quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView r
     });
 }
 
-void Cuda::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed, double open,
-                      ConstMatrixView offset, MatrixView out) {
+void Cuda::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed,
+                      double open, ConstMatrixView offset, MatrixView out) {
     const Scope scope(*context_, "dequantise");
     with_real(out.dtype, [&](auto out_type) {
         using Out = decltype(out_type);
         const auto run = [&](auto in_type) {
             using In = decltype(in_type);
-            context_->run(kernels::Dequantise<In, Out>{rows_of<In>(in), rows_of<std::int32_t>(exponents), scale,
-                                                       closed, open, rows_of<std::int32_t>(offset).data,
-                                                       rows_of<Out>(out)});
+            context_->run(kernels::Dequantise<In, Out>{
+                rows_of<In>(in), rows_of<std::int32_t>(exponents), scale, closed, open,
+                rows_of<std::int32_t>(offset).data, rows_of<Out>(out)});
         };
         in.dtype == DType::f64 ? run(double{}) : with_int(in.dtype, run);
     });

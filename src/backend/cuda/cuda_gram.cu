@@ -1,5 +1,5 @@
-// The fused Gram matrix. Compiled with fused multiply-adds, unlike the rest of the device code: its products
-// carry an error bound, not bits.
+// The fused Gram matrix. Compiled with fused multiply-adds, unlike the rest of the device code: its
+// products carry an error bound, not bits.
 #include <backend/cuda/cuda.hpp>
 #include <backend/scalar.hpp>
 
@@ -7,8 +7,8 @@
 
 namespace fntk::backend::cuda {
 
-void Cuda::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
-                         double alpha, double beta, MatrixView k) {
+void Cuda::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
+                         ConstMatrixView g_cols, double alpha, double beta, MatrixView k) {
     const Scope scope(*context_, "hadamard_gram");
     with_real(k.dtype, [&](auto type) {
         using T = decltype(type);

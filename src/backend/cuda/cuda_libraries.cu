@@ -1,6 +1,6 @@
-// Products by cuBLAS, spectra and solutions by cuSOLVER. Both count by columns: a row-major A is their Aᵀ, so that
-// C = op(A) op(B) is asked for as Cᵀ = op(B)ᵀ op(A)ᵀ, and a lower triangle as an upper one. float32 products stay
-// float32: no TF32, whatever the math mode of the process.
+// Products by cuBLAS, spectra and solutions by cuSOLVER. Both count by columns: a row-major A is their Aᵀ,
+// so that C = op(A) op(B) is asked for as Cᵀ = op(B)ᵀ op(A)ᵀ, and a lower triangle as an upper one. float32
+// products stay float32: no TF32, whatever the math mode of the process.
 #include <backend/cuda/cuda.hpp>
 #include <backend/scalar.hpp>
 
@@ -29,20 +29,20 @@ void Cuda::product(bool transpose_a, bool transpose_b, double alpha, ConstMatrix
     context_->check(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "choosing exact products");
     if (c.dtype == DType::f32) {
         const auto scale = static_cast<float>(alpha), old = static_cast<float>(beta);
-        context_->check(cublasSgemm_64(blas, operation(transpose_b), operation(transpose_a), c.cols, c.rows, depth,
-                                       &scale, values<float>(b), leading(b), values<float>(a), leading(a), &old,
-                                       rows_of<float>(c).data, leading(c)),
+        context_->check(cublasSgemm_64(blas, operation(transpose_b), operation(transpose_a), c.cols, c.rows,
+                                       depth, &scale, values<float>(b), leading(b), values<float>(a),
+                                       leading(a), &old, rows_of<float>(c).data, leading(c)),
                         "a product");
     } else {
-        context_->check(cublasDgemm_64(blas, operation(transpose_b), operation(transpose_a), c.cols, c.rows, depth,
-                                       &alpha, values<double>(b), leading(b), values<double>(a), leading(a), &beta,
-                                       rows_of<double>(c).data, leading(c)),
+        context_->check(cublasDgemm_64(blas, operation(transpose_b), operation(transpose_a), c.cols, c.rows,
+                                       depth, &alpha, values<double>(b), leading(b), values<double>(a),
+                                       leading(a), &beta, rows_of<double>(c).data, leading(c)),
                         "a product");
     }
 }
 
-void Cuda::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b, double beta,
-                MatrixView c) {
+void Cuda::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
+                double beta, MatrixView c) {
     const Scope scope(*context_, "gemm");
     product(transpose_a, transpose_b, alpha, a, b, beta, c);
 }
@@ -54,14 +54,16 @@ void Cuda::inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta
     context_->check(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "choosing exact products");
     if (c.dtype == DType::f32) {
         const auto scale = static_cast<float>(alpha), old = static_cast<float>(beta);
-        context_->check(cublasSsyrk_64(blas, CUBLAS_FILL_MODE_UPPER, CUBLAS_OP_T, c.rows, a.cols, &scale,
-                                       values<float>(a), leading(a), &old, rows_of<float>(c).data, leading(c)),
-                        "a symmetric product");
+        context_->check(
+            cublasSsyrk_64(blas, CUBLAS_FILL_MODE_UPPER, CUBLAS_OP_T, c.rows, a.cols, &scale,
+                           values<float>(a), leading(a), &old, rows_of<float>(c).data, leading(c)),
+            "a symmetric product");
         context_->run(kernels::MirrorLower<float>{rows_of<float>(c)});
     } else {
-        context_->check(cublasDsyrk_64(blas, CUBLAS_FILL_MODE_UPPER, CUBLAS_OP_T, c.rows, a.cols, &alpha,
-                                       values<double>(a), leading(a), &beta, rows_of<double>(c).data, leading(c)),
-                        "a symmetric product");
+        context_->check(
+            cublasDsyrk_64(blas, CUBLAS_FILL_MODE_UPPER, CUBLAS_OP_T, c.rows, a.cols, &alpha,
+                           values<double>(a), leading(a), &beta, rows_of<double>(c).data, leading(c)),
+            "a symmetric product");
         context_->run(kernels::MirrorLower<double>{rows_of<double>(c)});
     }
 }
@@ -78,15 +80,15 @@ bool Cuda::eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView 
     const Scratch<int> info(*context_, 1, 1);
     copy(k, work.view());
     std::size_t device_bytes = 0, host_bytes = 0;
-    context_->check(cusolverDnXsyevd_bufferSize(solver, nullptr, mode, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F,
-                                                work.data(), n, CUDA_R_64F, found.data(), CUDA_R_64F, &device_bytes,
-                                                &host_bytes),
+    context_->check(cusolverDnXsyevd_bufferSize(solver, nullptr, mode, CUBLAS_FILL_MODE_UPPER, n,
+                                                CUDA_R_64F, work.data(), n, CUDA_R_64F, found.data(),
+                                                CUDA_R_64F, &device_bytes, &host_bytes),
                     "planning an eigendecomposition");
     const Workspace on_device(*context_, static_cast<std::int64_t>(device_bytes));
     std::vector<std::byte> on_host(host_bytes);
-    context_->check(cusolverDnXsyevd(solver, nullptr, mode, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, work.data(), n,
-                                     CUDA_R_64F, found.data(), CUDA_R_64F, on_device.data(), device_bytes,
-                                     on_host.data(), host_bytes, info.data()),
+    context_->check(cusolverDnXsyevd(solver, nullptr, mode, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F,
+                                     work.data(), n, CUDA_R_64F, found.data(), CUDA_R_64F, on_device.data(),
+                                     device_bytes, on_host.data(), host_bytes, info.data()),
                     "an eigendecomposition");
     if (fetch(info.data()) != 0) return false;
     copy(found.view(), MatrixView(eigenvalues.data(), 1, n));
@@ -103,14 +105,14 @@ std::int64_t Cuda::solve_spd(MatrixView k, MatrixView b) {
     double* factor = rows_of<double>(k).data;
     const Scratch<int> info(*context_, 1, 1);
     std::size_t device_bytes = 0, host_bytes = 0;
-    context_->check(cusolverDnXpotrf_bufferSize(solver, nullptr, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, factor,
-                                                leading(k), CUDA_R_64F, &device_bytes, &host_bytes),
+    context_->check(cusolverDnXpotrf_bufferSize(solver, nullptr, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F,
+                                                factor, leading(k), CUDA_R_64F, &device_bytes, &host_bytes),
                     "planning a Cholesky factorisation");
     const Workspace on_device(*context_, static_cast<std::int64_t>(device_bytes));
     std::vector<std::byte> on_host(host_bytes);
-    context_->check(cusolverDnXpotrf(solver, nullptr, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, factor, leading(k),
-                                     CUDA_R_64F, on_device.data(), device_bytes, on_host.data(), host_bytes,
-                                     info.data()),
+    context_->check(cusolverDnXpotrf(solver, nullptr, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, factor,
+                                     leading(k), CUDA_R_64F, on_device.data(), device_bytes, on_host.data(),
+                                     host_bytes, info.data()),
                     "a Cholesky factorisation");
     const int minor = fetch(info.data());
     if (minor != 0 || b.cols == 0) return minor;

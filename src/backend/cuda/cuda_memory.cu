@@ -25,7 +25,8 @@ cudaMemcpyKind direction(Place from, Place to) {
     return to == Place::host ? cudaMemcpyDeviceToHost : cudaMemcpyDeviceToDevice;
 }
 
-void copy_bytes(Context& context, const Bytes& from, std::byte* to, std::int64_t to_stride, Place to_place) {
+void copy_bytes(Context& context, const Bytes& from, std::byte* to, std::int64_t to_stride,
+                Place to_place) {
     if (from.rows == 0 || from.row_bytes == 0) return;
     const cudaMemcpyKind kind = direction(from.place, to_place);
     const bool whole = from.contiguous() && (from.rows <= 1 || to_stride == from.row_bytes);
@@ -66,21 +67,18 @@ detail::Buffer Cuda::allocate(std::int64_t rows, std::int64_t bytes_per_row) {
     const Scope scope(*context_, "allocate");
     const std::int64_t bytes = detail::extent_bytes(rows, bytes_per_row);
     std::byte* memory = context_->allocate(bytes);
-    detail::Buffer buffer =
-        detail::adopt(memory, bytes, Place::cuda, [context = context_](std::byte* block) {
-            context->release(block);
-        });
+    detail::Buffer buffer = detail::adopt(
+        memory, bytes, Place::cuda, [context = context_](std::byte* block) { context->release(block); });
     if (bytes > 0)
-        context_->check(
-            cudaMemsetAsync(memory, 0, static_cast<std::size_t>(bytes), context_->stream()),
-            "zeroing memory");
+        context_->check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(bytes), context_->stream()),
+                        "zeroing memory");
     return buffer;
 }
 
 void Cuda::copy(ConstMatrixView from, MatrixView to) {
     const Scope scope(*context_, "copy");
-    copy_bytes(*context_, bytes_of(from), to.data,
-               to.stride * static_cast<std::int64_t>(size_of(to.dtype)), to.place);
+    copy_bytes(*context_, bytes_of(from), to.data, to.stride * static_cast<std::int64_t>(size_of(to.dtype)),
+               to.place);
 }
 
 void Cuda::copy(ConstBitView from, BitView to) {
@@ -98,10 +96,10 @@ void Cuda::zero(MatrixView matrix) {
     if (matrix.empty()) return;
     const auto element = size_of(matrix.dtype);
     const auto stride = static_cast<std::size_t>(matrix.rows == 1 ? matrix.cols : matrix.stride);
-    context_->check(cudaMemset2DAsync(matrix.data, stride * element, 0,
-                                      static_cast<std::size_t>(matrix.cols) * element,
-                                      static_cast<std::size_t>(matrix.rows), context_->stream()),
-                    "zeroing a matrix");
+    context_->check(
+        cudaMemset2DAsync(matrix.data, stride * element, 0, static_cast<std::size_t>(matrix.cols) * element,
+                          static_cast<std::size_t>(matrix.rows), context_->stream()),
+        "zeroing a matrix");
 }
 
 void Cuda::gather_rows(ConstMatrixView from, ConstMatrixView indices, MatrixView out) {

@@ -35,12 +35,13 @@ Kernel pass_of(const UpFactor& up, const Readout& readout, ConstMatrixView h, Bi
 std::int64_t padded_16(std::int64_t n) { return kernels::round_up(n, 16); }
 
 /// C (rows × cols, int32, row-major) = A Bᵀ + beta·C, A: rows × depth, B: cols × depth, int8; all extents
-/// multiples of 16. In cuBLAS's order, by columns, that is Cᵀ = (Bᵀ)ᵀ Aᵀ, the form its int8 products ask for.
+/// multiples of 16. In cuBLAS's order, by columns, that is Cᵀ = (Bᵀ)ᵀ Aᵀ, the form its int8 products ask
+/// for.
 void int8_product(Context& context, const Scratch<std::int8_t>& a, const std::int8_t* b, std::int64_t rows,
                   std::int64_t cols, std::int64_t depth, std::int32_t beta, std::int32_t* c) {
     const std::int32_t one = 1;
-    context.check(cublasGemmEx_64(context.blas(), CUBLAS_OP_T, CUBLAS_OP_N, cols, rows, depth, &one, b, CUDA_R_8I,
-                                  depth, a.data(), CUDA_R_8I, depth, &beta, c, CUDA_R_32I, cols,
+    context.check(cublasGemmEx_64(context.blas(), CUBLAS_OP_T, CUBLAS_OP_N, cols, rows, depth, &one, b,
+                                  CUDA_R_8I, depth, a.data(), CUDA_R_8I, depth, &beta, c, CUDA_R_32I, cols,
                                   CUBLAS_COMPUTE_32I, CUBLAS_GEMM_DEFAULT),
                   "an int8 product");
 }
@@ -52,7 +53,8 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
     const Scope scope(*context_, "wide_pass_exact");
     const bool sums = out.gradients.data != nullptr || out.values.data != nullptr;
     const std::int64_t columns = readout.outputs * up.rank;
-    const Scratch<std::int32_t> scratch(*context_, sums && out.gradients.data == nullptr ? h.rows : 0, columns);
+    const Scratch<std::int32_t> scratch(*context_, sums && out.gradients.data == nullptr ? h.rows : 0,
+                                        columns);
     const MatrixView gradients = out.gradients.data != nullptr || !sums ? out.gradients : scratch.view();
     if (sums) zero(gradients);
 
@@ -94,15 +96,18 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
     constexpr std::int64_t most_samples = 32768, bytes = std::int64_t{256} << 20;
     const std::int64_t p = up.rank, k = readout.outputs, depth = padded_16(p);
     const std::int64_t samples = padded_16(std::min(h.rows, most_samples));
-    const std::int64_t units = std::clamp<std::int64_t>(bytes / (5 * std::max<std::int64_t>(samples, 1)) / 64 * 64,
-                                                        256, 8192);
+    const std::int64_t units =
+        std::clamp<std::int64_t>(bytes / (5 * std::max<std::int64_t>(samples, 1)) / 64 * 64, 256, 8192);
     const bool sums = gradients.data != nullptr;
     Context& gpu = *context_;
-    const Scratch<std::int8_t> low(gpu, samples, depth), mid(gpu, samples, depth), high(gpu, samples, depth);
-    const Scratch<std::int8_t> v(gpu, units, depth), v_transposed(gpu, depth, units), bytes_of_gates(gpu, samples, units);
+    const Scratch<std::int8_t> low(gpu, samples, depth), mid(gpu, samples, depth),
+        high(gpu, samples, depth);
+    const Scratch<std::int8_t> v(gpu, units, depth), v_transposed(gpu, depth, units),
+        bytes_of_gates(gpu, samples, units);
     const Scratch<std::int32_t> z(gpu, samples, units), total(gpu, sums ? k * samples : 0, depth);
     const auto zeroed = [&](void* memory, std::int64_t count) {
-        gpu.check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(count), gpu.stream()), "zeroing memory");
+        gpu.check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(count), gpu.stream()),
+                  "zeroing memory");
     };
 
     for (std::int64_t i0 = 0; i0 < h.rows; i0 += samples) {

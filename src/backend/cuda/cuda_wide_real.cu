@@ -1,5 +1,5 @@
-// The wide pass in floating point: Z = H Vᵀ by cuBLAS, one block of the width at a time, so that the workspace
-// is n × block. The steps are those of src/backend/cpu_wide_real.cpp.
+// The wide pass in floating point: Z = H Vᵀ by cuBLAS, one block of the width at a time, so that the
+// workspace is n × block. The steps are those of src/backend/cpu_wide_real.cpp.
 #include <backend/cuda/cuda.hpp>
 #include <backend/scalar.hpp>
 
@@ -19,7 +19,8 @@ constexpr std::int64_t block_bytes = std::int64_t{128} << 20;  // of Z
 
 /// Units of the width in one block: whole words of gates.
 std::int64_t width_block(std::int64_t samples, std::int64_t width, DType dtype) {
-    const std::int64_t row_bytes = std::max<std::int64_t>(samples, 1) * static_cast<std::int64_t>(size_of(dtype));
+    const std::int64_t row_bytes =
+        std::max<std::int64_t>(samples, 1) * static_cast<std::int64_t>(size_of(dtype));
     return std::min(width, std::clamp<std::int64_t>(block_bytes / row_bytes, 64, 16384) / 64 * 64);
 }
 
@@ -101,7 +102,8 @@ class RealScratch {
 void Cuda::wide_pass_real(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
                           ConstMatrixView h, const WideSums& out) {
     const Scope scope(*context_, "wide_pass_real");
-    const std::int64_t n = h.rows, p = up.rank, k = readout.outputs, block = width_block(n, up.width, h.dtype);
+    const std::int64_t n = h.rows, p = up.rank, k = readout.outputs,
+                       block = width_block(n, up.width, h.dtype);
     const bool gradients = out.gradients.data != nullptr, values = out.values.data != nullptr;
     const RealScratch v_all(*context_, block, p, h.dtype), a_all(*context_, block, k, h.dtype),
         z_all(*context_, n, block, h.dtype), gated_all(*context_, gradients ? n : 0, block, h.dtype);
@@ -139,11 +141,13 @@ void Cuda::wide_pass_real(const UpFactor& up, const Readout& readout, const Acti
 }
 
 void Cuda::feature_gram(const UpFactor& up, const ActivationSpec& activation, bool derivative,
-                        ConstMatrixView weights, ConstMatrixView rows, ConstMatrixView cols, MatrixView out) {
+                        ConstMatrixView weights, ConstMatrixView rows, ConstMatrixView cols,
+                        MatrixView out) {
     const Scope scope(*context_, "feature_gram");
     const bool symmetric = same(rows, cols), weighted = weights.data != nullptr;
     const std::int64_t block = width_block(std::max(rows.rows, cols.rows), up.width, rows.dtype);
-    const RealScratch v_all(*context_, block, up.rank, rows.dtype), phi_all(*context_, rows.rows, block, rows.dtype),
+    const RealScratch v_all(*context_, block, up.rank, rows.dtype),
+        phi_all(*context_, rows.rows, block, rows.dtype),
         other_all(*context_, symmetric && !weighted ? 0 : cols.rows, block, rows.dtype);
     for (std::int64_t r0 = 0; r0 < up.width; r0 += block) {
         const std::int64_t count = std::min(block, up.width - r0);
@@ -166,8 +170,8 @@ void Cuda::feature_gram(const UpFactor& up, const ActivationSpec& activation, bo
         if (weighted)
             with_real(rows.dtype, [&](auto type) {
                 using T = decltype(type);
-                context_->run(
-                    kernels::ScaleColumns<T>{rows_of<double>(weights.col_block(r0, count)).data, rows_of<T>(phi_cols)});
+                context_->run(kernels::ScaleColumns<T>{rows_of<double>(weights.col_block(r0, count)).data,
+                                                       rows_of<T>(phi_cols)});
             });
         product(false, true, 1, phi, phi_cols, beta, out);
     }
@@ -184,8 +188,9 @@ void Cuda::wide_gradient(const UpFactor& up, const Readout& readout, const Activ
     const bool up_wanted = up_rows_out.data != nullptr, readout_wanted = readout_rows_out.data != nullptr;
     const bool needs_z = readout_wanted || gates.empty();
     const std::int64_t count = up_wanted ? up_rows_out.rows : readout_rows_out.rows, n = h.rows;
-    const RealScratch v(*context_, needs_z ? count : 0, up.rank, h.dtype), z(*context_, needs_z ? n : 0, count, h.dtype),
-        a(*context_, count, readout.outputs, h.dtype), weight(*context_, up_wanted ? n : 0, count, h.dtype);
+    const RealScratch v(*context_, needs_z ? count : 0, up.rank, h.dtype),
+        z(*context_, needs_z ? n : 0, count, h.dtype), a(*context_, count, readout.outputs, h.dtype),
+        weight(*context_, up_wanted ? n : 0, count, h.dtype);
     if (needs_z) {
         up_rows(up, r0, v.rows(count));
         product(false, true, 1, h, v.rows(count), 0, z.rows(n));
@@ -216,15 +221,17 @@ void Cuda::wide_gradient(const UpFactor& up, const Readout& readout, const Activ
     }
 }
 
-void Cuda::wide_apply(const UpFactor& up, const Readout& readout, const ActivationSpec& activation, WideTrain train,
-                      ConstMatrixView h, ConstMatrixView h_from, ConstMatrixView e, MatrixView out) {
+void Cuda::wide_apply(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
+                      WideTrain train, ConstMatrixView h, ConstMatrixView h_from, ConstMatrixView e,
+                      MatrixView out) {
     const Scope scope(*context_, "wide_apply");
     const bool shared = same(h, h_from);
     const std::int64_t k = readout.outputs, n = h.rows, n_from = h_from.rows;
     const std::int64_t block = width_block(std::max(n, n_from), up.width, h.dtype);
     const RealScratch v_all(*context_, block, up.rank, h.dtype), dv_all(*context_, block, up.rank, h.dtype),
-        a_all(*context_, block, k, h.dtype), da_all(*context_, block, k, h.dtype), z_all(*context_, n, block, h.dtype),
-        along_all(*context_, n, block, h.dtype), z_from_all(*context_, shared ? 0 : n_from, block, h.dtype),
+        a_all(*context_, block, k, h.dtype), da_all(*context_, block, k, h.dtype),
+        z_all(*context_, n, block, h.dtype), along_all(*context_, n, block, h.dtype),
+        z_from_all(*context_, shared ? 0 : n_from, block, h.dtype),
         weight_all(*context_, n_from, block, h.dtype);
     for (std::int64_t r0 = 0; r0 < up.width; r0 += block) {
         const std::int64_t count = std::min(block, up.width - r0);
