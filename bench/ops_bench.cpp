@@ -100,7 +100,8 @@ void others(const std::string& backend, std::int64_t n, std::int64_t d, std::int
 
 const int registered = [] {
     for (const Up up : {Up::srht, Up::rademacher}) {
-        for (const std::int64_t p : {64, 128, 256}) wide_pass("cpu", 1024, 65536, p, up, true);
+        for (const std::int64_t p : {8, 16, 32, 64, 128, 256})
+            for (const bool sums : {true, false}) wide_pass("cpu", 1024, 65536, p, up, sums);
         wide_pass("cpu", 1024, 65536, 784, up, false);
         wide_pass("cpu", 1, 65536, 128, up, true);
         wide_pass("reference", 16, 1024, 64, up, true);

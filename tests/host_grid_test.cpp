@@ -12,7 +12,8 @@
 
 #ifdef FNTK_THREAD_SANITIZER
 // The first race ends the process: by itself ThreadSanitizer only reports it.
-extern "C" const char* __tsan_default_options() { return "halt_on_error=1:exitcode=66"; }
+// Visible to the sanitizer, though the project hides its symbols.
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() { return "halt_on_error=1:exitcode=66"; }
 #endif
 
 namespace fntk::test {
