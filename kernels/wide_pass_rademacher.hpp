@@ -1,6 +1,6 @@
 // The wide pass over a rademacher V on int8 matrix units, V never in memory. ĥ: int32, n × p, |ĥ| < 2^23.
 //     ẑ = ĥ Vᵀ,  gate = ẑ > 0,  Ĝ^c += (gate ∘ a^cᵀ) V      gates: n × m bits, Ĝ: n × (k·p), in place
-// `columns` is p rounded up to 64, 128 or 256 (with_rank_columns). Exact, whatever the launch.
+// `columns` is p rounded up to 64, 128 or 256 (with_rank_columns). Exact, whatever the device.
 //
 // Both products are made of tiles 16 × 8 × 32 of one warp, with its 16 rows, output c and range of m:
 //     ẑ   ĥ = h₀ + 256 h₁ + 256² h₂, digits −128..127: three int8 products, added at their weights. Their A
@@ -25,7 +25,8 @@
 // tiles, and multiplies with the tiles of step s. The barrier shows words and tiles to all warps, and keeps
 // those of step s until the slowest warp has read them.
 //
-// A block takes items (16 rows per warp, output c, range of m) in turn; ranges are whole words of gates.
+// A block takes one item: 16 rows per warp, an output c, a range of m in whole words of gates. The grid
+// must be launch()'s: a loop over items would need registers that 256 columns do not leave.
 #pragma once
 
 #include "sign_words.hpp"
@@ -56,7 +57,7 @@ struct WidePassRademacher {
         const std::int64_t ranges =
             smaller(ceil_div(m, 1024), ceil_div(std::int64_t{8} * limits.multiprocessors, whole));
         const int threads = static_cast<int>(warps) * warp_size;
-        return {smaller<std::int64_t>(whole * ranges, 0x7FFFFFFF), threads, shared_bytes(threads)};
+        return {whole * ranges, threads, shared_bytes(threads)};  // 2^31 blocks need 2^39 bytes of Ĝ or ĥ
     }
 
     template <class Grid>
@@ -66,17 +67,14 @@ struct WidePassRademacher {
                           grid.template shared<TwoPairs>(2 * tile_quads)};
         Digits digits(grid);
 
-        const std::int64_t rows = grid.threads() / warp_size * 16;
-        const std::int64_t whole = ceil_div(h.rows, rows) * outputs(), words = ceil_div(m, 64);
-        const std::int64_t ranges = larger<std::int64_t>(1, smaller(grid.blocks() / whole, words));
-        for (std::int64_t item = grid.block(); item < whole * ranges; item += grid.blocks()) {
-            const std::int64_t range = item / whole, tile = item % whole / outputs();
-            const Work work{tile * rows + 16 * grid.warp(), static_cast<int>(item % whole % outputs()),
-                            static_cast<int>(2 * (range * words / ranges)),
-                            static_cast<int>(smaller(2 * ((range + 1) * words / ranges), ceil_div(m, 32)))};
-            load_digits(grid, work.row, digits);
-            pass(grid, work, digits, tiles);
-        }
+        const std::int64_t rows = grid.threads() / warp_size * 16, words = ceil_div(m, 64);
+        const std::int64_t whole = ceil_div(h.rows, rows) * outputs(), ranges = grid.blocks() / whole;
+        const std::int64_t range = grid.block() / whole, item = grid.block() % whole;
+        const Work work{item / outputs() * rows + 16 * grid.warp(), static_cast<int>(item % outputs()),
+                        static_cast<int>(2 * (range * words / ranges)),
+                        static_cast<int>(smaller(2 * ((range + 1) * words / ranges), ceil_div(m, 32)))};
+        load_digits(grid, work.row, digits);
+        pass(grid, work, digits, tiles);
     }
 
   private:

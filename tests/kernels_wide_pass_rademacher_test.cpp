@@ -1,4 +1,4 @@
-// The fused wide pass on int8 products against the reference: equal integers for every shape and launch.
+// The fused wide pass on int8 products against the reference: equal integers for every shape and device.
 #include "kernel_rows.hpp"
 
 #include <wide_pass_rademacher.hpp>
@@ -15,8 +15,7 @@ struct Shape {
 
 enum class Wanted { both, gates, gradients };
 
-/// blocks 0: those of launch(). The gates are poisoned, since they are written in full, and both have
-/// guards.
+/// The gates are poisoned, since they are written in full, and both have guards.
 void expect_exact(const Shape& shape, const HostOptions& options = {}, Wanted wanted = Wanted::both) {
     const std::int64_t n = shape.n, m = shape.m, p = shape.p, k = shape.k;
     const UpFactor up = seeded_up(Up::rademacher, m, p);
@@ -39,18 +38,12 @@ void expect_exact(const Shape& shape, const HostOptions& options = {}, Wanted wa
         run_on_host(kernel, options);
     });
     const std::string what = "n " + std::to_string(n) + " m " + std::to_string(m) + " p " +
-                             std::to_string(p) + " k " + std::to_string(k) + " blocks " +
-                             std::to_string(options.blocks);
+                             std::to_string(p) + " k " + std::to_string(k) + " multiprocessors " +
+                             std::to_string(options.limits.multiprocessors);
     EXPECT_TRUE(fits) << what;
     if (wanted != Wanted::gradients) expect_equal(gates.view, expected.gates, "gates, " + what);
     if (wanted != Wanted::gates) expect_equal(gradients.view, expected.gradients, "gradients, " + what);
     EXPECT_TRUE(gates.intact() && gradients.intact()) << what;
-}
-
-HostOptions on_blocks(std::int64_t blocks) {
-    HostOptions options;
-    options.blocks = blocks;
-    return options;
 }
 
 TEST(WidePassRademacher, EqualsTheReference) {
@@ -61,17 +54,21 @@ TEST(WidePassRademacher, EqualsTheReference) {
         expect_exact(shape);
 }
 
-TEST(WidePassRademacher, DoesNotDependOnTheLaunch) {
-    for (const std::int64_t blocks : {1, 3, 7, 64}) {
-        expect_exact({20, 300, 40, 1}, on_blocks(blocks));  // one tile of rows: up to 5 ranges of the width
-        expect_exact({6, 130, 64, 3}, on_blocks(blocks));   // items of several outputs
+TEST(WidePassRademacher, DoesNotDependOnTheDevice) {
+    expect_exact({5, 2100, 40, 1});    // three ranges of the width
+    expect_exact({20, 1030, 100, 3});  // two ranges, three outputs, two warps
+    // Two ranges; three blocks of one warp, and one of three.
+    for (const std::int64_t room : {48, 99}) {
+        HostOptions options;
+        options.limits.shared_bytes_per_block = room * 1024;
+        expect_exact({37, 1030, 256, 1}, options);
     }
-    HostOptions narrow = on_blocks(2);  // room for the digits of one warp: three tiles of rows
-    narrow.limits.shared_bytes_per_block = 48 * 1024;
-    expect_exact({37, 70, 256, 1}, narrow);
-    HostOptions two_at_once = on_blocks(6);
-    two_at_once.blocks_at_once = 2;
-    expect_exact({20, 300, 40, 2}, two_at_once);
+    for (const int multiprocessors : {1, 2}) {  // as many ranges, for eight outputs
+        HostOptions options;
+        options.limits.multiprocessors = multiprocessors;
+        options.blocks_at_once = 2;
+        expect_exact({5, 1030, 40, 8}, options);
+    }
 }
 
 TEST(WidePassRademacher, LeavesOutWhatIsNotWanted) {
