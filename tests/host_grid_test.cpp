@@ -13,7 +13,9 @@
 #ifdef FNTK_THREAD_SANITIZER
 // The first race ends the process: by itself ThreadSanitizer only reports it.
 // Visible to the sanitizer, though the project hides its symbols.
-extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() { return "halt_on_error=1:exitcode=66"; }
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() {
+    return "halt_on_error=1:exitcode=66";
+}
 #endif
 
 namespace fntk::test {
