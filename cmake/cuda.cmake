@@ -41,15 +41,22 @@ if(FNTK_CUDA_DEFAULT_ARCHITECTURES)
     endif()
 endif()
 
+# CMake 3.24 and 3.25 know no C++20 for nvcc.
+foreach(dialect STANDARD EXTENSION)
+    if(NOT CMAKE_CUDA20_${dialect}_COMPILE_OPTION)
+        set(CMAKE_CUDA20_${dialect}_COMPILE_OPTION -std=c++20)
+    endif()
+endforeach()
+
 find_package(CUDAToolkit 12.4 REQUIRED)
 
 file(GLOB FNTK_CUDA_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/backend/cuda/*.cu)
 add_library(fntk_cuda_objects OBJECT ${FNTK_CUDA_SOURCES})
-set_target_properties(fntk_cuda_objects PROPERTIES CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}")
+set_target_properties(fntk_cuda_objects PROPERTIES CUDA_STANDARD 20 CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}")
 target_include_directories(fntk_cuda_objects PRIVATE
     ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/kernels)
-# -std by hand: CMake 3.24 knows no C++20 for nvcc. The archs of one file are compiled side by side.
-target_compile_options(fntk_cuda_objects PRIVATE -std=c++20 --threads=0 -Xcompiler=-Wall,-Wextra
+# The architectures of one file are compiled side by side.
+target_compile_options(fntk_cuda_objects PRIVATE --threads=0 -Xcompiler=-Wall,-Wextra
     $<$<BOOL:${FNTK_WERROR}>:--Werror=all-warnings -Xptxas=-warn-spills>)
 # The device rounds every operation of the shared functions as the host does, but for the products of cuda_gram.cu.
 set(FNTK_ROUNDED_SOURCES ${FNTK_CUDA_SOURCES})
