@@ -1,5 +1,6 @@
 // fntk_bench: every operation of the backend, and what is built of them. Options are those of Google
-// Benchmark; FNTK_THREADS and FNTK_SIMD choose threads and instruction set.
+// Benchmark; FNTK_THREADS and FNTK_SIMD choose threads and instruction set, FNTK_DEVICE the device of what
+// does not name one (gpu.sh).
 //     fntk_bench --benchmark_filter=wide_pass --benchmark_format=json
 #include "measure.hpp"
 

@@ -26,12 +26,15 @@ double best_seconds(const std::function<void()>& body) {
 }
 
 double gemm_rate(const Device& device, DType dtype) {
-    const Matrix a = Matrix::converted(unit_rows(2048, 2048), dtype);
-    Matrix c(2048, 2048, dtype);
-    return 2 * std::pow(2048.0, 3) / best_seconds([&] { device.ops().gemm(false, true, 1, a, a, 0, c); });
+    const Matrix a = device.to_device(Matrix::converted(unit_rows(2048, 2048), dtype));
+    Matrix c = device.zeros(2048, 2048, dtype);
+    return 2 * std::pow(2048.0, 3) / best_seconds([&] {
+               device.ops().gemm(false, true, 1, a, a, 0, c);
+               wait(device);
+           });
 }
 
-double copy_rate(int threads) {
+double host_copy_rate(int threads) {
     constexpr std::size_t bytes = std::size_t{128} << 20;
     std::vector<char> from(bytes, 1), to(bytes);
     const std::size_t part = bytes / static_cast<std::size_t>(threads);
@@ -43,13 +46,26 @@ double copy_rate(int threads) {
            });
 }
 
-/// Blocks of 64 rows of 16 Ki bits, two of which lie in the second-level cache.
+double copy_rate(const Device& device) {
+    if (device.place() == Place::host) return host_copy_rate(device.threads());
+    const Matrix from = device.zeros(4096, 8192, DType::f32);
+    Matrix to = device.zeros(4096, 8192, DType::f32);
+    return 2.0 * static_cast<double>(from.bytes()) / best_seconds([&] {
+               device.ops().copy(from, to);
+               wait(device);
+           });
+}
+
+/// Blocks of 64 rows of 16 Ki bits, two of which lie in the second-level cache; on a GPU enough to fill it.
 double popcount_rate(const Device& device) {
-    const std::int64_t rows = 64 * device.threads(), cols = 64, width = 16384;
-    BitMatrix a(rows, width), b(cols, width);
-    Matrix counts(rows, cols, DType::i32);
-    return static_cast<double>(rows * cols * width) /
-           best_seconds([&] { device.ops().gate_gram(a, b, {}, counts); });
+    const bool host = device.place() == Place::host;
+    const std::int64_t rows = host ? 64 * device.threads() : 4096, cols = host ? 64 : 4096, width = 16384;
+    const BitMatrix a = device.zero_bits(rows, width), b = device.zero_bits(cols, width);
+    Matrix counts = device.zeros(rows, cols, DType::i32);
+    return static_cast<double>(rows * cols * width) / best_seconds([&] {
+               device.ops().gate_gram(a, b, {}, counts);
+               wait(device);
+           });
 }
 
 }  // namespace
@@ -57,10 +73,14 @@ double popcount_rate(const Device& device) {
 const Ceilings& ceilings() {
     static const Ceilings measured = [] {
         const Device device = Device::open();
-        return Ceilings{gemm_rate(device, DType::f32), gemm_rate(device, DType::f64),
-                        copy_rate(device.threads()), popcount_rate(device)};
+        return Ceilings{gemm_rate(device, DType::f32), gemm_rate(device, DType::f64), copy_rate(device),
+                        popcount_rate(device)};
     }();
     return measured;
+}
+
+void wait(const Device& device) {
+    if (device.place() != Place::host) (void)device.to_host(device.zeros(1, 1, DType::f32));
 }
 
 Matrix unit_rows(std::int64_t n, std::int64_t d, std::uint64_t seed) {

@@ -9,7 +9,7 @@
 
 namespace fntk::bench {
 
-/// Best of several runs on all threads, measured once per process.
+/// Best of several runs on all threads of Device::open(), measured once per process.
 struct Ceilings {
     double sgemm = 0;     ///< flop/s of 2048 × 2048 × 2048
     double dgemm = 0;     ///< flop/s of the same
@@ -24,6 +24,9 @@ struct Work {
     double bytes = 0;  ///< operands read and results written once
     double bits = 0;   ///< pairs of bits that meet
 };
+
+/// Returns when the device has done what it was asked for: a GPU is asked and goes on by itself.
+void wait(const Device& device);
 
 /// Random rows of unit length, float32.
 Matrix unit_rows(std::int64_t n, std::int64_t d, std::uint64_t seed = 1);

@@ -1,5 +1,6 @@
 // From the data to what is wanted of it: tangent, Gram matrix, kernel × vectors and training step on
-// random unit rows, dense against factorised.
+// random unit rows, dense against factorised, on the device that FNTK_DEVICE names, data and network in its
+// memory.
 //     what/network/n/d/m
 #include "measure.hpp"
 
@@ -51,36 +52,44 @@ void add_case(const Case& which, std::int64_t n, std::int64_t d) {
     };
     add(name("tangent"), [=](benchmark::State& state) {
         const Device device = Device::open();
-        const Matrix x = unit_rows(n, d);
-        const Network network = draw(which, d);
-        timed(state, {.flops = tangent_flops(network.spec(), nn)},
-              [&] { benchmark::DoNotOptimize(tangent(device, network, x)); });
+        const Matrix x = device.to_device(unit_rows(n, d));
+        const Network network = draw(which, d).on(device);
+        timed(state, {.flops = tangent_flops(network.spec(), nn)}, [&] {
+            benchmark::DoNotOptimize(tangent(device, network, x));
+            bench::wait(device);
+        });
     });
     add(name("gram"), [=](benchmark::State& state) {
         const Device device = Device::open();
-        const Matrix x = unit_rows(n, d);
+        const Matrix x = device.to_device(unit_rows(n, d));
         const Tangent at = tangent(device, draw(which, d), x);
         const double flops = static_cast<double>(cost(at.network().spec(), n).flops_gram);
-        timed(state, {.flops = flops, .bytes = 4 * nn * nn}, [&] { benchmark::DoNotOptimize(gram(at)); });
+        timed(state, {.flops = flops, .bytes = 4 * nn * nn}, [&] {
+            benchmark::DoNotOptimize(gram(at));
+            bench::wait(device);
+        });
     });
     for (const std::int64_t vectors : {1, 10})
         add(fmt::format("{}/r:{}", name("operator"), vectors), [=](benchmark::State& state) {
             const Device device = Device::open();
-            const Matrix x = unit_rows(n, d), v = unit_rows(n, vectors);
+            const Matrix x = device.to_device(unit_rows(n, d)), v = device.to_device(unit_rows(n, vectors));
             const Tangent at = tangent(device, draw(which, d), x);
             const KernelOperator kernel(at);
-            Matrix out(n, vectors, DType::f32);
+            Matrix out = device.zeros(n, vectors, DType::f32);
             const NetworkSpec& spec = at.network().spec();
             const auto r = static_cast<double>(vectors), p = static_cast<double>(spec.rank);
             timed(state,
                   {.flops = which.train.down ? 4 * nn * dd * p * r
                                              : (2 + 4 * r) * nn * static_cast<double>(spec.width) * p},
-                  [&] { kernel.apply(v, out); });
+                  [&] {
+                      kernel.apply(v, out);
+                      bench::wait(device);
+                  });
         });
     add(name("step"), [=](benchmark::State& state) {
         const Device device = Device::open();
-        const Matrix x = unit_rows(n, d), y = unit_rows(n, 1);
-        const Network network = draw(which, d);
+        const Matrix x = device.to_device(unit_rows(n, d)), y = device.to_device(unit_rows(n, 1));
+        const Network network = draw(which, d).on(device);
         const TrainingOptions options{.steps = 2, .rule = StepRule::given, .step = 1e-6};
         double total = 0;
         for (auto _ : state) {

@@ -52,10 +52,14 @@ elseif(FNTK_CUDA_DEFAULT_ARCHITECTURES)
         set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90-real 100-real 120)
     endif()
 endif()
-if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.24 and 3.25 do not know it
-    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
-    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
-endif()
+
+# CMake 3.24 and 3.25 know no C++20 for nvcc.
+foreach(dialect STANDARD EXTENSION)
+    if(NOT CMAKE_CUDA20_${dialect}_COMPILE_OPTION)
+        set(CMAKE_CUDA20_${dialect}_COMPILE_OPTION -std=c++20)
+    endif()
+endforeach()
+
 find_package(CUDAToolkit 12.4 REQUIRED)
 
 file(GLOB FNTK_CUDA_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/backend/cuda/*.cu)

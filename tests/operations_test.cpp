@@ -1,5 +1,5 @@
-// The operations that no other test reaches one by one: on every backend and number of threads, with
-// strides larger than the width, against their formulas and the oracle.
+// The operations that no other test reaches one by one: on every backend of host memory and number of
+// threads, with strides larger than the width, against their formulas and the oracle.
 #include "support.hpp"
 
 #include <fntk/error.hpp>
@@ -12,8 +12,8 @@
 namespace fntk {
 namespace {
 
+using test::host_devices;
 using test::normals;
-using test::reference_and_others;
 using test::same_bits;
 
 constexpr std::int64_t sizes[] = {0, 1, 31, 32, 33, 65};
@@ -29,7 +29,7 @@ struct Strided {
 };
 
 TEST(Operations, CopyZeroAndGatherMoveRowsOfAnyType) {
-    for (const auto& [name, device] : reference_and_others())
+    for (const auto& [name, device] : host_devices())
         for (const DType type : {DType::f32, DType::f64, DType::i32, DType::i64}) {
             SCOPED_TRACE(name);
             const Matrix from =
@@ -64,7 +64,7 @@ TEST(Operations, CopyZeroAndGatherMoveRowsOfAnyType) {
 }
 
 TEST(Operations, FixDownIsOneIntegerMatrixEverywhere) {
-    const auto devices = reference_and_others();
+    const auto devices = host_devices();
     for (const int count : {1, 3})
         for (const std::int64_t p : {1, 5, 33})
             for (const double scale : {1.0, 0x1p-40, 0x1p900, 0.0}) {
@@ -110,7 +110,7 @@ TEST(Operations, FixDownIsOneIntegerMatrixEverywhere) {
 }
 
 TEST(Operations, TransposeSwapsInPlace) {
-    for (const auto& [name, device] : reference_and_others())
+    for (const auto& [name, device] : host_devices())
         for (const DType type : {DType::f32, DType::f64})
             for (const std::int64_t n : sizes) {
                 const Matrix k = normals(n, n, 3, type);
@@ -126,7 +126,7 @@ TEST(Operations, TransposeSwapsInPlace) {
 }
 
 TEST(Operations, OuterRowsAreProductsOfEveryPair) {
-    for (const auto& [name, device] : reference_and_others())
+    for (const auto& [name, device] : host_devices())
         for (const DType type : {DType::f32, DType::f64})
             for (const std::int64_t n : sizes) {
                 const Matrix left = normals(n, 3, 4, type), right = normals(n, 33, 5, type);
@@ -153,7 +153,7 @@ TEST(Operations, SlopeRowsWeighGatesByTheReadout) {
                         gates.view().row(i)[r / 64] |= std::uint64_t{1} << (r % 64);
             const Matrix a = normals(m, 3, 6, type);
             for (const Readout& readout : {Readout{m, 3, 9, {}}, Readout{m, 3, 9, a}})
-                for (const auto& [name, device] : reference_and_others()) {
+                for (const auto& [name, device] : host_devices()) {
                     Matrix weights(m, 3, type);
                     device.ops().readout_rows(readout, 0, weights);
                     Strided out(4, m, type);
@@ -172,7 +172,7 @@ TEST(Operations, SlopeRowsWeighGatesByTheReadout) {
 }
 
 TEST(Operations, NormIsTheRootOfTheSumOfSquaresAtAnyScale) {
-    const auto devices = reference_and_others();
+    const auto devices = host_devices();
     for (const std::int64_t rows : sizes)
         for (const std::int64_t cols : {0, 1, 9, 257})
             for (const double scale : {1.0, 0x1p-1040, 0x1p-600, 0x1p600, 0x1p1000}) {
@@ -201,7 +201,7 @@ TEST(Operations, NormIsTheRootOfTheSumOfSquaresAtAnyScale) {
 
 TEST(Operations, NormShowsWhatIsNotFinite) {
     constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-    for (const auto& [name, device] : reference_and_others())
+    for (const auto& [name, device] : host_devices())
         for (const DType type : {DType::f32, DType::f64})
             for (const double bad : {nan, -nan, HUGE_VAL, -HUGE_VAL})
                 for (const double rest : {0.0, 1.0})

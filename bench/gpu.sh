@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Everything a machine with a GPU is needed for, in less than ten minutes: builds for the GPU that is there,
+# runs the tests on it, the exact ones first, looks for bad memory accesses and races, and takes first times.
+# Nothing is installed; what the system lacks comes from bundle/ (scripts/bundle.sh).
+#     bench/gpu.sh OUT                    every step that has not passed yet; logs and results go to OUT
+#     bench/gpu.sh OUT STEP...            these steps only, by the names of the functions below
+#     bench/gpu.sh --again OUT [STEP...]  those that have passed too
+# OUT/STEP.status holds the exit status (124: out of time) and the seconds, OUT/STEP.log the output. A call ends
+# within FNTK_GPU_BUDGET seconds, 540 by default: then it says which steps are left, and the next call goes on
+# with them. Exits with 0 when every step has passed.
+set -euo pipefail
+
+again=false
+if [[ ${1:-} == --again ]]; then
+    again=true
+    shift
+fi
+[[ $# -ge 1 && $1 != -* ]] || { echo "usage: $0 [--again] OUT [STEP...]" >&2; exit 2; }
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+shift
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+build=$root/build/gpu
+budget=${FNTK_GPU_BUDGET:-540}
+jobs=$(nproc)
+
+if [[ -d bundle/prefix/usr ]]; then  # for the projects that the tests of the package configure
+    export CMAKE_PREFIX_PATH=$root/bundle/prefix/usr${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}
+    for folder in "$root"/bundle/prefix/usr/lib/*-linux-gnu; do
+        export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
+    done
+fi
+if ! command -v nvcc >/dev/null && [[ -x /usr/local/cuda/bin/nvcc ]]; then
+    export PATH=$PATH:/usr/local/cuda/bin
+fi
+
+# --- the steps; each runs with `set -e` in a shell of its own
+
+environment() {
+    date -u
+    git rev-parse HEAD 2>/dev/null || echo "no commit: this is no clone"
+    git status --short 2>/dev/null || true
+    uname -a
+    lscpu 2>/dev/null | grep -E '^(Model name|CPU\(s\)|Flags)' || true
+    cmake --version | head -1
+    c++ --version | head -1
+    nvcc --version | tail -2
+    nvidia-smi
+    local properties=name,compute_cap,memory.total,driver_version,clocks.max.sm,clocks.max.mem,power.limit
+    nvidia-smi --query-gpu=$properties --format=csv
+}
+
+configure() {
+    local architectures=native
+    if command -v nvidia-smi >/dev/null; then
+        architectures=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | tr -d . | sort -u |
+            paste -sd ';')
+    fi
+    cmake --preset cuda -B "$build" -DCMAKE_CUDA_ARCHITECTURES="$architectures"
+}
+
+compile() { cmake --build "$build" --parallel "$jobs"; }
+
+# A test that is skipped here did not find the GPU.
+on_gpu() {
+    ctest --test-dir "$build" --no-tests=error --output-on-failure --output-junit "$out/$1.xml" "${@:2}" |
+        tee "$out/$1.txt"
+    if grep -F '***Skipped' "$out/$1.txt"; then return 1; fi
+}
+# The GPU's own tests, and those that compare every device for equality.
+exact() {
+    "$build/bin/fntk" info
+    on_gpu exact --parallel 4 -R '^(cuda\.|CudaTest|CudaAbsent|ExactIntegers|WideWay)'
+}
+large() { on_gpu large -R '^SlowCuda'; }
+
+everything() {
+    ctest --test-dir "$build" --no-tests=error --output-on-failure --output-junit "$out/everything.xml" \
+        --parallel "$jobs" --exclude-regex '^SlowCuda'
+}
+
+sanitized() {
+    if ! command -v compute-sanitizer >/dev/null; then
+        echo "SKIPPED: there is no compute-sanitizer"
+        return
+    fi
+    compute-sanitizer --tool "$1" --error-exitcode 9 "$build/tests/fntk_tests" --gtest_filter="$2"
+}
+memcheck() {
+    sanitized memcheck 'CudaTest.ExactIntegersAreEqualFromData*:CudaTest.Copies*:CudaTest.PerSample*:CudaTest.Gram*'
+}
+racecheck() { sanitized racecheck 'CudaTest.ExactIntegersAreEqualFromData*:CudaTest.PerSample*'; }
+
+timed_on() {
+    FNTK_DEVICE=$1 "$build/bin/fntk_bench" --benchmark_filter='^(tangent|gram|operator|step)/' \
+        --benchmark_min_time=0.2 --benchmark_out="$out/bench_$1.json" --benchmark_out_format=json
+}
+bench_cuda() { timed_on cuda; }
+bench_cpu() { timed_on cpu; }
+
+# --- one after the other
+
+all_steps=(environment configure compile exact memcheck racecheck bench_cuda large everything bench_cpu)
+declare -A seconds=([environment]=20 [configure]=60 [compile]=330 [exact]=150 [memcheck]=60 [racecheck]=60
+    [bench_cuda]=60 [large]=90 [everything]=180 [bench_cpu]=60)
+
+passed() { [[ -f $out/$1.status && $(cut -d' ' -f1 "$out/$1.status") == 0 ]]; }
+
+# For `timeout`, which starts programs and no functions.
+if [[ ${FNTK_GPU_STEP:-} != "" ]]; then
+    "$FNTK_GPU_STEP"
+    exit
+fi
+
+steps=("$@")
+if [[ $# -eq 0 ]]; then steps=("${all_steps[@]}"); fi
+for step in "${steps[@]}"; do
+    if [[ ! -v seconds[$step] ]]; then
+        echo "$0: no step is called '$step'; there are: ${all_steps[*]}" >&2
+        exit 2
+    fi
+    if $again; then rm -f "$out/$step.status"; fi
+done
+
+left=()
+failed=()
+for step in "${steps[@]}"; do
+    if passed "$step"; then
+        echo "$step: has passed"
+        continue
+    fi
+    limit=${seconds[$step]}
+    if [[ $limit -gt $((budget - SECONDS)) ]]; then limit=$((budget - SECONDS)); fi
+    if [[ $limit -lt 5 ]]; then
+        left+=("$step")
+        continue
+    fi
+    start=$SECONDS
+    status=0
+    FNTK_GPU_STEP=$step timeout --kill-after=5 "$limit" "$root/bench/gpu.sh" "$out" >"$out/$step.log" 2>&1 ||
+        status=$?
+    echo "$status $((SECONDS - start)) s" >"$out/$step.status"
+    echo "$step: status $status, $((SECONDS - start)) s"
+    grep '^SKIPPED' "$out/$step.log" || true
+    if [[ $status -ne 0 ]]; then
+        failed+=("$step")
+        tail -n 15 "$out/$step.log" | sed 's/^/    /'
+        if [[ $step == configure || $step == compile ]]; then break; fi
+    fi
+done
+if [[ ${#left[@]} -gt 0 ]]; then echo "no time was left for: ${left[*]}; call again"; fi
+if [[ ${#failed[@]} -gt 0 ]]; then echo "failed: ${failed[*]}; see $out"; fi
+[[ ${#left[@]} -eq 0 && ${#failed[@]} -eq 0 ]]

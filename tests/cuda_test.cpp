@@ -1,0 +1,385 @@
+// The CUDA backend on a GPU against the cpu backend: the exact integers for equality, all that follows from
+// them within a few roundings of its precision. Where there is no GPU these tests are skipped and say why.
+#include "exact_networks.hpp"
+#include "temp_folder.hpp"
+#include "training_by_hand.hpp"
+
+#include <fntk/error.hpp>
+#include <fntk/regression.hpp>
+#include <fntk/spectrum.hpp>
+
+#include <backend/ops.hpp>
+
+#include <functional>
+#include <optional>
+
+namespace fntk {
+namespace {
+
+using test::error_of;
+using test::expect_parts;
+using test::keep_all;
+using test::normals;
+using test::relative_error;
+using test::same_bits;
+
+/// ‖difference‖_F/‖·‖_F that products summed in another order may have.
+double tolerance(DType precision) { return precision == DType::f32 ? 1e-5 : 1e-12; }
+
+class CudaTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        const DeviceInfo cuda = test::info_of("cuda");
+        if (!cuda.available) GTEST_SKIP() << "no GPU: " << cuda.description;
+        gpu_ = Device::open("cuda");
+    }
+    [[nodiscard]] const Device& gpu() const { return *gpu_; }
+    [[nodiscard]] static const Device& host() {
+        static const Device device = Device::open("cpu");
+        return device;
+    }
+    /// Of a matrix on the GPU from one of the host.
+    [[nodiscard]] double error(ConstMatrixView there, ConstMatrixView here) const {
+        return relative_error(gpu().on_host(there), here);
+    }
+    void expect_agreement(const Network& network, ConstMatrixView x, TangentOptions keep = keep_all) const {
+        SCOPED_TRACE(test::described(network, x.rows));
+        const Tangent there = tangent(gpu(), network, x, keep), here = tangent(host(), network, x, keep);
+        EXPECT_EQ(there.hidden_int().place, Place::cuda);
+        test::expect_same_integers(there, here);
+        EXPECT_LT(error(there.hidden(), here.hidden()), tolerance(network.spec().precision));
+        EXPECT_LT(error(there.values(), here.values()), tolerance(network.spec().precision));
+        if (here.has_gradients()) {
+            EXPECT_LT(error(there.gradients(), here.gradients()), tolerance(network.spec().precision));
+        }
+    }
+
+  private:
+    std::optional<Device> gpu_;
+};
+class SlowCuda : public CudaTest {};
+
+/// Each way through the wide pass: exact by transform and by product, floating, stored factors, smooth σ.
+std::vector<Network> various_networks() {
+    std::vector<Network> result;
+    for (const DType precision : {DType::f32, DType::f64}) {
+        for (const auto& [kind, up] : {std::pair{Activation::relu, Up::srht},
+                                       {Activation::leaky_relu, Up::rademacher},
+                                       {Activation::abs, Up::gaussian},
+                                       {Activation::erf, Up::srht},
+                                       {Activation::gelu, Up::gaussian}})
+            result.push_back(Network::create({.dim = 12,
+                                              .width = 203,
+                                              .rank = 8,
+                                              .outputs = 2,
+                                              .down = Down::gaussian,
+                                              .up = up,
+                                              .activation = {kind, 0.2},
+                                              .precision = precision,
+                                              .seed = 5}));
+        const Network first = result.back();
+        result.push_back(first.with_up(std::make_shared<const Matrix>(normals(203, 8, 6, precision))));
+        result.push_back(first.with_readout(std::make_shared<const Matrix>(normals(203, 2, 7, precision))));
+    }
+    return result;
+}
+
+std::string described(const Network& network, Train train) {
+    return test::described(network, 0) + ", " + name(network.spec().activation.kind) + ", train " +
+           to_string(train);
+}
+
+// --- without a GPU
+
+TEST(CudaAbsent, SaysWhyWheneverItIsAskedFor) {
+    const DeviceInfo cuda = test::info_of("cuda");
+    ASSERT_FALSE(cuda.description.empty());
+    if (cuda.available) {
+        EXPECT_EQ(Device::open("cuda").place(), Place::cuda);
+        return;
+    }
+    for (const char* name : {"cuda", "cuda:0", "cuda:1"})
+        expect_parts(error_of<DeviceError>([&] { (void)Device::open(name); }),
+                     {"'cuda", "not available", cuda.description});
+    for (const int ordinal : {0, 1, 99, -1})
+        expect_parts(error_of<DeviceError>([&] { (void)Device::cuda(ordinal, nullptr); }),
+                     {"'cuda", "not available", cuda.description});
+}
+
+// --- exact integers
+
+TEST_F(CudaTest, ExactIntegersAreEqualForEveryRankAndRaggedShape) {
+    struct Extents {
+        std::int64_t n, m;
+    };
+    for (const std::int64_t p : {1, 33, 64, 200, 256, 300, 512, 1024})
+        for (const Down down : {Down::gaussian, Down::identity})  // srht takes any rank with the identity
+            for (const auto [n, m] : {Extents{1, 4099}, {37, 1000}, {130, 333}, {65, 64}, {3, 1}}) {
+                const std::int64_t d = down == Down::identity ? p : 21;
+                for (const Network& network : test::networks_of({n, d, p, m, 3, down}))
+                    expect_agreement(network, normals(n, d, 3, network.spec().precision));
+            }
+}
+
+TEST_F(CudaTest, ExactIntegersAreEqualWhateverIsKept) {
+    for (const std::int64_t p : {8, 300})
+        for (const std::int64_t k : {1, 2, 5})
+            for (const Network& network : test::networks_of({70, p, p, 700, k, Down::identity})) {
+                const Matrix x = normals(70, p, 8, network.spec().precision);
+                for (const TangentOptions keep :
+                     {TangentOptions{.only_these = true},
+                      TangentOptions{.gradients = true, .only_these = true},
+                      TangentOptions{.gates = true, .only_these = true}, keep_all})
+                    expect_agreement(network, x, keep);
+            }
+}
+
+TEST_F(CudaTest, ExactIntegersAreEqualFromDataOnTheDeviceAndWithoutRows) {
+    for (const Network& network : test::networks_of({33, 10, 8, 300, 3, Down::srht})) {
+        const Matrix wide = normals(33, 13, 8, network.spec().precision);
+        const ConstMatrixView x = wide.view().col_block(2, 10);
+        const Tangent here = tangent(host(), network, x, keep_all);
+        const Matrix there = gpu().to_device(x);
+        test::expect_same_integers(tangent(gpu(), network.on(gpu()), there, keep_all), here);
+        test::expect_same_integers(tangent(gpu(), network, x, keep_all), here);
+        const Tangent none = tangent(gpu(), network, x.row_block(0, 0), keep_all);
+        EXPECT_EQ(none.size(), 0);
+        EXPECT_TRUE(gram(none).empty());
+    }
+}
+
+TEST_F(SlowCuda, ExactIntegersAreEqualForManySamples) {
+    const std::int64_t n = 100000;
+    for (const Up up : {Up::srht, Up::rademacher}) {
+        const Network network =
+            Network::create({.dim = 40, .width = 65536, .rank = 128, .down = Down::gaussian, .up = up});
+        expect_agreement(network, normals(n, 40, 1, DType::f32), {.gradients = true, .only_these = true});
+    }
+}
+
+TEST_F(SlowCuda, ExactIntegersAreEqualForAVeryWideNetwork) {
+    for (const Up up : {Up::srht, Up::rademacher}) {
+        const Network network =
+            Network::create({.dim = 40, .width = 10'000'000, .rank = 64, .down = Down::gaussian, .up = up});
+        expect_agreement(network, normals(7, 40, 1, DType::f32));
+    }
+}
+
+// --- kernels
+
+TEST_F(CudaTest, GramMatricesAreThoseOfTheCpu) {
+    for (const Network& network : various_networks()) {
+        const DType precision = network.spec().precision;
+        const Matrix x = normals(23, 12, 1, precision), y = normals(9, 12, 2, precision);
+        const Tangent there = tangent(gpu(), network, x, keep_all),
+                      here = tangent(host(), network, x, keep_all),
+                      there_cols = tangent(gpu(), network, y, keep_all),
+                      here_cols = tangent(host(), network, y, keep_all);
+        for (const Train train : test::all_trains)
+            for (const KernelOutput output :
+                 {KernelOutput::trace, KernelOutput::full, KernelOutput::sum_of_logits}) {
+                SCOPED_TRACE(described(network, train) + ", " + name(output));
+                const Matrix k = gram(there, output, train);
+                EXPECT_EQ(k.place(), Place::cuda);
+                EXPECT_LT(error(k, gram(here, output, train)), tolerance(precision));
+                const Matrix symmetric = gpu().to_host(k.view());
+                for (std::int64_t i = 0; i < symmetric.rows(); ++i)
+                    for (std::int64_t j = 0; j < i; ++j)
+                        ASSERT_EQ(value(symmetric, i, j), value(symmetric, j, i)) << "exactly symmetric";
+                EXPECT_LT(error(cross_gram(there, there_cols, output, train),
+                                cross_gram(here, here_cols, output, train)),
+                          tolerance(precision));
+            }
+    }
+}
+
+TEST_F(CudaTest, OperatorsAreTheirGramMatrices) {
+    for (const Network& network : various_networks()) {
+        const DType precision = network.spec().precision;
+        const Matrix x = normals(23, 12, 1, precision), y = normals(9, 12, 2, precision);
+        const Tangent rows = tangent(gpu(), network, x, keep_all),
+                      cols = tangent(gpu(), network, y, keep_all);
+        for (const Train train : test::all_trains)
+            for (const KernelOutput output :
+                 {KernelOutput::trace, KernelOutput::full, KernelOutput::sum_of_logits}) {
+                SCOPED_TRACE(described(network, train) + ", " + name(output));
+                EXPECT_LT(relative_error(gpu().on_host(to_dense(KernelOperator(rows, output, train))),
+                                         gpu().on_host(gram(rows, output, train))),
+                          2 * tolerance(precision));
+                EXPECT_LT(relative_error(gpu().on_host(to_dense(KernelOperator(rows, cols, output, train))),
+                                         gpu().on_host(cross_gram(rows, cols, output, train))),
+                          2 * tolerance(precision));
+            }
+    }
+}
+
+TEST_F(CudaTest, PerSampleGradientsAreThoseOfTheCpu) {
+    for (const Network& network : various_networks()) {
+        const DType precision = network.spec().precision;
+        const Matrix x = normals(9, 12, 1, precision);
+        const Tangent there = tangent(gpu(), network, x, keep_all),
+                      here = tangent(host(), network, x, keep_all);
+        for (const Train train : test::all_trains) {
+            SCOPED_TRACE(described(network, train));
+            EXPECT_LT(
+                error(per_sample_gradients(there, train, 2, 5), per_sample_gradients(here, train, 2, 5)),
+                tolerance(precision));
+        }
+    }
+}
+
+// --- linear algebra
+
+TEST_F(CudaTest, SpectraAreThoseOfTheCpu) {
+    for (const std::int64_t n : {1, 2, 33, 200}) {
+        const Matrix b = normals(n, n + 5, 1);
+        const Matrix k = test::times_transposed(b, b);
+        const Spectrum there = spectrum(gpu(), k), here = spectrum(host(), k);
+        ASSERT_EQ(there.eigenvalues.size(), here.eigenvalues.size());
+        for (std::size_t i = 0; i < here.eigenvalues.size(); ++i)
+            EXPECT_NEAR(there.eigenvalues[i], here.eigenvalues[i],
+                        1e-13 * static_cast<double>(n) * here.max())
+                << i;
+        const ExtremalEigenvalue largest =
+            lambda_max(DenseOperator(gpu(), k), {.max_iterations = 200, .tolerance = 1e-12});
+        EXPECT_NEAR(largest.value, here.max(), 1e-10 * here.max());
+        EXPECT_EQ(numerical_rank(gpu(), b), numerical_rank(host(), b));
+    }
+}
+
+TEST_F(CudaTest, RidgeRegressionIsThatOfTheCpu) {
+    const Matrix b = normals(60, 80, 1), y = normals(60, 3, 2);
+    const Matrix k = test::times_transposed(b, b), cross = normals(7, 60, 3);
+    for (const double ridge : {0.0, 1e-3, 1.0}) {
+        const RidgeModel there = fit_ridge(gpu(), k, y, ridge), here = fit_ridge(host(), k, y, ridge);
+        EXPECT_NEAR(there.jitter, here.jitter, 1e-12 * here.jitter);
+        EXPECT_LT(relative_error(there.dual, here.dual), 1e-9);
+        EXPECT_LT(relative_error(predict(gpu(), here, cross), predict(host(), here, cross)), 1e-12);
+    }
+    Matrix indefinite = k.copy();
+    indefinite.at<double>(40, 40) = -1;
+    EXPECT_EQ(error_of<Error>([&] { (void)fit_ridge(gpu(), indefinite, y, 0); }),
+              error_of<Error>([&] { (void)fit_ridge(host(), indefinite, y, 0); }));
+}
+
+// --- training
+
+TEST_F(CudaTest, TrainingTakesTheStepsOfTheCpu) {
+    const Matrix x = normals(13, 5, 1);
+    const Matrix y = test::filled(13, 2, DType::f64, [](auto i, auto c) { return i % 2 == c ? 1 : 0; });
+    for (const Activation activation : {Activation::relu, Activation::tanh})
+        for (const Train train_these : test::all_trains)
+            for (const Loss loss : {Loss::squared, Loss::cross_entropy})
+                for (const std::int64_t batch : {0, 4})
+                    for (const double momentum : {0.0, 0.5}) {
+                        const Network network = test::small_network(train_these, 2, activation);
+                        SCOPED_TRACE(described(network, train_these) + ", batch " + std::to_string(batch) +
+                                     ", momentum " + std::to_string(momentum));
+                        TrainingOptions options{.steps = 5,
+                                                .loss = loss,
+                                                .momentum = momentum,
+                                                .batch = batch,
+                                                .seed = 3,
+                                                .kernel_drift = true};
+                        const TrainingResult here = train(host(), network, x, y, options);
+                        options.rule = StepRule::given;
+                        options.step = here.step;
+                        const TrainingResult there = train(gpu(), network, x, y, options);
+                        EXPECT_EQ(there.network.place(), Place::cuda);
+                        ASSERT_EQ(there.history.size(), here.history.size());
+                        for (std::size_t i = 0; i < here.history.size(); ++i)
+                            EXPECT_NEAR(there.history[i].loss, here.history[i].loss,
+                                        1e-10 * here.history[0].loss)
+                                << i;
+                        EXPECT_NEAR(there.history.back().drift, here.history.back().drift, 1e-9);
+                        EXPECT_EQ(there.history.back().flips, here.history.back().flips);
+                        EXPECT_LT(relative_error(test::parameters(there.network.on_host()),
+                                                 test::parameters(here.network)),
+                                  1e-10);
+                    }
+}
+
+TEST_F(CudaTest, TrainingChoosesTheStepSizeOfTheCpu) {
+    const Matrix x = normals(13, 5, 1), y = normals(13, 2, 2);
+    for (const StepRule rule : {StepRule::lambda_max, StepRule::lambda_max_min}) {
+        const TrainingOptions options{.steps = 2, .rule = rule};
+        const Network network = test::small_network({.down = true, .up = true});
+        const TrainingResult there = train(gpu(), network, x, y, options),
+                             here = train(host(), network, x, y, options);
+        EXPECT_NEAR(there.step, here.step, 1e-3 * here.step);
+    }
+}
+
+TEST_F(CudaTest, TrainingResumesOnTheOtherDevice) {
+    const test::TempFolder folder;
+    const Matrix x = normals(13, 5, 1), y = normals(13, 2, 2);
+    const Network network = test::small_network({.down = true, .up = true, .readout = true});
+    TrainingOptions options{.steps = 6, .momentum = 0.5, .batch = 4, .seed = 3};
+    const TrainingResult whole = train(host(), network, x, y, options);
+    options.steps = 3;
+    options.checkpoint = folder.path("host.safetensors");
+    (void)train(host(), network, x, y, options);
+    const TrainingResult rest = resume(gpu(), options.checkpoint, x, y, {.steps = 6});
+    EXPECT_LT(relative_error(test::parameters(rest.network.on_host()), test::parameters(whole.network)),
+              1e-10);
+}
+
+// --- memory and errors
+
+TEST_F(CudaTest, CopiesAnyViewThereAndBack) {
+    for (const DType dtype : {DType::f32, DType::f64}) {
+        const Matrix all = normals(7, 9, 1, dtype);
+        const ConstMatrixView part = all.view().row_block(2, 4).col_block(3, 5);
+        const Matrix there = gpu().to_device(part);
+        EXPECT_TRUE(same_bits(gpu().to_host(there.view()), Matrix::copy_of(part)));
+        EXPECT_TRUE(same_bits(gpu().to_host(there.view().row_block(1, 2).col_block(2, 3)),
+                              Matrix::copy_of(part.row_block(1, 2).col_block(2, 3))));
+    }
+    EXPECT_TRUE(same_bits(gpu().to_host(gpu().zeros(3, 2, DType::i64)), Matrix(3, 2, DType::i64)));
+    EXPECT_TRUE(same_bits(gpu().to_host(gpu().zero_bits(3, 70).view()), BitMatrix(3, 70)));
+    EXPECT_EQ(gpu().to_host(gpu().zeros(0, 2, DType::f32)).cols(), 2);
+}
+
+TEST_F(CudaTest, MemoryOutlivesItsHandleAndIsGivenBack) {
+    const std::int64_t before = memory_use(Place::cuda).current;
+    {
+        Matrix matrix;
+        {
+            const Device other = Device::open("cuda");
+            matrix = other.to_device(normals(5, 3, 1).view());
+        }
+        EXPECT_EQ(memory_use(Place::cuda).current, before + 120);
+    }
+    EXPECT_EQ(memory_use(Place::cuda).current, before);
+}
+
+TEST_F(CudaTest, MemoryThatCannotBeHadIsNamedAndHarmsNothing) {
+    const std::int64_t before = memory_use(Place::cuda).current;
+    expect_parts(error_of<MemoryError>(
+                     [&] { (void)gpu().zeros(std::int64_t{1} << 30, std::int64_t{1} << 12, DType::f64); }),
+                 {"35184372088832 bytes", "cuda:0"});
+    EXPECT_EQ(memory_use(Place::cuda).current, before);
+    for (const Network& network : test::networks_of({9, 10, 8, 100, 1, Down::gaussian}))
+        expect_agreement(network, normals(9, 10, 1, network.spec().precision));
+    EXPECT_THROW((void)gpu().zeros(-1, 4, DType::f64), ValueError);
+}
+
+TEST_F(CudaTest, AGpuThatIsNotThereIsRefusedByItsNumber) {
+    for (const auto& action : std::vector<std::function<void()>>{[] { (void)Device::cuda(99); },
+                                                                 [] { (void)Device::open("cuda:99"); }})
+        expect_parts(error_of<DeviceError>(action), {"'cuda:99'", "does not exist", "cuda:0"});
+    EXPECT_THROW((void)Device::cuda(-1), DeviceError);
+}
+
+TEST_F(CudaTest, OperationsRefuseHostMemory) {
+    Matrix here(3, 3, DType::f32);
+    Matrix there = gpu().zeros(3, 3, DType::f32);
+    expect_parts(error_of<ValueError>([&] { gpu().ops().multiply(here, there); }),
+                 {"host memory", "Device::to_device"});
+    const Matrix doubles = gpu().zeros(3, 3, DType::f64);
+    expect_parts(error_of<ValueError>([&] { gpu().ops().multiply(doubles, there); }),
+                 {"float64", "float32"});
+}
+
+}  // namespace
+}  // namespace fntk

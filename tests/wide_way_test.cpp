@@ -1,0 +1,105 @@
+// The choice of the exact wide pass on a GPU: a pure function, which needs none.
+#include "support.hpp"
+
+#include <backend/cuda/wide_way.hpp>
+
+#include <wide_pass_rademacher.hpp>
+#include <wide_pass_srht.hpp>
+
+namespace fntk {
+namespace {
+
+using backend::cuda::choose_wide_way;
+using backend::cuda::WideWay;
+using kernels::DeviceLimits;
+
+constexpr std::int64_t largest_rank = 10000;
+constexpr std::int64_t kib = 1024;
+
+/// The shared memory of a block on the GPUs there are, one with what none has to ask for, and two with less
+/// than any has.
+constexpr DeviceLimits various_limits[] = {{108, 163 * kib, 80}, {84, 99 * kib, 86}, {132, 227 * kib, 90},
+                                           {1, 48 * kib, 80},    {1, 16 * kib, 80},  {1, 0, 80}};
+
+TEST(WideWay, GivesAReasonForEveryRank) {
+    for (const DeviceLimits& limits : various_limits)
+        for (const Up up : {Up::rademacher, Up::srht})
+            for (const DType h : {DType::i32, DType::i64})
+                for (std::int64_t p = 1; p <= largest_rank; ++p) {
+                    const char* reason = choose_wide_way(up, p, h, limits).reason;
+                    ASSERT_NE(reason, nullptr);
+                    ASSERT_STRNE(reason, "") << name(up) << ' ' << p;
+                }
+}
+
+TEST(WideWay, OfInt64IsThePlainOneWhateverTheRank) {
+    for (const DeviceLimits& limits : various_limits)
+        for (const Up up : {Up::rademacher, Up::srht})
+            for (std::int64_t p = 1; p <= largest_rank; ++p)
+                ASSERT_EQ(choose_wide_way(up, p, DType::i64, limits).way, WideWay::plain) << p;
+}
+
+TEST(WideWay, OfRademacherIsFusedWhereItsSumsFitRegisters) {
+    for (const DeviceLimits& limits : various_limits)
+        for (std::int64_t p = 1; p <= largest_rank; ++p)
+            ASSERT_EQ(choose_wide_way(Up::rademacher, p, DType::i32, limits).way,
+                      p <= 256 ? WideWay::fused : WideWay::int8_chain)
+                << p;
+}
+
+TEST(WideWay, OfSrhtIsTheTransformWhereItFitsABlock) {
+    for (const DeviceLimits& limits : various_limits)
+        for (std::int64_t p = 1; p <= largest_rank; ++p) {
+            const bool fits = kernels::WidePassSrht<1>::unsupported(p, limits) == nullptr;
+            ASSERT_EQ(choose_wide_way(Up::srht, p, DType::i32, limits).way,
+                      fits ? WideWay::transform : WideWay::int8_chain)
+                << p;
+            if (limits.shared_bytes_per_block >= 48 * kib) {
+                ASSERT_EQ(fits, p <= 8192) << p;
+            }
+        }
+    EXPECT_EQ(choose_wide_way(Up::srht, 1024, DType::i32, {1, 16 * kib, 80}).way, WideWay::transform);
+    EXPECT_EQ(choose_wide_way(Up::srht, 1025, DType::i32, {1, 16 * kib, 80}).way, WideWay::int8_chain);
+    EXPECT_EQ(choose_wide_way(Up::srht, 1, DType::i32, {1, 0, 80}).way, WideWay::int8_chain);
+}
+
+/// A kernel with n rows of ĥ and all results; no memory is behind them.
+template <class Kernel>
+Kernel kernel_of(std::int64_t n, std::int64_t p) {
+    Kernel kernel;
+    kernel.m = 100000;
+    kernel.p = p;
+    kernel.k = 3;
+    static std::int32_t number = 0;
+    static std::uint64_t word = 0;
+    kernel.h = {&number, n, p, p};
+    kernel.gates = {&word, n, (kernel.m + 63) / 64, (kernel.m + 63) / 64};
+    kernel.gradients = {&number, n, 3 * p, 3 * p};
+    return kernel;
+}
+
+TEST(WideWay, IsOneThatTheDeviceCanStart) {
+    for (const DeviceLimits& limits : various_limits) {
+        if (limits.shared_bytes_per_block < 48 * kib) continue;
+        for (const std::int64_t n : {1, 100, 100000})
+            for (const std::int64_t p : {1, 33, 64, 128, 200, 256, 1000, 1024, 1025, 4096, 8192}) {
+                SCOPED_TRACE(std::to_string(n) + ", " + std::to_string(p));
+                const auto expect_fit = [&](const auto& kernel) {
+                    const kernels::Launch launch = kernel.launch(limits);
+                    EXPECT_GT(launch.blocks, 0);
+                    EXPECT_GT(launch.threads, 0);
+                    EXPECT_LE(launch.threads, kernel.max_threads);
+                    EXPECT_LE(launch.shared_bytes, limits.shared_bytes_per_block);
+                };
+                expect_fit(kernel_of<kernels::WidePassSrht<1>>(n, p));
+                expect_fit(kernel_of<kernels::WidePassSrht<2>>(n, p));
+                if (choose_wide_way(Up::rademacher, p, DType::i32, limits).way == WideWay::fused)
+                    kernels::with_rank_columns(p, [&](auto columns) {
+                        expect_fit(kernel_of<kernels::WidePassRademacher<decltype(columns)::value>>(n, p));
+                    });
+            }
+    }
+}
+
+}  // namespace
+}  // namespace fntk
