@@ -57,7 +57,7 @@ BlasThreads::BlasThreads(int threads) {
     const std::lock_guard lock(g_scopes_mutex);
     if (g_scopes++ > 0) return;
     g_before = control().get();
-    if (g_before != threads) control().set(threads);
+    if (g_before > threads) control().set(threads);
 }
 
 BlasThreads::~BlasThreads() {
