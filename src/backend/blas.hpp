@@ -7,9 +7,10 @@
 
 namespace fntk::backend {
 
-/// For its lifetime the BLAS in use takes `threads` threads, where it is one that can be told (OpenBLAS,
-/// MKL, BLIS); afterwards as many as before. The number is one of the process: scopes that overlap share
-/// the first one's, and the last one to end restores it.
+/// For its lifetime the BLAS in use takes at most `threads` threads, where it is one that can be told
+/// (OpenBLAS, MKL, BLIS), and never more than it was set to (by OPENBLAS_NUM_THREADS, say); afterwards as
+/// many as before. The number is one of the process: scopes that overlap share the first one's, and the
+/// last one to end restores it.
 class BlasThreads {
   public:
     explicit BlasThreads(int threads);
