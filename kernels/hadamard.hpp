@@ -48,7 +48,7 @@ FNTK_DEVICE void transform_lanes(Grid& grid, std::int32_t (&x)[count], std::int6
 /// the distance between two registers' words is no address of its own.
 template <int threads, class Grid, int count>
 FNTK_DEVICE void transform_warps(Grid& grid, std::int32_t (&x)[count], std::int64_t padded,
-                                 std::int32_t* exchange) {
+                                 std::int32_t* exchange) {  // NOLINT(readability-non-const-parameter)
     const int warps = static_cast<int>(padded / (warp_size * warp_size));
     if (warps <= 1) return;
     const int mine = grid.warp() % warps, first = grid.thread() - mine * warp_size;

@@ -15,7 +15,7 @@
 
 namespace fntk {
 
-TrainingState::TrainingState(const Device& device, Network network, bool momentum)
+TrainingState::TrainingState(const Device& device, const Network& network, bool momentum)
     : initial(network), current(network.on(device)) {
     const NetworkSpec& spec = initial.spec();
     const auto zeros_like = [&](const Matrix& matrix) {

@@ -21,7 +21,7 @@ struct TrainingState {
     bool certificate_held = true;
     std::vector<TrainingRecord> history;
 
-    TrainingState(const Device& device, Network network, bool momentum);
+    TrainingState(const Device& device, const Network& network, bool momentum);
 };
 
 /// The data of a run, finite and in the device's memory: inputs n × d in the network's precision, targets

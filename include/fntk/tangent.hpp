@@ -56,7 +56,7 @@ class FNTK_API Tangent {
     [[nodiscard]] ConstMatrixView values_int() const { return values_int_; }
     [[nodiscard]] ConstMatrixView open_sum() const { return open_sum_; }
 
-    Tangent(Device device, Network network, ConstMatrixView inputs, TangentOptions options);
+    Tangent(Device device, const Network& network, ConstMatrixView inputs, TangentOptions options);
 
   private:
     void exact_pass(TangentOptions keep);
