@@ -7,18 +7,21 @@
 // Grid, on which every CUDA thread is a thread of the operating system, so that the same kernels run under
 // the sanitizers on any machine (tests/host_grid.hpp).
 //
-//     block(), blocks(), thread(), threads()   this block, their number, this thread of the block, their
-//     number lane(), warp()          thread % 32, thread / 32 shared<T>(count)        an array of the
-//     block, aligned to 16 bytes, uninitialised; every thread of the block
-//                             makes the same calls in the same order, and each call is a new array
+//     block(), blocks()       this block, their number
+//     thread(), threads()     this thread of the block, their number
+//     lane(), warp()          thread % 32, thread / 32
+//     shared<T>(count)        an array of the block, aligned to 16 bytes, uninitialised; every thread of
+//                             the block makes the same calls in the same order, each call a new array
 //     sync()                  all threads of the block reach it; what they wrote is seen by all of them
 //     sync_warp()             the same for the 32 lanes of a warp
-//     shuffle(v, from)        v of lane `from`; shuffle_xor(v, mask): v of lane ^ mask. All 32 lanes take
-//     part, as in ballot(b)               bit l is b of lane l atomic_add(p, v)        *p += v in global or
-//     shared memory, without order; int32, uint32, uint64, double mma_s8(acc, a, b)       16 × 8 × 32 of a
-//     warp: acc (int32) += A (16 × 32, int8, row-major)·B (32 × 8, int8,
-//                             column-major). With group = lane / 4 and t = lane % 4, register i of a lane
-//                             holds
+//     shuffle(v, from)        v of lane `from`; all 32 lanes take part, as in the next two
+//     shuffle_xor(v, mask)    v of lane ^ mask
+//     ballot(b)               bit l is b of lane l
+//     atomic_add(p, v)        *p += v in global or shared memory, without order; int32, uint32, uint64,
+//                             double
+//     mma_s8(acc, a, b)       16 × 8 × 32 of a warp: acc (int32) += A (16 × 32, int8, row-major) times B
+//                             (32 × 8, int8, column-major); with group = lane / 4 and t = lane % 4,
+//                             register i of a lane holds
 //                                 a[i], bytes j = 0..3:   A[group + 8·(i % 2)][4t + j + 16·(i / 2)]
 //                                 b[i], bytes j = 0..3:   B[4t + j + 16·i][group]
 //                                 acc[i]:                 C[group + 8·(i / 2)][2t + i % 2]

@@ -93,9 +93,4 @@ class Cpu final : public HostMemory {
     Pool pool_;
 };
 
-/// Whether two views are one: same memory, same shape.
-inline bool same(ConstMatrixView a, ConstMatrixView b) {
-    return a.data == b.data && a.rows == b.rows && a.cols == b.cols && a.stride == b.stride;
-}
-
 }  // namespace fntk::backend

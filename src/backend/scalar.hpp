@@ -1,4 +1,4 @@
-// What every host backend shares: entries of the factors, σ by kind, and the choice of element type.
+// What backends share on the host: entries of the factors, σ by kind, and the choice of element type.
 #pragma once
 
 #include <fntk/error.hpp>
@@ -8,6 +8,11 @@
 #include <signs.hpp>
 
 namespace fntk::backend {
+
+/// Whether two views are one: same memory, same shape.
+inline bool same(ConstMatrixView a, ConstMatrixView b) {
+    return a.data == b.data && a.rows == b.rows && a.cols == b.cols && a.stride == b.stride;
+}
 
 /// f(T{}) with T = float or double.
 template <class F>

@@ -92,11 +92,6 @@ class Cuda final : public Ops {
     std::shared_ptr<Context> context_;
 };
 
-/// Whether two views are one: same memory, same shape.
-inline bool same(ConstMatrixView a, ConstMatrixView b) {
-    return a.data == b.data && a.rows == b.rows && a.cols == b.cols && a.stride == b.stride;
-}
-
 template <class T>
 T Cuda::fetch(const T* number) {
     T result{};
