@@ -168,6 +168,12 @@ void Remote::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMat
     const Arguments on("affine_hadamard");
     inner_->affine_hadamard(on(counts), on(s), on(t), alpha, beta, gamma, on(k));
 }
+void Remote::arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,
+                      ConstMatrixView norms_cols, double alpha, double derivative, double product,
+                      MatrixView out) {
+    const Arguments on("arc_gram");
+    inner_->arc_gram(on(u), on(norms), on(u_cols), on(norms_cols), alpha, derivative, product, on(out));
+}
 void Remote::multiply(ConstMatrixView a, MatrixView k) {
     const Arguments on("multiply");
     inner_->multiply(on(a), on(k));

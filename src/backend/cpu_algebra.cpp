@@ -3,6 +3,7 @@
 #include <backend/blas.hpp>
 #include <backend/cpu.hpp>
 #include <backend/scalar.hpp>
+#include <backend/simd/arc.hpp>
 
 #include <lapacke.h>
 
@@ -14,7 +15,7 @@ namespace fntk::backend {
 
 namespace {
 
-constexpr std::int64_t gram_tile = 256;
+constexpr std::int64_t gram_tile = 256, largest_tile = 1024;
 constexpr double small_product = 4e6;  // flops below which a second thread costs more than it saves
 
 template <class T>
@@ -100,6 +101,36 @@ void Cpu::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrix
                     out[j] *= static_cast<T>(alpha + beta * (si + tj[j]) + gamma * c[j]);
             }
         });
+    });
+}
+
+void Cpu::arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,
+                   ConstMatrixView norms_cols, double alpha, double derivative, double product,
+                   MatrixView out) {
+    const bool symmetric = same(u, u_cols) && same(norms, norms_cols);
+    const kernels::ArcKernel kernel(alpha, derivative, product);
+    std::int64_t tile_size = largest_tile;  // BLAS is faster on larger ones; threads want 16 each
+    while (tile_size > gram_tile && out.size() / tile_size < 16 * threads() * tile_size) tile_size /= 2;
+    const BlasThreads one(1);
+    with_real(out.dtype, [&](auto type) {
+        using T = decltype(type);
+        std::vector<T> lengths(out.cols);
+        for (std::int64_t j = 0; j < out.cols; ++j) lengths[j] = norms_cols.at<T>(j, 0);
+        over_tiles(out.rows, out.cols, tile_size, symmetric,
+                   [&](std::int64_t i0, std::int64_t rows, std::int64_t j0, std::int64_t cols) {
+                       const MatrixView tile = out.row_block(i0, rows).col_block(j0, cols);
+                       const ConstMatrixView others = u_cols.row_block(j0, cols);
+                       blas_gemm(false, true, 1, u.row_block(i0, rows), others, 0, tile);
+                       ArcRow<T> row{nullptr, others.row<T>(0),   others.stride, others.cols,
+                                     0,       lengths.data() + j0};
+                       for (std::int64_t i = 0; i < rows; ++i) {
+                           row.u = u.row<T>(i0 + i);
+                           row.norm = norms.at<T>(i0 + i, 0);
+                           arc_row(kernel, row, symmetric ? std::min(cols, i0 + i + 1 - j0) : cols,
+                                   tile.row<T>(i));
+                       }
+                       if (symmetric) mirror_tile<T>(out, i0, rows, j0, cols);
+                   });
     });
 }
 

@@ -132,6 +132,17 @@ class Ops {
     virtual void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
                                  double beta, double gamma, MatrixView k) = 0;
 
+    /// out (real, n × n') = |x_i||x'_j|·(derivative·cos θ·(α + (1 − α)²·φ/2π) + product·(α cos θ +
+    /// (1 − α)²·(sin θ + φ cos θ)/2π)), θ the angle of the unit rows u_i and u'_j, φ = π − θ: the
+    /// infinite-width kernel of relu (α = 0), leaky_relu and abs (α = −1), limit.hpp. u: n × d, norms:
+    /// n × 1, real; a row of zeros with norm 0 gives 0. θ comes from <u, u'> where |<u, u'>| < 0.99, else
+    /// from |u − u'| or |u + u'|, so that θ of equal and of opposite rows is exact. Errors relative to
+    /// |x_i||x'_j|: f32 2e-6, f64 1e-13, times derivative + product. Exactly symmetric when both sides
+    /// are one view.
+    virtual void arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,
+                          ConstMatrixView norms_cols, double alpha, double derivative, double product,
+                          MatrixView out) = 0;
+
     /// K ∘= A.
     virtual void multiply(ConstMatrixView a, MatrixView k) = 0;
     /// K[i·k + c, j·k + c'] += block_ij; K is nk × n'k.

@@ -44,6 +44,9 @@ class Reference final : public HostMemory {
                        double alpha, double beta, MatrixView k) override;
     void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
                          double beta, double gamma, MatrixView k) override;
+    void arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,
+                  ConstMatrixView norms_cols, double alpha, double derivative, double product,
+                  MatrixView out) override;
     void multiply(ConstMatrixView a, MatrixView k) override;
     void add_output_block(ConstMatrixView block, std::int64_t outputs, std::int64_t c, std::int64_t c_col,
                           MatrixView k) override;

@@ -2,9 +2,12 @@
 #include <backend/reference.hpp>
 #include <backend/scalar.hpp>
 
+#include <arc.hpp>
 #include <fixed_point.hpp>
 
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 #include <numeric>
 
 namespace fntk::backend {
@@ -20,6 +23,31 @@ double dot(ConstMatrixView a, std::int64_t i, ConstMatrixView b, std::int64_t j)
 /// x + beta·old, where old is not read when beta = 0.
 void blend(MatrixView c, std::int64_t i, std::int64_t j, double x, double beta) {
     store(c, i, j, beta == 0 ? x : x + beta * value(c, i, j));
+}
+
+/// kernel(θ) of unit rows.
+double arc_kernel(const kernels::ArcKernel& kernel, ConstMatrixView u, std::int64_t i,
+                  ConstMatrixView u_cols, std::int64_t j) {
+    const double cos = dot(u, i, u_cols, j);
+    if (std::abs(cos) < kernels::well_conditioned) {
+        const double open = std::acos(-cos);
+        return kernel.at(cos, open, std::sqrt(1 - cos * cos) + open * cos);
+    }
+    double minus = 0, plus = 0;
+    for (std::int64_t q = 0; q < u.cols; ++q) {
+        const double a = value(u, i, q), b = value(u_cols, j, q);
+        minus += (a - b) * (a - b);
+        plus += (a + b) * (a + b);
+    }
+    minus = std::sqrt(minus);
+    plus = std::sqrt(plus);
+    const double angle = 2 * std::atan2(minus, plus);
+    if (cos > 0) {
+        const double open = std::numbers::pi - angle;
+        return kernel.at(std::cos(angle), open, std::sin(angle) + open * std::cos(angle));
+    }
+    const double open = 2 * std::atan2(plus, minus);
+    return kernel.at(-std::cos(open), open, kernels::small_arc(open));
 }
 
 }  // namespace
@@ -38,6 +66,16 @@ void Reference::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, Const
             store(k, i, j,
                   value(k, i, j) *
                       (alpha + beta * (value(s, i, 0) + value(t, j, 0)) + gamma * value(counts, i, j)));
+}
+
+void Reference::arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,
+                         ConstMatrixView norms_cols, double alpha, double derivative, double product,
+                         MatrixView out) {
+    const kernels::ArcKernel kernel(alpha, derivative, product);
+    for (std::int64_t i = 0; i < out.rows; ++i)
+        for (std::int64_t j = 0; j < out.cols; ++j)
+            store(out, i, j,
+                  arc_kernel(kernel, u, i, u_cols, j) * (value(norms, i, 0) * value(norms_cols, j, 0)));
 }
 
 void Reference::multiply(ConstMatrixView a, MatrixView k) {
