@@ -1,5 +1,6 @@
 // The CUDA backend on a GPU against the cpu backend: the exact integers for equality, all that follows from
 // them within a few roundings of its precision. Where there is no GPU these tests are skipped and say why.
+#include "arc_rows.hpp"
 #include "exact_networks.hpp"
 #include "temp_folder.hpp"
 #include "training_by_hand.hpp"
@@ -211,6 +212,26 @@ TEST_F(CudaTest, OperatorsAreTheirGramMatrices) {
                           2 * tolerance(precision));
             }
     }
+}
+
+TEST_F(CudaTest, ArcKernelsAreThoseOfTheCpu) {
+    for (const DType dtype : {DType::f32, DType::f64})
+        for (const auto& [n, n_cols] : {std::pair{1, 1}, {33, 70}, {300, 257}}) {
+            const test::ArcRows a = test::arc_rows(n, 200, 1, dtype),
+                                b = test::arc_rows(n_cols, 200, 7, dtype);
+            const Matrix u = gpu().to_device(a.u.view()), norms = gpu().to_device(a.norms.view()),
+                         u_cols = gpu().to_device(b.u.view()), norms_cols = gpu().to_device(b.norms.view());
+            for (const test::ArcCase& c : test::arc_cases) {
+                Matrix there = gpu().zeros(n, n_cols, dtype), square = gpu().zeros(n, n, dtype),
+                       here(n, n_cols, dtype);
+                gpu().ops().arc_gram(u, norms, u_cols, norms_cols, c.alpha, c.derivative, c.product, there);
+                gpu().ops().arc_gram(u, norms, u, norms, c.alpha, c.derivative, c.product, square);
+                host().ops().arc_gram(a.u, a.norms, b.u, b.norms, c.alpha, c.derivative, c.product, here);
+                EXPECT_TRUE(test::near_kernel(gpu().on_host(there.view()), here, a, b, c,
+                                              dtype == DType::f32 ? 2e-6 : 1e-13));
+                EXPECT_TRUE(test::symmetric(gpu().on_host(square.view())));
+            }
+        }
 }
 
 TEST_F(CudaTest, PerSampleGradientsAreThoseOfTheCpu) {

@@ -56,6 +56,9 @@ class Cuda final : public Ops {
     // cuda_gram.cu
     void hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
                        double alpha, double beta, MatrixView k) override;
+    void arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,
+                  ConstMatrixView norms_cols, double alpha, double derivative, double product,
+                  MatrixView out) override;
 
     // cuda_algebra.cu
     void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,

@@ -1,8 +1,9 @@
-// The fused Gram matrix. Compiled with fused multiply-adds, unlike the rest of the device code: its
-// products carry an error bound, not bits.
+// Gram matrices that carry an error bound, not bits: compiled with fused multiply-adds, unlike the rest of
+// the device code.
 #include <backend/cuda/cuda.hpp>
 #include <backend/scalar.hpp>
 
+#include <arc_gram.hpp>
 #include <hadamard_gram.hpp>
 
 namespace fntk::backend::cuda {
@@ -21,6 +22,24 @@ void Cuda::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixV
         kernel.beta = beta;
         kernel.k = rows_of<T>(k);
         kernel.symmetric = same(x, x_cols) && same(g, g_cols);
+        context_->run(kernel);
+    });
+}
+
+void Cuda::arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,
+                    ConstMatrixView norms_cols, double alpha, double derivative, double product,
+                    MatrixView out) {
+    const Scope scope(*context_, "arc_gram");
+    inner(1, u, u_cols, 0, out);
+    with_real(out.dtype, [&](auto type) {
+        using T = decltype(type);
+        kernels::ArcGram<T> kernel;
+        kernel.kernel = kernels::ArcKernel(alpha, derivative, product);
+        kernel.u = rows_of<T>(u);
+        kernel.u_cols = rows_of<T>(u_cols);
+        kernel.norms = rows_of<T>(norms);
+        kernel.norms_cols = rows_of<T>(norms_cols);
+        kernel.out = rows_of<T>(out);
         context_->run(kernel);
     });
 }
