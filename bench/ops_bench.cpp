@@ -96,6 +96,14 @@ void others(const std::string& backend, std::int64_t n, std::int64_t d, std::int
         timed(state, {.flops = nn * (nn + 1) * (dd + pp), .bytes = f32 * nn * nn},
               [&] { device.ops().hadamard_gram(x, x, g, g, 1, 0, k); });
     });
+    add(name("arc_gram"), [=](benchmark::State& state) {
+        const Device device = Device::open(backend);
+        const Matrix u = unit_rows(n, d), u_cols = unit_rows(n, d, 2);
+        Matrix norms(n, 1, DType::f32), k(n, n, DType::f32);
+        for (std::int64_t i = 0; i < n; ++i) norms.at<float>(i, 0) = 1;
+        timed(state, {.flops = 2 * nn * nn * dd, .bytes = f32 * nn * nn},
+              [&] { device.ops().arc_gram(u, norms, u_cols, norms, 0, 2, 1, k); });
+    });
 }
 
 const int registered = [] {

@@ -5,7 +5,8 @@
 //     E σ'σ' = (4/π)·cc'/√N             E σσ = (2/π)·atan2(ττ' cos θ, √N)
 // Invariants. Angles and norms are those of limit_pairs.hpp, sound for any rows; the formulas add no
 // cancellation: N = 1 − (ττ' cos θ)² is taken as a sum of squares, and a kernel overflows only where its
-// value does.
+// value does. The first two, at h = x of ordinary scale, are the backend's (limit_arc.hpp).
+#include "limit_arc.hpp"
 #include "limit_pairs.hpp"
 #include "matrix_real.hpp"
 
@@ -102,9 +103,12 @@ Matrix kernel_matrix(const Device& device, const ActivationSpec& activation, Tra
     require_real(inputs, "inputs");
     if (!symmetric) require_real(others, "others");
 
+    Matrix kernel(inputs.rows, symmetric ? inputs.rows : others.rows, inputs.dtype);
+    if (u.empty() && activation.homogeneous() &&
+        arc_limit(device, activation.closed_slope(), train, inputs, symmetric ? nullptr : &others, kernel))
+        return kernel;
     const Side rows = make_side(device, inputs, u),
                cols = symmetric ? Side{} : make_side(device, others, u);
-    Matrix kernel(inputs.rows, symmetric ? inputs.rows : others.rows, inputs.dtype);
     for_pairs(device, rows, symmetric ? nullptr : &cols,
               [&](std::int64_t i, std::int64_t j, const Pair& pair) {
                   const double value = kernel_of(activation, train, pair);

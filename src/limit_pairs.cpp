@@ -3,6 +3,8 @@
 
 #include <backend/ops.hpp>
 
+#include <arc.hpp>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -13,7 +15,6 @@ namespace {
 
 constexpr std::int64_t block_rows = 512;
 constexpr double pi = std::numbers::pi;
-constexpr double well_conditioned = 0.99;  // |cos θ| below this: acos loses at most a digit
 
 /// Two sums over a row at once in eight lanes each: f adds column j's share to its two arguments.
 template <class F>
@@ -30,37 +31,6 @@ std::array<double, 2> lane_sums(std::int64_t cols, F&& f) {
         total[1] += second[lane];
     }
     return total;
-}
-
-struct Polar {
-    Matrix unit;  // f64; a row of zeros stays one
-    std::vector<Norm> norm;
-    Staged on_device{};  // the same units, where products are taken
-};
-
-Polar polar(ConstMatrixView rows) {
-    Polar result{Matrix::converted(rows, DType::f64),
-                 std::vector<Norm>(static_cast<std::size_t>(rows.rows))};
-    for (std::int64_t i = 0; i < rows.rows; ++i) {
-        double* row = result.unit.row<double>(i);
-        double largest = 0;
-        for (std::int64_t j = 0; j < rows.cols; ++j) largest = std::max(largest, std::abs(row[j]));
-        if (largest == 0) continue;
-        Norm& norm = result.norm[static_cast<std::size_t>(i)];
-        norm.exponent = std::max(std::ilogb(largest), -1022);  // 2^1022 is the largest scale that is finite
-        const double scale = std::ldexp(1.0, -norm.exponent);
-        for (std::int64_t j = 0; j < rows.cols; ++j) row[j] *= scale;
-        norm.value = std::sqrt(
-            lane_sums(rows.cols, [&](std::int64_t j, double& sum, double&) { sum += row[j] * row[j]; })[0]);
-        for (std::int64_t j = 0; j < rows.cols; ++j) row[j] /= norm.value;
-    }
-    return result;
-}
-
-/// sin φ − φ cos φ = φ³/3 − φ⁵/30 + φ⁷/840 − ..., for φ < 0.15 to the last bit.
-double small_arc(double open) {
-    const double x = open * open;
-    return open * x * (1.0 / 3 - x * (1.0 / 30 - x * (1.0 / 840 - x * (1.0 / 45360 - x / 3991680))));
 }
 
 Angle angle_from_cosine(double cos) {
@@ -87,7 +57,7 @@ Angle angle_from_rows(const double* u, const double* v, std::int64_t cols) {
         angle.arc = angle.sin + angle.open * angle.cos;
     } else {
         angle.open = 2 * std::atan2(plus, minus);
-        angle.arc = small_arc(angle.open);
+        angle.arc = kernels::small_arc(angle.open);
     }
     return angle;
 }
@@ -95,22 +65,24 @@ Angle angle_from_rows(const double* u, const double* v, std::int64_t cols) {
 struct Block {
     Polar x, projected;
     bool h_is_x = true;
+    Staged x_units, projected_units;  // where products are taken
 
     void stage(const Device& device) {
-        x.on_device = device.staged(x.unit);
-        if (!h_is_x) projected.on_device = device.staged(projected.unit);
+        x_units = device.staged(x.unit);
+        if (!h_is_x) projected_units = device.staged(projected.unit);
     }
     [[nodiscard]] const Polar& h() const { return h_is_x ? x : projected; }
+    [[nodiscard]] const Staged& h_units() const { return h_is_x ? x_units : projected_units; }
 };
 
 Block block_of(const Device& device, const Side& side, bool h_is_x, std::int64_t first,
                std::int64_t count) {
-    Block block{polar(side.inputs.row_block(first, count)), {}, h_is_x};
+    Block block{polar_form(side.inputs.row_block(first, count)), {}, h_is_x, {}, {}};
     if (h_is_x) {
         block.stage(device);
         return block;
     }
-    block.projected = polar(side.projected.view().row_block(first, count));
+    block.projected = polar_form(side.projected.view().row_block(first, count));
     for (std::size_t i = 0; i < block.x.norm.size(); ++i) {  // |h| = |x|·|U u|/√p
         block.projected.norm[i].value *= block.x.norm[i].value;
         block.projected.norm[i].exponent += block.x.norm[i].exponent;
@@ -125,10 +97,29 @@ double times_norms(double factor, const Norm& a, const Norm& b) {
     return std::ldexp(factor * a.value * b.value, a.exponent + b.exponent);
 }
 
+Polar polar_form(ConstMatrixView rows) {
+    Polar result{Matrix::converted(rows, DType::f64),
+                 std::vector<Norm>(static_cast<std::size_t>(rows.rows))};
+    for (std::int64_t i = 0; i < rows.rows; ++i) {
+        double* row = result.unit.row<double>(i);
+        double largest = 0;
+        for (std::int64_t j = 0; j < rows.cols; ++j) largest = std::max(largest, std::abs(row[j]));
+        if (largest == 0) continue;
+        Norm& norm = result.norm[static_cast<std::size_t>(i)];
+        norm.exponent = std::max(std::ilogb(largest), -1022);  // 2^1022 is the largest scale that is finite
+        const double scale = std::ldexp(1.0, -norm.exponent);
+        for (std::int64_t j = 0; j < rows.cols; ++j) row[j] *= scale;
+        norm.value = std::sqrt(
+            lane_sums(rows.cols, [&](std::int64_t j, double& sum, double&) { sum += row[j] * row[j]; })[0]);
+        for (std::int64_t j = 0; j < rows.cols; ++j) row[j] /= norm.value;
+    }
+    return result;
+}
+
 std::vector<Norm> row_norms(ConstMatrixView rows) {
     std::vector<Norm> norms;
     for (std::int64_t i = 0; i < rows.rows; i += block_rows) {
-        const Polar block = polar(rows.row_block(i, std::min(block_rows, rows.rows - i)));
+        const Polar block = polar_form(rows.row_block(i, std::min(block_rows, rows.rows - i)));
         norms.insert(norms.end(), block.norm.begin(), block.norm.end());
     }
     return norms;
@@ -140,7 +131,7 @@ Side make_side(const Device& device, ConstMatrixView inputs, ConstMatrixView u) 
     Matrix projected = device.zeros(inputs.rows, u.rows, DType::f64);
     for (std::int64_t i = 0; i < inputs.rows; i += block_rows) {
         const std::int64_t count = std::min(block_rows, inputs.rows - i);
-        const Polar x = polar(inputs.row_block(i, count));
+        const Polar x = polar_form(inputs.row_block(i, count));
         device.ops().inner(1 / std::sqrt(static_cast<double>(u.rows)), device.staged(x.unit), down, 0,
                            projected.view().row_block(i, count));
     }
@@ -162,19 +153,19 @@ void for_pairs(const Device& device, const Side& rows, const Side* cols,
         const auto part = [&](Matrix& whole) {
             return whole.view().row_block(0, count_i).col_block(0, count_j);
         };
-        const auto inner = [&](const Polar& left, const Polar& right, Matrix& whole) {
-            device.ops().inner(1, left.on_device, right.on_device, 0, part(whole));
+        const auto inner = [&](const Staged& left, const Staged& right, Matrix& whole) {
+            device.ops().inner(1, left, right, 0, part(whole));
             return device.on_host(part(whole));
         };
-        const Staged h_cosines = inner(a.h(), b.h(), cosines);
-        const Staged of_x = h_is_x ? Staged{} : inner(a.x, b.x, x_cosines);
+        const Staged h_cosines = inner(a.h_units(), b.h_units(), cosines);
+        const Staged of_x = h_is_x ? Staged{} : inner(a.x_units, b.x_units, x_cosines);
         for (std::int64_t i = 0; i < count_i; ++i) {
             const double* u = a.h().unit.row<double>(i);
             const double* cosine = h_cosines.view().row<double>(i);
             for (std::int64_t j = 0; j < (diagonal ? i + 1 : count_j); ++j) {
                 const auto r = static_cast<std::size_t>(i), s = static_cast<std::size_t>(j);
                 Pair pair{a.x.norm[r], b.x.norm[s], a.h().norm[r], b.h().norm[s], {}, 0};
-                pair.angle = std::abs(cosine[j]) < well_conditioned
+                pair.angle = std::abs(cosine[j]) < kernels::well_conditioned
                                  ? angle_from_cosine(cosine[j])
                                  : angle_from_rows(u, b.h().unit.row<double>(j), length);
                 pair.x_cos = h_is_x ? pair.angle.cos : of_x.view().at<double>(i, j);

@@ -23,6 +23,13 @@ struct Norm {
 /// factor·|a|·|b|; overflows or underflows only where the result does.
 double times_norms(double factor, const Norm& a, const Norm& b);
 
+/// Rows in polar form.
+struct Polar {
+    Matrix unit;  // f64; a row of zeros stays one
+    std::vector<Norm> norm;
+};
+Polar polar_form(ConstMatrixView rows);
+
 struct Angle {
     double open = 0;  // φ = π − θ
     double sin = 0, cos = 0;

@@ -13,7 +13,7 @@ struct ArcRows {
 };
 
 /// In turn: any direction, the same row again, its opposite, zero with norm 0, and rows at an angle of
-/// 10⁻⁷, ..., 10⁻¹ to the first and to its opposite. d ≥ 2 where n > 1.
+/// 10⁻⁷, ..., 10⁻¹, 0.15 (cos θ just below 0.99) to the first and to its opposite. d ≥ 2 where n > 1.
 inline ArcRows arc_rows(std::int64_t n, std::int64_t d, std::uint64_t seed, DType dtype) {
     const Matrix base = on_sphere(n, d, seed), side = on_sphere(n, d, seed + 1);
     Matrix u(n, d, DType::f64);
@@ -23,7 +23,8 @@ inline ArcRows arc_rows(std::int64_t n, std::int64_t d, std::uint64_t seed, DTyp
         double along = 0, across = 0;
         for (std::int64_t q = 0; q < d; ++q) along += b[q] * s[q];
         for (std::int64_t q = 0; q < d; ++q) across += (s[q] - along * b[q]) * (s[q] - along * b[q]);
-        const double angle = std::pow(10.0, static_cast<double>(i / 6 % 7) - 7);
+        const std::int64_t decade = i / 6 % 8;
+        const double angle = decade == 7 ? 0.15 : std::pow(10.0, static_cast<double>(decade) - 7);
         for (std::int64_t q = 0; q < d; ++q) {
             const double near = std::cos(angle) * b[q],
                          off = std::sin(angle) * (s[q] - along * b[q]) / std::sqrt(across);

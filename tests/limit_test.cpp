@@ -238,7 +238,7 @@ TEST_P(LimitTest, ErfSaturatesAtHugeNorms) {
 }
 
 TEST_P(LimitTest, SymmetricAcrossBlocksAndRectangularIsItsBlock) {
-    const std::int64_t n = 530, cut = 519;  // more than one block of rows
+    const std::int64_t n = 1040, cut = 1029;  // more than one block of rows
     const Matrix x = normals(n, 3, 5);
     for (const ActivationSpec& activation : {closed_forms[0], closed_forms[3]}) {
         const Train train{true, true, true};

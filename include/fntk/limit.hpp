@@ -18,7 +18,7 @@ namespace fntk {
 /// Limit kernel n × n' of the trained factors (their kernels' sum) as p and m grow; double arithmetic,
 /// result in `inputs`' element type, f32 or f64. The outputs decouple: the full kernel is this ⊗ I_k, the
 /// trace kernel and the sum-of-logits kernel are this. `others` 0 × 0 means `inputs` again, and an exactly
-/// symmetric result; 0 × d is a batch without rows. Memory beside the result: O(512·(d + 512)) doubles.
+/// symmetric result; 0 × d is a batch without rows. Memory beside the result: O(1024·(d + 1024)) doubles.
 /// Throws NotSupported for gelu, tanh and softplus, ShapeError when the columns differ, ValueError when
 /// `train` is empty, for NaN and infinity (by row and column) and for a matrix of integers.
 FNTK_API Matrix limit_kernel(const Device& device, ActivationSpec activation, Train train,

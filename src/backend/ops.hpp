@@ -137,7 +137,7 @@ class Ops {
     /// infinite-width kernel of relu (α = 0), leaky_relu and abs (α = −1), limit.hpp. u: n × d, norms:
     /// n × 1, real; a row of zeros with norm 0 gives 0. θ comes from <u, u'> where |<u, u'>| < 0.99, else
     /// from |u − u'| or |u + u'|, so that θ of equal and of opposite rows is exact. Errors relative to
-    /// |x_i||x'_j|: f32 2e-6, f64 1e-13, times derivative + product. Exactly symmetric when both sides
+    /// (derivative + product)·|x_i||x'_j|, |α| ≤ 1: f32 3e-6, f64 1e-13. Exactly symmetric when both sides
     /// are one view.
     virtual void arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,
                           ConstMatrixView norms_cols, double alpha, double derivative, double product,
