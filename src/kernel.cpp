@@ -8,6 +8,7 @@
 
 #include "device_memory.hpp"
 #include "output_reduction.hpp"
+#include "tiles.hpp"
 
 #include <backend/ops.hpp>
 
@@ -26,38 +27,59 @@ struct Block {
     std::int64_t c = 0, c_col = 0;
 };
 
+/// What a Gram matrix is made of, of some rows of a batch.
+class Side {
+  public:
+    explicit Side(TangentRows rows) : rows_(rows) {}
+
+    [[nodiscard]] const Tangent& tangent() const { return *rows_.tangent; }
+    [[nodiscard]] std::int64_t size() const { return rows_.count; }
+    [[nodiscard]] bool is(const Side& other) const {
+        return rows_.tangent == other.rows_.tangent && rows_.first == other.rows_.first &&
+               rows_.count == other.rows_.count;
+    }
+    [[nodiscard]] ConstMatrixView inputs() const { return block(tangent().inputs()); }
+    [[nodiscard]] ConstMatrixView hidden() const { return block(tangent().hidden()); }
+    [[nodiscard]] ConstMatrixView gradients() const { return block(tangent().gradients()); }
+    [[nodiscard]] ConstBitView gates() const {
+        return tangent().gates().row_block(rows_.first, rows_.count);
+    }
+
+  private:
+    [[nodiscard]] ConstMatrixView block(ConstMatrixView whole) const {
+        return whole.row_block(rows_.first, rows_.count);
+    }
+    TangentRows rows_;
+};
+
 class GramBuilder {
   public:
-    GramBuilder(const Tangent& rows, const Tangent& cols, Train train)
+    GramBuilder(TangentRows rows, TangentRows cols, Train train)
         : rows_(rows),
           cols_(cols),
-          spec_(rows.network().spec()),
+          tangent_(*rows.tangent),
+          spec_(tangent_.network().spec()),
           train_(train),
-          device_(rows.device()),
+          device_(tangent_.device()),
           ops_(device_.ops()) {}
 
-    Matrix build(KernelOutput output) {
-        if (output != KernelOutput::full) {
-            Matrix result = pairs();
-            sum_of_factors({output}, result);
-            return result;
-        }
+    void build(KernelOutput output, MatrixView out) {
+        if (output != KernelOutput::full) return sum_of_factors({output}, out);
         const std::int64_t k = spec_.outputs;
-        Matrix result = device_.zeros(rows_.size() * k, cols_.size() * k, spec_.precision);
+        ops_.zero(out);
         Matrix block = pairs();
         for (std::int64_t c = 0; c < k; ++c)
             for (std::int64_t c_col = symmetric() ? c : 0; c_col < k; ++c_col) {
                 sum_of_factors({output, c, c_col}, block);
-                ops_.add_output_block(block, k, c, c_col, result);
+                ops_.add_output_block(block, k, c, c_col, out);
                 if (!symmetric() || c == c_col) continue;
                 ops_.transpose(block);  // K^{c'c} = (K^{cc'})ᵀ
-                ops_.add_output_block(block, k, c_col, c, result);
+                ops_.add_output_block(block, k, c_col, c, out);
             }
-        return result;
     }
 
   private:
-    [[nodiscard]] bool symmetric() const { return &rows_ == &cols_; }
+    [[nodiscard]] bool symmetric() const { return rows_.is(cols_); }
     /// A matrix of all pairs of samples.
     [[nodiscard]] Matrix pairs() const {
         return device_.zeros(rows_.size(), cols_.size(), spec_.precision);
@@ -90,8 +112,10 @@ class GramBuilder {
                 return ops_.hadamard_gram(x, x_cols, g, g_cols, 1.0 / static_cast<double>(spec_.outputs), 0,
                                           out);
             case KernelOutput::sum_of_logits: {
-                const Matrix sum = summed_gradients(rows_),
-                             other = symmetric() ? Matrix{} : summed_gradients(cols_);
+                const Matrix sum = summed_gradients(device_, rows_.gradients(), spec_.outputs),
+                             other = symmetric()
+                                         ? Matrix{}
+                                         : summed_gradients(device_, cols_.gradients(), spec_.outputs);
                 return ops_.hadamard_gram(x, x_cols, sum, symmetric() ? sum.view() : other.view(), 1, 0,
                                           out);
             }
@@ -102,9 +126,10 @@ class GramBuilder {
     }
 
     void up(Block which, MatrixView out) {
-        const bool popcount = rows_.has_gates() && cols_.has_gates() && rows_.network().readout().signs();
+        const bool popcount =
+            tangent_.has_gates() && cols_.tangent().has_gates() && tangent_.network().readout().signs();
         if (!popcount) {
-            ops_.feature_gram(rows_.network().up(), spec_.activation, true, unit_weights(which),
+            ops_.feature_gram(tangent_.network().up(), spec_.activation, true, unit_weights(which),
                               rows_.hidden(), cols_.hidden(), out);
             ops_.multiply(hidden_gram(), out);
         } else if (which.output != KernelOutput::sum_of_logits) {
@@ -126,7 +151,7 @@ class GramBuilder {
     void gate_factor(Block which, MatrixView out) {
         const bool weighted = which.c != which.c_col;
         const BitMatrix agreement =
-            weighted ? device_.to_device(readout_agreement(rows_.network(), which.c, which.c_col))
+            weighted ? device_.to_device(readout_agreement(tangent_.network(), which.c, which.c_col))
                      : BitMatrix{};
         Matrix counts = device_.zeros(rows_.size(), cols_.size(), DType::i32),
                s = device_.zeros(rows_.size(), 1, DType::i32),
@@ -157,8 +182,8 @@ class GramBuilder {
     /// 1 × m weights of the floating path.
     [[nodiscard]] Matrix unit_weights(Block which) const {
         if (which.output == KernelOutput::full)
-            return device_.to_device(readout_product(rows_, which.c, which.c_col));
-        const Matrix a = effective_readout(rows_, which.output);
+            return device_.to_device(readout_product(tangent_, which.c, which.c_col));
+        const Matrix a = effective_readout(tangent_, which.output);
         Matrix squares(1, a.rows(), DType::f64);
         for (std::int64_t r = 0; r < a.rows(); ++r)
             squares.row<double>(0)[r] = a.row<double>(r)[0] * a.row<double>(r)[0];
@@ -167,8 +192,8 @@ class GramBuilder {
 
     void readout(Block which, MatrixView out) {
         if (which.c != which.c_col) return ops_.zero(out);
-        ops_.feature_gram(rows_.network().up(), spec_.activation, false, {}, rows_.hidden(), cols_.hidden(),
-                          out);
+        ops_.feature_gram(tangent_.network().up(), spec_.activation, false, {}, rows_.hidden(),
+                          cols_.hidden(), out);
         ops_.axpby(1.0 / static_cast<double>(spec_.width), out, 0, out);
     }
 
@@ -190,8 +215,8 @@ class GramBuilder {
         return hidden_gram_;
     }
 
-    const Tangent& rows_;
-    const Tangent& cols_;
+    Side rows_, cols_;
+    const Tangent& tangent_;
     const NetworkSpec& spec_;
     Train train_;
     const Device& device_;
@@ -211,11 +236,24 @@ Matrix gram(const Tangent& tangent, KernelOutput output) {
 
 Matrix cross_gram(const Tangent& rows, const Tangent& cols, KernelOutput output, Train train) {
     check_pair(rows, cols, train);
-    return GramBuilder(rows, cols, train).build(output);
+    const NetworkSpec& spec = rows.network().spec();
+    const std::int64_t k = output == KernelOutput::full ? spec.outputs : 1;
+    Matrix result = rows.device().zeros(rows.size() * k, cols.size() * k, spec.precision);
+    GramBuilder({&rows, 0, rows.size()}, {&cols, 0, cols.size()}, train).build(output, result);
+    return result;
 }
 
 Matrix cross_gram(const Tangent& rows, const Tangent& cols, KernelOutput output) {
     return cross_gram(rows, cols, output, rows.network().spec().train);
+}
+
+void gram_tile(TangentRows rows, TangentRows cols, KernelOutput output, Train train, MatrixView out) {
+    check_pair(*rows.tangent, *cols.tangent, train);
+    const NetworkSpec& spec = rows.tangent->network().spec();
+    check_tile({rows.first, rows.count, rows.tangent->size()},
+               {cols.first, cols.count, cols.tangent->size()}, out, spec.precision, rows.tangent->device(),
+               output == KernelOutput::full ? spec.outputs : 1);
+    GramBuilder(rows, cols, train).build(output, out);
 }
 
 }  // namespace fntk

@@ -5,7 +5,9 @@
 #include <fntk/error.hpp>
 #include <fntk/kernel.hpp>
 
+#include "moments.hpp"
 #include "output_reduction.hpp"
+#include "tiles.hpp"
 
 #include <backend/ops.hpp>
 
@@ -16,20 +18,6 @@
 
 namespace fntk {
 
-namespace {
-
-/// body(v, out) with both in the device's memory.
-template <class Body>
-void on_device(const Device& device, ConstMatrixView v, MatrixView out, Body&& body) {
-    const Staged from = device.staged(v);
-    if (out.place == device.place()) return body(from.view(), out);
-    Matrix to = device.zeros(out.rows, out.cols, out.dtype);
-    body(from.view(), to.view());
-    device.ops().copy(to, out);
-}
-
-}  // namespace
-
 LinearOperator::~LinearOperator() = default;
 
 KernelOperator::KernelOperator(const Tangent& rows, const Tangent& cols, KernelOutput output, Train train)
@@ -37,8 +25,8 @@ KernelOperator::KernelOperator(const Tangent& rows, const Tangent& cols, KernelO
     check_pair(rows, cols, train);
     const NetworkSpec& spec = rows.network().spec();
     if (output == KernelOutput::sum_of_logits && train.down) {
-        summed_rows_ = summed_gradients(rows);
-        if (rows_ != cols_) summed_cols_ = summed_gradients(cols);
+        summed_rows_ = summed_gradients(rows.device(), rows.gradients(), spec.outputs);
+        if (rows_ != cols_) summed_cols_ = summed_gradients(rows.device(), cols.gradients(), spec.outputs);
     }
     if (output != KernelOutput::full && (train.up || train.readout))
         readout_ =
@@ -59,14 +47,9 @@ DType KernelOperator::dtype() const { return rows_->network().spec().precision; 
 const Device& KernelOperator::device() const { return rows_->device(); }
 
 void KernelOperator::apply(ConstMatrixView v, MatrixView out) const {
-    if (v.rows != cols() || out.rows != rows() || v.cols != out.cols)
-        throw ShapeError(
-            fmt::format("kernel ({} × {}) times v ({} × {}) into out ({} × {}): the extents do not fit",
-                        rows(), cols(), v.rows, v.cols, out.rows, out.cols));
-    if (v.dtype != dtype() || out.dtype != dtype())
-        throw ValueError(fmt::format("v is {} and out is {}; the operator works in {}", name(v.dtype),
-                                     name(out.dtype), name(dtype())));
-    on_device(device(), v, out, [&](ConstMatrixView in, MatrixView to) { apply_on_device(in, to); });
+    check_product(*this, v, out);
+    with_vectors_on_device(device(), v, out,
+                           [&](ConstMatrixView in, MatrixView to) { apply_on_device(in, to); });
 }
 
 void KernelOperator::apply_on_device(ConstMatrixView v, MatrixView out) const {
@@ -97,33 +80,19 @@ void KernelOperator::apply_on_device(ConstMatrixView v, MatrixView out) const {
 }
 
 void KernelOperator::apply_down(ConstMatrixView v, MatrixView out) const {
-    backend::Ops& ops = device().ops();
-    const NetworkSpec& spec = rows_->network().spec();
-    const bool summed = output_ == KernelOutput::sum_of_logits;
-    const ConstMatrixView g = summed ? summed_rows_.view() : rows_->gradients();
-    const ConstMatrixView g_cols = !summed          ? cols_->gradients()
-                                   : rows_ == cols_ ? summed_rows_.view()
-                                                    : summed_cols_.view();
-    // the trace kernel is that of one output with k·p gradient columns, divided by k
-    const std::int64_t p = output_ == KernelOutput::full ? spec.rank : g.cols;
-    const double scale = output_ == KernelOutput::trace ? 1.0 / static_cast<double>(spec.outputs) : 1.0;
-    Matrix weighted = device().zeros(cols_->size(), p, dtype()),
-           moment = device().zeros(p, spec.dim, dtype()), moved = device().zeros(rows_->size(), p, dtype());
-    ops.row_combine(g_cols, v, weighted);
-    ops.gemm(true, false, scale, weighted, cols_->inputs(), 0, moment);
-    ops.gemm(false, true, 1, rows_->inputs(), moment, 0, moved);
-    ops.row_dot(g, moved, out);
+    const DownForm rows = down_form(*rows_, output_, summed_rows_),
+                   cols = rows_ == cols_ ? rows : down_form(*cols_, output_, summed_cols_);
+    Matrix sum = device().zeros(cols.rank, cols.inputs.cols, dtype());
+    moment(cols, v, sum);
+    along_moment(rows, sum, out);
 }
 
 DenseOperator::DenseOperator(Device device, ConstMatrixView matrix)
     : device_(std::move(device)), matrix_(device_.staged(matrix)) {}
 
 void DenseOperator::apply(ConstMatrixView v, MatrixView out) const {
-    if (v.rows != cols() || out.rows != rows() || v.cols != out.cols)
-        throw ShapeError(
-            fmt::format("matrix ({} × {}) times v ({} × {}) into out ({} × {}): the extents do not fit",
-                        rows(), cols(), v.rows, v.cols, out.rows, out.cols));
-    on_device(device_, v, out, [&](ConstMatrixView in, MatrixView to) {
+    check_product(*this, v, out);
+    with_vectors_on_device(device_, v, out, [&](ConstMatrixView in, MatrixView to) {
         device_.ops().gemm(false, false, 1, matrix_, in, 0, to);
     });
 }

@@ -94,19 +94,16 @@ BitMatrix readout_agreement(const Network& network, std::int64_t c, std::int64_t
     return result;
 }
 
-Matrix summed_gradients(const Tangent& tangent) {
-    const std::int64_t k = tangent.outputs();
-    const NetworkSpec& spec = tangent.network().spec();
-    const double weight = 1.0 / std::sqrt(static_cast<double>(k));
-    Matrix weights(tangent.size(), k, spec.precision);
+Matrix summed_gradients(const Device& device, ConstMatrixView gradients, std::int64_t outputs) {
+    const double weight = 1.0 / std::sqrt(static_cast<double>(outputs));
+    Matrix weights(gradients.rows, outputs, gradients.dtype);
     const auto fill = [&](auto type) {
         using T = decltype(type);
-        std::fill_n(weights.row<T>(0), weights.rows() * k, static_cast<T>(weight));
+        std::fill_n(weights.row<T>(0), weights.rows() * outputs, static_cast<T>(weight));
     };
-    spec.precision == DType::f32 ? fill(float{}) : fill(double{});
-    const Device& device = tangent.device();
-    Matrix result = device.zeros(tangent.size(), spec.rank, spec.precision);
-    device.ops().row_combine(tangent.gradients(), device.to_device(std::move(weights)), result);
+    gradients.dtype == DType::f32 ? fill(float{}) : fill(double{});
+    Matrix result = device.zeros(gradients.rows, gradients.cols / outputs, gradients.dtype);
+    device.ops().row_combine(gradients, device.to_device(std::move(weights)), result);
     return result;
 }
 

@@ -16,7 +16,7 @@ Matrix effective_readout(const Tangent& tangent, KernelOutput output);
 Matrix readout_product(const Tangent& tangent, std::int64_t c, std::int64_t c_col);
 /// 1 × m bits (host) of a seeded ±1 readout: set where a_rc = a_rc'.
 BitMatrix readout_agreement(const Network& network, std::int64_t c, std::int64_t c_col);
-/// n × p, on the device: Σ_c G^c/√k.
-Matrix summed_gradients(const Tangent& tangent);
+/// n × p, on the device: Σ_c G^c/√k of G (n × k·p).
+Matrix summed_gradients(const Device& device, ConstMatrixView gradients, std::int64_t outputs);
 
 }  // namespace fntk

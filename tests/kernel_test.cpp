@@ -156,6 +156,28 @@ TEST_P(KernelTest, CrossGramIsABlockOfTheGramOfBothBatches) {
         }
 }
 
+TEST_P(KernelTest, TilesAreBlocksOfTheGram) {
+    constexpr std::int64_t n = 10, step = 4;  // a last tile of two
+    const Matrix x = inputs(n, 1);
+    const Tangent t = tangent(cpu(), network(), x, keep_all);
+    for (const Train train : test::all_trains)
+        for (const KernelOutput output : all_outputs) {
+            SCOPED_TRACE(to_string(train) + ", " + name(output));
+            const std::int64_t k = output == KernelOutput::full ? 3 : 1;
+            Matrix tiled(n * k, n * k, GetParam().precision);
+            for (std::int64_t i = 0; i < n; i += step)
+                for (std::int64_t j = 0; j < n; j += step) {
+                    const std::int64_t rows = std::min(step, n - i), cols = std::min(step, n - j);
+                    gram_tile({&t, i, rows}, {&t, j, cols}, output, train,
+                              tiled.view().row_block(i * k, rows * k).col_block(j * k, cols * k));
+                }
+            EXPECT_LT(relative_error(tiled, jacobian_gram(t, t, output, train)),
+                      tolerance(GetParam().precision));
+            for (std::int64_t i = 0; i < step * k; ++i)
+                for (std::int64_t j = 0; j < i; ++j) ASSERT_EQ(value(tiled, i, j), value(tiled, j, i));
+        }
+}
+
 TEST(KernelBackends, AgreeWithTheReference) {
     for (const Up up : test::all_ups)
         for (const Activation activation : {Activation::relu, Activation::leaky_relu, Activation::tanh})
@@ -260,6 +282,23 @@ TEST(KernelErrors, NameWhatDoesNotFit) {
     EXPECT_THROW(op.apply(Matrix(3, 2, DType::f32), out), ShapeError);
     expect_parts(error_of<ValueError>([&] { op.apply(doubles, out); }), {"float64", "float32"});
     EXPECT_THROW(op.apply(out, doubles), ValueError);
+}
+
+TEST(KernelErrors, TilesStayInsideTheirBatch) {
+    const Matrix x = normals(3, 5, 1, DType::f32);
+    const Tangent t =
+        tangent(cpu(), Network::create({.dim = 5, .width = 70, .rank = 4, .train = {.up = true}}), x);
+    const auto tile = [&](TangentRows rows, TangentRows cols, MatrixView out) {
+        gram_tile(rows, cols, KernelOutput::trace, {.up = true}, out);
+    };
+    Matrix out(2, 2, DType::f32), doubles(2, 2, DType::f64);
+    expect_parts(error_of<ShapeError>([&] { tile({&t, 2, 2}, {&t, 0, 2}, out); }), {"rows", "4", "3"});
+    expect_parts(error_of<ShapeError>([&] { tile({&t, 0, 2}, {&t, -1, 2}, out); }), {"cols", "-1"});
+    expect_parts(error_of<ShapeError>([&] { tile({&t, 0, 2}, {&t, 0, 1}, out); }), {"2 × 2", "2 × 1"});
+    expect_parts(error_of<ValueError>([&] {
+                     tile({&t, 0, 2}, {&t, 1, 2}, doubles);
+                 }),
+                 {"float64", "float32"});
 }
 
 TEST(KernelErrors, RefuseTangentsOfDifferentNetworks) {

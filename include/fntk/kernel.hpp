@@ -26,6 +26,19 @@ FNTK_API Matrix cross_gram(const Tangent& rows, const Tangent& cols, KernelOutpu
 FNTK_API Matrix cross_gram(const Tangent& rows, const Tangent& cols,
                            KernelOutput output = KernelOutput::trace);
 
+/// Rows first, first + 1, ..., first + count − 1 of a tangent's batch.
+struct TangentRows {
+    const Tangent* tangent = nullptr;
+    std::int64_t first = 0, count = 0;
+};
+/// The block of K(X, X') of these rows and columns into `out` (count·k' × count'·k', k' = k for the full
+/// kernel, else 1), in the network's precision and the device's memory: what a Gram larger than memory is
+/// made of. Exactly symmetric when rows and columns are the same rows of one tangent. Throws as gram does,
+/// ShapeError when a block leaves its batch or `out` has another shape, ValueError when `out` is of another
+/// type or place.
+FNTK_API void gram_tile(TangentRows rows, TangentRows cols, KernelOutput output, Train train,
+                        MatrixView out);
+
 /// Anything that maps vectors: dense or matrix-free.
 class FNTK_API LinearOperator {
   public:

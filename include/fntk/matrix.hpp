@@ -224,6 +224,10 @@ struct BasicBitView {
         detail::check_host(place);
         return words + i * stride;
     }
+    /// The block of `count` rows from `first`.
+    [[nodiscard]] BasicBitView row_block(std::int64_t first, std::int64_t count) const {
+        return {words == nullptr ? nullptr : words + first * stride, count, cols, stride, place};
+    }
     [[nodiscard]] bool get(std::int64_t i, std::int64_t j) const {
         return (row(i)[j / 64] >> (j % 64)) & 1U;
     }
