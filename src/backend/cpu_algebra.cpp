@@ -5,6 +5,7 @@
 #include <backend/scalar.hpp>
 #include <backend/simd/arc.hpp>
 
+#include <cblas.h>
 #include <lapacke.h>
 
 #include <algorithm>
@@ -274,12 +275,14 @@ std::int64_t Cpu::solve_spd(MatrixView k, MatrixView b) {
     const BlasThreads all(threads());
     const auto n = static_cast<lapack_int>(k.rows);
     if (n == 0) return 0;
-    const auto info =
-        LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', n, k.row<double>(0), static_cast<lapack_int>(k.stride));
+    const auto ld = static_cast<lapack_int>(k.stride);
+    // K's rows are its columns: the upper triangle by columns is the lower one by rows, and L lies there, no copy made
+    const auto info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', n, k.row<double>(0), ld);
     if (info != 0 || b.cols == 0) return info;
-    return LAPACKE_dpotrs(LAPACK_ROW_MAJOR, 'L', n, static_cast<lapack_int>(b.cols), k.row<double>(0),
-                          static_cast<lapack_int>(k.stride), b.row<double>(0),
-                          static_cast<lapack_int>(b.stride));
+    for (const CBLAS_TRANSPOSE transpose : {CblasNoTrans, CblasTrans})  // L, then Lᵀ
+        cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, transpose, CblasNonUnit, n, static_cast<int>(b.cols), 1,
+                    k.row<double>(0), ld, b.row<double>(0), static_cast<int>(b.stride));
+    return 0;
 }
 
 }  // namespace fntk::backend
