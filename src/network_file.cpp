@@ -1,5 +1,6 @@
 // A network as a safetensors file: the spec as JSON in the metadata, and the tensors U, V, A that the seed
 // does not give again. A seeded network is thus a file of a few hundred bytes, whatever its width.
+#include "network_file.hpp"
 #include "binary.hpp"
 
 #include <fntk/error.hpp>
@@ -93,17 +94,6 @@ bool down_is_seeded(const Network& network) {
            std::memcmp(a.digits.row<std::int32_t>(0), b.digits.row<std::int32_t>(0), bytes) == 0;
 }
 
-/// The metadata under `key`, which must be `wanted`.
-void expect_metadata(const SafeTensors& file, const std::string& key, const std::string& wanted,
-                     const char* remedy) {
-    const auto found = file.metadata().find(key);
-    const std::string value =
-        found == file.metadata().end() ? "missing" : "'" + detail::printable(found->second) + "'";
-    if (value != "'" + wanted + "'")
-        throw IoError(fmt::format("{}: its metadata '{}' is {}, this library reads '{}'; {}", file.path(),
-                                  key, value, wanted, remedy));
-}
-
 /// Tensor `name` with the extents that the spec demands; an empty view when the file leaves it to the seed.
 ConstMatrixView factor(const SafeTensors& file, const std::string& name, std::int64_t rows,
                        std::int64_t cols) {
@@ -118,17 +108,39 @@ ConstMatrixView factor(const SafeTensors& file, const std::string& name, std::in
     return view;
 }
 
-/// The text of an error about a file's content, with the file in front.
+}  // namespace
+
+namespace detail {
+
+void expect_metadata(const SafeTensors& file, const std::string& key, const std::string& wanted,
+                     const char* remedy) {
+    const auto found = file.metadata().find(key);
+    const std::string value =
+        found == file.metadata().end() ? "missing" : "'" + printable(found->second) + "'";
+    if (value != "'" + wanted + "'")
+        throw IoError(fmt::format("{}: its metadata '{}' is {}, this library reads '{}'; {}", file.path(),
+                                  key, value, wanted, remedy));
+}
+
 std::string in_file(const std::string& path, const std::string& text) {
     return text.starts_with(path) ? text : fmt::format("{}: {}", path, text);
 }
 
-Network read_network(const SafeTensors& file) {
-    const auto text = file.metadata().find("spec");
-    if (text == file.metadata().end())
-        throw IoError(
-            fmt::format("{}: its metadata lacks 'spec'; write it with save_network", file.path()));
-    const NetworkSpec spec = spec_from_json(text->second);
+void add_tensors(const Network& anywhere, bool materialize, NetworkTensorsOwner& owner,
+                 std::vector<std::pair<std::string, TensorView>>& tensors) {
+    const Network network = anywhere.on_host();
+    const auto add = [&](const char* name, Matrix& held, Matrix values) {
+        held = std::move(values);
+        tensors.emplace_back(name, tensor_view(held));
+    };
+    if (materialize || !down_is_seeded(network)) add("U", owner.down, network.materialize_down());
+    if (materialize || network.up().values.data != nullptr) add("V", owner.up, network.materialize_up());
+    if (materialize || network.readout().values.data != nullptr)
+        add("A", owner.readout, network.materialize_readout());
+}
+
+Network read_network(const SafeTensors& file, const std::string& text) {
+    const NetworkSpec spec = spec_from_json(text);
     const std::int64_t rank = spec.rank == 0 && spec.down == Down::identity ? spec.dim : spec.rank;
     const NetworkTensors tensors{.down = factor(file, "U", rank, spec.dim),
                                  .up = factor(file, "V", spec.width, rank),
@@ -141,7 +153,7 @@ Network read_network(const SafeTensors& file) {
     return Network::from_tensors(spec, tensors);
 }
 
-}  // namespace
+}  // namespace detail
 
 std::string to_json(const NetworkSpec& spec) {
     const nlohmann::ordered_json object{{"dim", spec.dim},
@@ -176,18 +188,10 @@ NetworkSpec spec_from_json(const std::string& text) {
     return spec;
 }
 
-void save_network(const std::string& path, const Network& anywhere, bool materialize) {
-    const Network network = anywhere.on_host();
-    Matrix down, up, readout;
+void save_network(const std::string& path, const Network& network, bool materialize) {
+    detail::NetworkTensorsOwner owner;
     std::vector<std::pair<std::string, TensorView>> tensors;
-    const auto add = [&](const char* name, Matrix& owner, Matrix values) {
-        owner = std::move(values);
-        tensors.emplace_back(name, tensor_view(owner));
-    };
-    if (materialize || !down_is_seeded(network)) add("U", down, network.materialize_down());
-    if (materialize || network.up().values.data != nullptr) add("V", up, network.materialize_up());
-    if (materialize || network.readout().values.data != nullptr)
-        add("A", readout, network.materialize_readout());
+    detail::add_tensors(network, materialize, owner, tensors);
     save_safetensors(path,
                      {{"format", format_name},
                       {"scheme", std::to_string(random_scheme)},
@@ -198,15 +202,18 @@ void save_network(const std::string& path, const Network& anywhere, bool materia
 
 Network load_network(const std::string& path) {
     const SafeTensors file(path);
-    expect_metadata(file, "format", format_name, "name a file written by save_network");
-    expect_metadata(file, "scheme", std::to_string(random_scheme),
-                    "load it with the version of fntk that wrote it");
+    detail::expect_metadata(file, "format", format_name, "name a file written by save_network");
+    detail::expect_metadata(file, "scheme", std::to_string(random_scheme),
+                            "load it with the version of fntk that wrote it");
+    const auto spec = file.metadata().find("spec");
+    if (spec == file.metadata().end())
+        throw IoError(fmt::format("{}: its metadata lacks 'spec'; write it with save_network", path));
     try {
-        return read_network(file);
+        return detail::read_network(file, spec->second);
     } catch (const ValueError& error) {
-        throw ValueError(in_file(path, error.what()));
+        throw ValueError(detail::in_file(path, error.what()));
     } catch (const ShapeError& error) {
-        throw ShapeError(in_file(path, error.what()));
+        throw ShapeError(detail::in_file(path, error.what()));
     }
 }
 

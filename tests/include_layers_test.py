@@ -29,6 +29,9 @@ STANDS_ON = {
     "network": ["device"],
     "tangent": ["network"],
     "kernel": ["tangent"],
+    "kernel_function": ["kernel", "limit"],
+    "solver": ["kernel_function"],
+    "kernel_model": ["solver", "io"],
     "spectrum": ["kernel"],
     "regression": ["spectrum"],
     "training": ["spectrum", "io"],
@@ -38,8 +41,9 @@ STANDS_ON = {
 }
 # Files of src/ whose layer is not the public header they are named after (alone, or with an underscore behind it).
 PARTS = {
-    "kernel": ["output_reduction", "names.cpp"],  # names.cpp: the names of every choice, kernel outputs too
+    "kernel": ["moments", "output_reduction", "tiles", "names.cpp"],  # names.cpp: the names of every choice, kernel outputs too
     "network": ["down_factor"],
+    "kernel_model": ["model_parts"],
     "training": ["checkpoint"],
     "io": ["atomic_file", "binary", "dataset", "mapped_file", "network_file", "npy", "npy_header", "safetensors",
            "table", "table_csv", "table_idx"],

@@ -6,11 +6,14 @@
 #include <fntk/factors.hpp>
 #include <fntk/io.hpp>
 #include <fntk/kernel.hpp>
+#include <fntk/kernel_function.hpp>
+#include <fntk/kernel_model.hpp>
 #include <fntk/limit.hpp>
 #include <fntk/matrix.hpp>
 #include <fntk/network.hpp>
 #include <fntk/plan.hpp>
 #include <fntk/regression.hpp>
+#include <fntk/solver.hpp>
 #include <fntk/spectrum.hpp>
 #include <fntk/tangent.hpp>
 #include <fntk/training.hpp>

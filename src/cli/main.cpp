@@ -56,6 +56,8 @@ int main(int argc, char** argv) try {
     fntk::cli::add_spectrum(app, run);
     fntk::cli::add_train(app, run);
     fntk::cli::add_limit(app, run);
+    fntk::cli::add_fit(app, run);
+    fntk::cli::add_predict(app, run);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -66,7 +68,7 @@ int main(int argc, char** argv) try {
         if (!first.starts_with('-') && known.empty())
             return fail(
                 usage,
-                fmt::format("'{}' is no command; see fntk --help for the eight there are", first).c_str());
+                fmt::format("'{}' is no command; see fntk --help for those there are", first).c_str());
         return fail(usage,
                     fmt::format("{}; see fntk --help, or --help of the command", error.what()).c_str());
     }

@@ -84,5 +84,7 @@ void add_gram(CLI::App& app, Action& run);
 void add_spectrum(CLI::App& app, Action& run);
 void add_train(CLI::App& app, Action& run);
 void add_limit(CLI::App& app, Action& run);
+void add_fit(CLI::App& app, Action& run);
+void add_predict(CLI::App& app, Action& run);
 
 }  // namespace fntk::cli

@@ -1,0 +1,235 @@
+// fntk fit and fntk predict: kernel ridge regression on labelled data, saved, and its predictions.
+#include "options.hpp"
+#include "targets.hpp"
+
+#include <fmt/format.h>
+
+#include <unistd.h>
+#include <fstream>
+
+namespace fntk::cli {
+
+namespace {
+
+struct FitCommand : CommandOptions {
+    FitOptions fit;
+    std::string kernel = "trace", solver = "auto", selection = "leave-one-out", out;
+    std::int64_t memory = std::int64_t{4} << 30, test_samples = 0;
+    bool limit = false, variance = false;
+};
+struct PredictCommand {
+    RunOptions run;
+    DataOptions data;
+    std::string model, out, variance;
+};
+
+/// Bytes of memory that this process occupies now.
+std::int64_t resident_bytes() {
+    std::int64_t pages = 0, resident = 0;
+    std::ifstream("/proc/self/statm") >> pages >> resident;
+    return resident * sysconf(_SC_PAGESIZE);
+}
+
+/// What is left of the program's budget for the fit itself.
+std::int64_t left_of(std::int64_t budget) {
+    const std::int64_t taken = resident_bytes();
+    if (budget <= taken)
+        throw MemoryError(fmt::format(
+            "memory = {} MiB: the program and the data take {} MiB; allow more, or use fewer --samples",
+            budget >> 20, taken >> 20));
+    return budget - taken;
+}
+
+Json plan_json(const FitPlan& plan) {
+    return {{"solver", name(plan.solver)},
+            {"stored", plan.stored},
+            {"tile", plan.tile},
+            {"preconditioner_rank", plan.preconditioner_rank},
+            {"peak_bytes", plan.peak_bytes},
+            {"flops", plan.flops},
+            {"reason", plan.reason}};
+}
+
+/// Accuracy or root mean square error beside the labels, into the report.
+void score(Report& report, const std::string& prefix, const Targets& targets, ConstMatrixView mean,
+           const Samples& samples) {
+    const double value = targets.score(mean, samples);
+    report[(prefix + (targets.classification() ? "_accuracy" : "_rmse")).c_str()] = value;
+    fmt::print("{} {} {:.4f}\n", prefix, targets.classification() ? "accuracy" : "rmse", value);
+}
+
+KernelFunction function_of(const FitCommand& options, const Network& network) {
+    const NetworkSpec& spec = network.spec();
+    if (options.limit) return KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision);
+    return KernelFunction::of_network(network, parse_kernel_output(options.kernel));
+}
+
+int run_fit(FitCommand& options) {
+    Report report("fit", options.run.json);
+    options.fit.solver = parse_solver(options.solver);
+    options.fit.selection = parse_selection(options.selection);
+    const Device device = options.run.open();
+    report.device(device);
+    const Dataset dataset = report.phase("load", [&] {
+        return load_dataset(options.data.source, {.dtype = options.network.dtype(),
+                                                  .labels = options.data.labels,
+                                                  .normalize = !options.data.no_normalize,
+                                                  .max_samples = options.data.samples,
+                                                  .max_test_samples = options.test_samples});
+    });
+    report["data"] = DataOptions::describe(dataset);
+    if (dataset.train.labels.empty())
+        throw ValueError(
+            fmt::format("DATA {} has no labels of its own; give them with --labels", options.data.source));
+    const bool full = options.kernel == "full" && !options.limit;
+    const Network network = report.phase("network", [&] {
+        return options.network.make(dataset.train.inputs, full ? default_outputs(dataset) : 1);
+    });
+    report.network(network);
+    const Targets targets(dataset, full ? network.spec().outputs : default_outputs(dataset));
+    const KernelFunction function = function_of(options, network);
+    report["kernel"] = options.limit ? "limit" : name(function.output());
+    if (options.memory > 0) options.fit.memory = left_of(options.memory);
+    const FitPlan plan =
+        plan_fit(function, dataset.train.inputs.rows(), targets.matrix().cols, options.fit);
+    report["plan"] = plan_json(plan);
+    fmt::print("plan: {}, {}\n", name(plan.solver), plan.reason);
+
+    options.fit.progress = progress_bar("fit");
+    KernelModel model = report.phase("fit", [&] {
+        return fit_kernel(device, function, dataset.train.inputs, targets.matrix(), options.fit,
+                          options.variance);
+    });
+    model.notes = {{"classes", std::to_string(targets.classification() ? dataset.classes : 0)},
+                   {"normalize", options.data.no_normalize ? "no" : "yes"}};
+    if (!options.out.empty()) report.phase("write", [&] { save_model(options.out, model); });
+
+    const FitDiagnostics& found = model.diagnostics;
+    report["ridge"] = model.ridge;
+    report["jitter"] = model.jitter;
+    if (!found.leave_one_out.empty()) {
+        Json path = Json::array();
+        fmt::print("{:>12} {:>18} {:>18}\n", "ridge", "leave-one-out rmse", "log evidence");
+        for (std::size_t r = 0; r < options.fit.ridges.size(); ++r) {
+            const double ridge = options.fit.ridges[r];
+            path.push_back({{"ridge", ridge},
+                            {"leave_one_out_rmse", finite_or_null(found.leave_one_out[r])},
+                            {"log_evidence", finite_or_null(found.log_evidence[r])}});
+            fmt::print("{:>12.4g} {:>18.6g} {:>18.8g}{}\n", ridge, found.leave_one_out[r],
+                       found.log_evidence[r], ridge == model.ridge ? "  chosen" : "");
+        }
+        report["path"] = path;
+    }
+    if (found.iterations >= 0) {
+        const double worst = *std::max_element(found.residuals.begin(), found.residuals.end());
+        report["iterations"] = found.iterations;
+        report["residual"] = worst;
+        report["converged"] = found.converged;
+        fmt::print("{} iterations, relative residual {:.2e}{}\n", found.iterations, worst,
+                   found.converged
+                       ? ""
+                       : ": above the tolerance; raise --max-iterations or the ridge, or use float64");
+    }
+    fmt::print("fitted {} samples at ridge {:.4g} in {:.2f} s\n", dataset.train.inputs.rows(), model.ridge,
+               report.seconds("fit"));
+    if (!dataset.test.inputs.empty() && !dataset.test.labels.empty()) {
+        const Prediction prediction = report.phase("predict", [&] {
+            return predict_kernel(device, model, dataset.test.inputs, false, progress_bar("predict"));
+        });
+        score(report, "test", targets, prediction.mean, dataset.test);
+    }
+    report.finish();
+    return 0;
+}
+
+int run_predict(PredictCommand& options) {
+    Report report("predict", options.run.json);
+    const Device device = options.run.open();
+    report.device(device);
+    const KernelModel model = report.phase("model", [&] { return load_model(options.model); });
+    const auto note = [&](const char* key) {
+        const auto found = model.notes.find(key);
+        return found == model.notes.end() ? std::string() : found->second;
+    };
+    options.data.no_normalize |= note("normalize") == "no";
+    Dataset dataset = report.phase("load", [&] { return options.data.load(model.function.precision()); });
+    report["data"] = DataOptions::describe(dataset);
+    const bool split = !dataset.test.inputs.empty();  // what the model has not been fitted to
+    const Samples& samples = split ? dataset.test : dataset.train;
+    const Prediction prediction = report.phase("predict", [&] {
+        return predict_kernel(device, model, samples.inputs, !options.variance.empty(),
+                              progress_bar("predict"));
+    });
+    report.phase("write", [&] {
+        save_npy(options.out, prediction.mean);
+        if (!options.variance.empty()) save_npy(options.variance, prediction.variance);
+    });
+    report["rows"] = prediction.mean.rows();
+    report["targets"] = prediction.mean.cols();
+    fmt::print("{}: {} × {} predictions{}\n", options.out, prediction.mean.rows(), prediction.mean.cols(),
+               split ? " of the test split" : "");
+    if (!samples.labels.empty()) {
+        const std::string classes = note("classes");
+        const std::int64_t fitted = classes.empty() ? 0 : std::stoll(classes);
+        if (fitted > 0 && (dataset.classes == 0 || dataset.classes > fitted))
+            throw ValueError(fmt::format(
+                "the labels have {} classes, the model was fitted to {}; give labels in [0, {})",
+                dataset.classes, fitted, fitted));
+        dataset.classes = fitted;
+        score(report, "test", Targets(dataset, model.targets), prediction.mean, samples);
+    }
+    report.finish();
+    return 0;
+}
+
+}  // namespace
+
+void add_fit(CLI::App& app, Action& run) {
+    auto* command =
+        app.add_subcommand("fit", "kernel ridge regression on labelled DATA, inside a memory budget");
+    auto options = std::make_shared<FitCommand>();
+    FitOptions& fit = options->fit;
+    options->add(*command, true);
+    command->add_option("--out", options->out, "write the model to this .safetensors file");
+    command->add_option("--kernel", options->kernel, "full, trace or sum-of-logits")->capture_default_str();
+    command->add_flag("--limit", options->limit,
+                      "the infinite-width kernel of the trained factors instead");
+    command
+        ->add_option("--ridge", fit.ridges,
+                     "relative to the mean of K's diagonal; of several, with commas, one is chosen")
+        ->delimiter(',')
+        ->capture_default_str();
+    command->add_option("--selection", options->selection, "how: leave-one-out or evidence")
+        ->capture_default_str();
+    command->add_option("--solver", options->solver, "auto, cholesky, cg or primal")->capture_default_str();
+    command
+        ->add_option("--memory", options->memory,
+                     "what the process may take, as 4GiB or 512MiB; 0: no limit")
+        ->transform(CLI::AsSizeValue(false))
+        ->default_str("4GiB");
+    command->add_option("--tolerance", fit.tolerance, "of cg: relative residual")->capture_default_str();
+    command->add_option("--max-iterations", fit.max_iterations, "of cg")->capture_default_str();
+    command->add_option("--preconditioner-rank", fit.preconditioner_rank, "of cg; -1: the plan's choice")
+        ->capture_default_str();
+    command
+        ->add_option("--test-samples", options->test_samples,
+                     "first N rows of the data set's test split; 0: all")
+        ->capture_default_str();
+    command->add_flag("--variance", options->variance,
+                      "keep the training data in the model: variances need them");
+    command->callback([=, &run] { run = [=] { return run_fit(*options); }; });
+}
+
+void add_predict(CLI::App& app, Action& run) {
+    auto* command =
+        app.add_subcommand("predict", "predictions of a fitted model for DATA, or for its test split");
+    auto options = std::make_shared<PredictCommand>();
+    command->add_option("MODEL", options->model, "what fntk fit --out wrote")->required();
+    options->data.add(*command, true);
+    options->run.add(*command);
+    command->add_option("--out", options->out, "the .npy file of the means, n × targets")->required();
+    command->add_option("--variance", options->variance, "write the variances to this .npy file too");
+    command->callback([=, &run] { run = [=] { return run_predict(*options); }; });
+}
+
+}  // namespace fntk::cli

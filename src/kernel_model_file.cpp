@@ -1,0 +1,135 @@
+// Models as safetensors. Metadata: the kernel (a limit's activation and factors, or the network's spec) and
+// the fit. Tensors: U, V, A where the seed does not give them; M, or X and alpha, or all three.
+#include "network_file.hpp"
+
+#include <fntk/error.hpp>
+#include <fntk/io.hpp>
+#include <fntk/kernel_model.hpp>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace fntk {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* format_name = "fntk-model";
+
+Json kernel_to_json(const KernelFunction& function) {
+    if (!function.is_limit())
+        return {{"kind", "network"},
+                {"output", name(function.output())},
+                {"spec", to_json(function.network().spec())}};
+    return {{"kind", "limit"},
+            {"activation", name(function.activation().kind)},
+            {"slope", function.activation().slope},
+            {"train", to_string(function.train())},
+            {"dim", function.dim()},
+            {"precision", name(function.precision())}};
+}
+
+KernelFunction kernel_from(const SafeTensors& file, const Json& kernel) {
+    if (kernel.at("kind") == "network")
+        return KernelFunction::of_network(detail::read_network(file, kernel.at("spec").get<std::string>()),
+                                          parse_kernel_output(kernel.at("output").get<std::string>()));
+    return KernelFunction::limit(
+        {parse_activation(kernel.at("activation").get<std::string>()), kernel.at("slope").get<double>()},
+        parse_train(kernel.at("train").get<std::string>()), kernel.at("dim").get<std::int64_t>(),
+        kernel.at("precision") == name(DType::f64) ? DType::f64 : DType::f32);
+}
+
+Matrix load(const SafeTensors& file, const char* name) {
+    return file.has(name) ? Matrix::copy_of(file.matrix(name)) : Matrix{};
+}
+
+void check(const std::string& path, const KernelModel& model) {
+    const KernelFunction& function = model.function;
+    const auto expect = [&](bool right, const char* what) {
+        if (!right)
+            throw IoError(fmt::format("{}: {} does not fit the kernel; the file is damaged", path, what));
+    };
+    expect(model.targets >= 1, "the number of targets");
+    expect(!model.moment.empty() || !model.dual.empty(), "a file without M and alpha");
+    if (!model.moment.empty()) {
+        expect(function.has_moments(), "M");
+        const std::int64_t vectors = function.output() == KernelOutput::full ? 1 : model.targets,
+                           outputs = function.output() == KernelOutput::trace
+                                         ? function.network().spec().outputs
+                                         : 1;
+        expect(model.moment.rows() == vectors * outputs * function.network().spec().rank &&
+                   model.moment.cols() == function.dim() && model.moment.dtype() == function.precision(),
+               "M");
+        require_finite(model.moment, "M");
+    }
+    if (model.dual.empty()) return;
+    const std::int64_t k = function.outputs();
+    expect(model.inputs.cols() == function.dim() && model.inputs.dtype() == function.precision(), "X");
+    expect(model.dual.rows() == model.inputs.rows() * k && model.dual.dtype() == DType::f64 &&
+               model.dual.cols() == (function.output() == KernelOutput::full ? 1 : model.targets),
+           "alpha");
+    require_finite(model.dual, "alpha");
+}
+
+}  // namespace
+
+void save_model(const std::string& path, const KernelModel& model) {
+    const Json fit = {{"ridge", model.ridge},
+                      {"jitter", model.jitter},
+                      {"targets", model.targets},
+                      {"solver", name(model.plan.solver)}};
+    std::vector<std::pair<std::string, TensorView>> tensors;
+    detail::NetworkTensorsOwner owner;
+    if (!model.function.is_limit()) detail::add_tensors(model.function.network(), false, owner, tensors);
+    if (!model.moment.empty()) tensors.emplace_back("M", tensor_view(model.moment));
+    if (!model.dual.empty()) {
+        tensors.emplace_back("X", tensor_view(model.inputs));
+        tensors.emplace_back("alpha", tensor_view(model.dual));
+    }
+    save_safetensors(path,
+                     {{"format", format_name},
+                      {"notes", Json(model.notes).dump()},
+                      {"scheme", std::to_string(random_scheme)},
+                      {"kernel", kernel_to_json(model.function).dump()},
+                      {"fit", fit.dump()},
+                      {"fntk_version", FNTK_VERSION}},
+                     tensors);
+}
+
+KernelModel load_model(const std::string& path) {
+    const SafeTensors file(path);
+    detail::expect_metadata(file, "format", format_name, "name a file written by save_model (fntk fit)");
+    detail::expect_metadata(file, "scheme", std::to_string(random_scheme),
+                            "load it with the version of fntk that wrote it");
+    const auto json = [&](const char* key) {
+        const auto found = file.metadata().find(key);
+        Json object = found == file.metadata().end() ? Json() : Json::parse(found->second, nullptr, false);
+        if (!object.is_object())
+            throw IoError(fmt::format(
+                "{}: its metadata '{}' is missing or no JSON; write it with save_model", path, key));
+        return object;
+    };
+    try {
+        const Json fit = json("fit");
+        KernelModel model{.function = kernel_from(file, json("kernel")),
+                          .ridge = fit.at("ridge").get<double>(),
+                          .jitter = fit.at("jitter").get<double>(),
+                          .targets = fit.at("targets").get<std::int64_t>(),
+                          .moment = load(file, "M"),
+                          .inputs = load(file, "X"),
+                          .dual = load(file, "alpha")};
+        model.notes = json("notes").get<std::map<std::string, std::string>>();
+        model.plan.solver = parse_solver(fit.at("solver").get<std::string>());
+        check(path, model);
+        return model;
+    } catch (const nlohmann::json::exception& error) {
+        throw IoError(fmt::format("{}: its metadata is not that of a model ({}); write it with save_model",
+                                  path, error.what()));
+    } catch (const ValueError& error) {
+        throw ValueError(detail::in_file(path, error.what()));
+    } catch (const ShapeError& error) {
+        throw ShapeError(detail::in_file(path, error.what()));
+    }
+}
+
+}  // namespace fntk

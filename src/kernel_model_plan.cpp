@@ -1,0 +1,244 @@
+// How a fit will be done: bytes and flops from extents alone. With N rows of the kernel, s right-hand
+// sides, e bytes a number of its precision, t samples a tile:
+//     cholesky   8N² (K, its factor in place); with eigenvalues 40N² (K, a copy, Q, and LAPACK's 2N²)
+//     cg         e·N² where K is stored; 6 vectors N × s; the factor N × q, and while it is made 7·8q²
+//     primal     8Q² for Q features, and blocks of their rows
+// beside the batch itself, one tile and what makes it, and workspaces that no extent changes.
+#include <fntk/error.hpp>
+#include <fntk/kernel_model.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+namespace fntk {
+namespace {
+
+constexpr double mib = 1 << 20;
+constexpr double workspaces = 24 * mib;  // buffers of the wide pass and of products, whatever the extents
+constexpr std::int64_t primal_block = 512;
+
+struct Extents {
+    double n, d, p, m, k, effective, rows, rhs, bytes;  // rows = n·effective
+    bool down = false, up = false, limit = false, moments = false;
+    bool copied = false;  // a tile is made on the host: the limit of erf
+    int factors = 1;
+    double features = 0;  // Q of the primal way; 0: it has none
+};
+
+Extents extents(const KernelFunction& function, std::int64_t samples, std::int64_t targets) {
+    Extents x{};
+    x.n = static_cast<double>(samples);
+    x.d = static_cast<double>(function.dim());
+    x.effective = static_cast<double>(function.outputs());
+    x.rows = x.n * x.effective;
+    x.rhs = function.output() == KernelOutput::full ? 1 : static_cast<double>(targets);
+    x.bytes = static_cast<double>(size_of(function.precision()));
+    x.limit = function.is_limit();
+    x.moments = function.has_moments();
+    x.copied = x.limit && !function.activation().homogeneous();
+    const Train train = function.train();
+    x.factors = train.down + train.up + train.readout;
+    if (x.limit) return x;
+    const NetworkSpec& spec = function.network().spec();
+    x.p = static_cast<double>(spec.rank);
+    x.m = static_cast<double>(spec.width);
+    x.k = static_cast<double>(spec.outputs);
+    x.down = spec.train.down;
+    x.up = spec.train.up;
+    if (x.moments && function.output() != KernelOutput::full)
+        x.features = x.p * x.d * (function.output() == KernelOutput::trace ? x.k : 1);
+    return x;
+}
+
+/// What a KernelBatch of n samples takes at its most.
+double batch_bytes(const Extents& x, double n) {
+    if (x.limit) return n * (x.d + 1) * x.bytes;
+    const double integer = x.bytes;  // ĥ and Ĝ
+    return n * (x.p * (x.bytes + integer + 8) + (x.down ? x.k * x.p * (x.bytes + integer) : 0) +
+                (x.up ? x.m / 8 + 8 : 0) + x.k * (x.bytes + 8) + 24);
+}
+
+/// A tile of t samples a side and the arrays of its size that make it: a block of the full kernel and XXᵀ,
+/// HHᵀ and the counts of the gates, the share of a second factor.
+double tile_bytes(const Extents& x, double t) {
+    t = std::min(t, x.n);
+    const double parts = (x.limit           ? 0
+                          : x.effective > 1 ? 2 * x.bytes
+                                            : 0) +
+                         (x.up ? x.bytes + 4 : 0) + (x.factors > 1 || x.copied ? x.bytes : 0);
+    return t * t * (x.effective * x.effective * x.bytes + parts);
+}
+
+double low_rank_bytes(const Extents& x, double q) {
+    return x.rows * q * x.bytes + x.rows * 128 * x.bytes + 56 * q * q + 2048 * q * 16 + 4096 * q * x.bytes;
+}
+
+struct Candidate {
+    FitPlan plan;
+    double bytes = 0;
+};
+
+Candidate cholesky(const Extents& x, bool eigenvalues) {
+    const std::int64_t tile = 1024;
+    Candidate c{{.solver = Solver::cholesky, .eigenvalues = eigenvalues, .tile = tile}};
+    c.bytes = (eigenvalues ? 40 : 8) * x.rows * x.rows + 3 * 8 * x.rows * x.rhs + batch_bytes(x, x.n) +
+              tile_bytes(x, static_cast<double>(tile)) + workspaces;
+    c.plan.flops = x.rows * x.rows * x.rows * (eigenvalues ? 9 : 1.0 / 3);
+    return c;
+}
+
+Candidate conjugate_gradients(const Extents& x, bool stored, double q, std::int64_t tile) {
+    Candidate c{{.solver = Solver::cg,
+                 .stored = stored,
+                 .tile = tile,
+                 .preconditioner_rank = static_cast<std::int64_t>(q)}};
+    const double closed_form = x.moments ? 2 * 8192 * x.p * x.k * x.bytes + x.p * x.k * x.d * x.bytes : 0;
+    c.bytes = (stored ? x.rows * x.rows * x.bytes : 0) + 7 * x.rows * x.rhs * x.bytes + 8 * x.rows * x.rhs +
+              batch_bytes(x, x.n) + closed_form + (q > 0 ? low_rank_bytes(x, q) : 0) +
+              tile_bytes(x, static_cast<double>(tile)) + workspaces;
+    const double entry =
+        x.limit ? 2 * x.d : (x.up ? x.m / 32 + 2 * x.p : 0) + (x.down ? 2 * (x.d + x.k * x.p) : 0);
+    c.plan.flops = stored      ? 2 * x.rows * x.rows * x.rhs
+                   : x.moments ? 4 * x.n * x.p * (x.features > 0 ? x.features / x.p : x.d) * x.rhs
+                               : x.n * x.n / 2 * entry + 2 * x.rows * x.rows * x.rhs;
+    return c;
+}
+
+Candidate primal(const Extents& x) {
+    Candidate c{{.solver = Solver::primal, .tile = primal_block}};
+    c.bytes = 8 * x.features * x.features + primal_block * x.features * (x.bytes + 8) +
+              batch_bytes(x, x.n) + 3 * 8 * x.features * x.rhs + 8 * x.rows * x.rhs + workspaces;
+    c.plan.flops = 2 * x.n * x.features * x.features;
+    return c;
+}
+
+std::string in_words(double bytes) {
+    return bytes < 1024 * mib ? fmt::format("{:.0f} MiB", std::ceil(bytes / mib))
+                              : fmt::format("{:.2f} GiB", std::ceil(bytes / mib / 1024 * 100) / 100);
+}
+
+void check(const FitOptions& options) {
+    if (options.ridges.empty()) throw ValueError("ridges is empty; give at least one, 1e-3 is usual");
+    for (const double ridge : options.ridges)
+        if (!(ridge >= 0) || !std::isfinite(ridge))
+            throw ValueError(
+                fmt::format("ridge = {}: it must be finite and not negative; 1e-3 is usual", ridge));
+    if (options.memory < 0)
+        throw ValueError(
+            fmt::format("memory = {}: it must be positive, or 0 for no limit", options.memory));
+    if (!(options.tolerance > 0))
+        throw ValueError(
+            fmt::format("tolerance = {}: it must be positive; 1e-4 is usual", options.tolerance));
+    if (options.max_iterations < 1)
+        throw ValueError(fmt::format("max_iterations = {}: it must be at least 1", options.max_iterations));
+    if (options.preconditioner_rank < -1)
+        throw ValueError(
+            fmt::format("preconditioner_rank = {}: it must be at least 0, or -1 for the plan's choice",
+                        options.preconditioner_rank));
+}
+
+struct NamedSolver {
+    Solver solver;
+    const char* name;
+};
+constexpr std::array<NamedSolver, 4> solvers = {NamedSolver{Solver::automatic, "auto"},
+                                                {Solver::cholesky, "cholesky"},
+                                                {Solver::cg, "cg"},
+                                                {Solver::primal, "primal"}};
+
+}  // namespace
+
+const char* name(Solver solver) {
+    for (const auto& [value, text] : solvers)
+        if (value == solver) return text;
+    return "?";
+}
+Solver parse_solver(std::string_view text) {
+    for (const auto& [value, name] : solvers)
+        if (text == name) return value;
+    throw ValueError(fmt::format("solver is '{}'; choose auto, cholesky, cg or primal", text));
+}
+const char* name(Selection selection) {
+    return selection == Selection::evidence ? "evidence" : "leave-one-out";
+}
+Selection parse_selection(std::string_view text) {
+    for (const Selection selection : {Selection::leave_one_out, Selection::evidence})
+        if (text == name(selection)) return selection;
+    throw ValueError(fmt::format("selection is '{}'; choose leave-one-out or evidence", text));
+}
+
+FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int64_t targets,
+                 const FitOptions& options) {
+    check(options);
+    if (samples < 1 || targets < 1)
+        throw ValueError(fmt::format("{} samples, {} targets: both must be at least 1", samples, targets));
+    const Extents x = extents(function, samples, targets);
+    const bool path = options.ridges.size() > 1;
+    const bool eigenvalues = path || x.rows <= static_cast<double>(options.diagnose_up_to);
+    const bool any = options.solver == Solver::automatic;
+    if (options.solver == Solver::primal && x.features == 0)
+        throw ValueError(
+            "solver = primal: only the trace and sum-of-logits kernels of train = down have features; "
+            "take cg");
+    if (path && !any && options.solver != Solver::cholesky)
+        throw ValueError(
+            fmt::format("{} ridges with solver = {}: a ridge is chosen by the eigenvalues of K, which only "
+                        "cholesky forms; choose one on fewer samples, then give it alone",
+                        options.ridges.size(), name(options.solver)));
+    const double limit = options.memory == 0 ? HUGE_VAL : static_cast<double>(options.memory);
+    std::vector<Candidate> candidates;  // the best first
+    const auto add = [&](Candidate candidate, std::string reason) {
+        candidate.plan.reason = std::move(reason);
+        candidates.push_back(std::move(candidate));
+    };
+    if (options.solver == Solver::cholesky || any)
+        add(cholesky(x, eigenvalues),
+            eigenvalues ? "K is formed and diagonalised: leave-one-out error and evidence of every ridge"
+                        : "K is formed and factorised in double precision");
+    if (eigenvalues && !path && (options.solver == Solver::cholesky || any))
+        add(cholesky(x, false),
+            "K is formed and factorised; its eigenvectors do not fit, so there are no diagnostics");
+    const bool cheap = x.features > 0 && x.features < std::min(x.rows, 200 * x.rhs);
+    if (!path && (options.solver == Solver::primal || (any && cheap)))
+        add(primal(x),
+            fmt::format("{:.0f} features are fewer than the {:.0f} rows of K", x.features, x.rows));
+    if (!path && (options.solver == Solver::cg || any)) {
+        const auto positive =
+            std::any_of(options.ridges.begin(), options.ridges.end(), [](double r) { return r > 0; });
+        const double asked = static_cast<double>(options.preconditioner_rank);
+        for (const bool stored : {true, false})
+            for (const double most : {2000.0, 500.0, 100.0, 0.0}) {
+                const double q = !positive    ? 0
+                                 : asked >= 0 ? std::min(asked, x.rows)
+                                              : std::floor(std::min(most, x.rows / 8));
+                for (const std::int64_t tile : {2048, 512, 128, 32})
+                    add(conjugate_gradients(x, stored, q, tile),
+                        stored      ? "K is stored in its own precision and solved by conjugate gradients"
+                        : x.moments ? "K does not fit: conjugate gradients on its closed form"
+                                    : "K does not fit: conjugate gradients on its tiles, made anew for "
+                                      "every product");
+            }
+    }
+    double least = HUGE_VAL;
+    for (const Candidate& candidate : candidates) {
+        const bool slow = any && candidate.plan.solver == Solver::cholesky &&
+                          x.rows > (candidate.plan.eigenvalues ? 8192 : 24000) && !path;
+        least = std::min(least, candidate.bytes);
+        if (slow || candidate.bytes > limit) continue;
+        FitPlan plan = candidate.plan;
+        plan.peak_bytes = static_cast<std::int64_t>(std::ceil(std::min(candidate.bytes, 9e18)));
+        plan.reason += fmt::format("; at most {}, {} of them workspaces", in_words(candidate.bytes),
+                                   in_words(workspaces));
+        return plan;
+    }
+    throw MemoryError(
+        fmt::format("memory = {}: fitting {} samples{} takes {} at least; allow that, or use fewer samples",
+                    in_words(limit), samples,
+                    path ? fmt::format(" with {} ridges", options.ridges.size()) : "", in_words(least)));
+}
+
+}  // namespace fntk

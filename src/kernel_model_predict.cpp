@@ -1,0 +1,124 @@
+// Predictions, block of rows by block: f = <G, M x> from moments, or K(X', X) α tile by tile; variances
+// from the inverse of K + μI, made once.
+#include "device_memory.hpp"
+#include "model_parts.hpp"
+
+#include <fntk/error.hpp>
+#include <fntk/kernel_model.hpp>
+
+#include <backend/ops.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+namespace fntk {
+namespace {
+
+constexpr std::int64_t block_rows = 1024;  // of the rows that are predicted
+constexpr std::int64_t tile_cols = 2048;   // of the training data
+
+/// K(X', X) of one block after the other against α or the inverse.
+class Predictor {
+  public:
+    Predictor(const Device& device, const KernelModel& model, bool variance)
+        : device_(device), ops_(device.ops()), model_(model), k_(model.function.outputs()) {
+        if (!model.moment.empty()) moment_ = device.staged(model.moment);
+        if (!model.moment.empty() && !variance) return;
+        train_.emplace(device, model.function, model.inputs);
+        dual_ = device.staged(model.dual);
+        if (variance) invert();
+    }
+
+    void mean(const KernelBatch& batch, MatrixView out) {
+        Matrix result = device_.zeros(batch.size(), out.cols, DType::f64);
+        if (!moment_.view().empty()) {
+            BatchMoments(batch).along(moment_, result);
+        } else {
+            Matrix sum = device_.zeros(batch.rows(), dual_.view().cols, DType::f64);
+            over_train(batch, [&](std::int64_t first, ConstMatrixView tile) {
+                ops_.gemm(false, false, 1, tile, dual_.view().row_block(first, tile.cols), 1, sum);
+            });
+            ops_.axpby(1, std::as_const(sum).view().reshaped(batch.size(), out.cols), 0, result);
+        }
+        ops_.copy(result, out);
+    }
+
+    /// k(x, x) − Σ_j [K' A⁻¹]_j K'_j of every row of the kernel, not below 0: rounding can take it there.
+    void variance(const KernelBatch& batch, MatrixView out) {
+        Matrix kernel = device_.zeros(batch.rows(), train_->rows(), DType::f64),
+               solved = device_.zeros(batch.rows(), train_->rows(), DType::f64),
+               explained = device_.zeros(batch.rows(), 1, DType::f64);
+        over_train(batch, [&](std::int64_t first, ConstMatrixView tile) {
+            ops_.axpby(1, tile, 0, kernel.view().col_block(first, tile.cols));
+        });
+        ops_.gemm(false, false, 1, kernel, inverse_, 0, solved);
+        ops_.row_dot(solved, kernel, explained);
+        const Staged host = device_.on_host(explained);
+        const std::vector<double> prior = batch.diagonal();
+        for (std::int64_t r = 0; r < batch.rows(); ++r)
+            out.row<double>(r / k_)[r % k_] =
+                std::max(prior[static_cast<std::size_t>(r)] - host.view().at<double>(r, 0), 0.0);
+    }
+
+  private:
+    /// body(first row of α, tile in double).
+    template <class Body>
+    void over_train(const KernelBatch& batch, Body&& body) {
+        const std::int64_t n = train_->size(), step = std::min(tile_cols / k_ + 1, n);
+        Matrix owner = device_.zeros(batch.rows(), step * k_, model_.function.precision());
+        for (std::int64_t j = 0; j < n; j += step) {
+            const std::int64_t count = std::min(step, n - j);
+            const MatrixView tile = owner.view().col_block(0, count * k_);
+            batch.tile(0, batch.size(), *train_, j, count, tile);
+            body(j * k_, as_double(device_, device_.staged(ConstMatrixView(tile))));
+        }
+    }
+
+    void invert() {
+        Matrix kernel = dense_kernel(*train_, tile_cols / 2, model_.jitter, [](double) {});
+        inverse_ = device_.zeros(kernel.rows(), kernel.cols(), DType::f64);
+        add_to_diagonal(device_, inverse_, 1);
+        if (ops_.solve_spd(kernel, inverse_) != 0)
+            throw Error(fmt::format(
+                "K + {:.3g}·I is not positive definite as rounded: variances need a larger ridge",
+                model_.jitter));
+    }
+
+    const Device& device_;
+    backend::Ops& ops_;
+    const KernelModel& model_;
+    std::int64_t k_;
+    Staged moment_, dual_;
+    std::optional<KernelBatch> train_;
+    Matrix inverse_;
+};
+
+}  // namespace
+
+Prediction predict_kernel(const Device& device, const KernelModel& model, ConstMatrixView inputs,
+                          bool variance, const Progress& progress) {
+    const KernelFunction& function = model.function;
+    if (inputs.cols != function.dim())
+        throw ShapeError(
+            fmt::format("inputs has {} columns, the model was fitted to {}", inputs.cols, function.dim()));
+    if (variance && model.inputs.empty())
+        throw ValueError(
+            "this model keeps no training data, which variances need; fit it with keep_inputs "
+            "(--variance)");
+    Predictor predictor(device, model, variance);
+    Prediction result{Matrix(inputs.rows, model.targets, DType::f64), {}};
+    if (variance) result.variance = Matrix(inputs.rows, function.outputs(), DType::f64);
+    for (std::int64_t i = 0; i < inputs.rows; i += block_rows) {
+        const std::int64_t count = std::min(block_rows, inputs.rows - i);
+        const KernelBatch batch(device, function, inputs.row_block(i, count));
+        predictor.mean(batch, result.mean.view().row_block(i, count));
+        if (variance) predictor.variance(batch, result.variance.view().row_block(i, count));
+        if (progress && !progress(static_cast<double>(i + count) / static_cast<double>(inputs.rows)))
+            throw Error("cancelled");
+    }
+    return result;
+}
+
+}  // namespace fntk
