@@ -30,6 +30,7 @@ STANDS_ON = {
     "tangent": ["network"],
     "kernel": ["tangent"],
     "spectrum": ["kernel"],
+    "eigenvalues": ["spectrum"],
     "regression": ["spectrum"],
     "training": ["spectrum", "io"],
     "plan": ["kernel"],
