@@ -77,10 +77,10 @@ void apply_in_double(const LinearOperator& op, ConstMatrixView v, MatrixView out
     for (std::int64_t i = 0; i < out.rows; ++i)
         for (std::int64_t j = 0; j < out.cols; ++j)
             if (const double value = values.view().row<double>(i)[j]; !std::isfinite(value))
-                throw Error(fmt::format(
-                    "the operator's product with a unit vector holds {} at row {}: its values overflow {}; "
-                    "scale the data down",
-                    value, i, name(op.dtype())));
+                throw Error(
+                    fmt::format("the operator's product holds {} at row {}: its values overflow {}; "
+                                "scale the data down",
+                                value, i, name(op.dtype())));
 }
 
 }  // namespace fntk

@@ -2,6 +2,7 @@
 //     Ritz vectors Q (n × k) by restarted Lanczos, θ_i = q_iᵀ K q_i/q_iᵀ q_i, R = K Q − Q Θ,
 //     r = ‖R‖_F/σ_min(Q): k eigenvalues of K, counted with multiplicity, lie within r of θ_1 … θ_k
 //     certificate: Cholesky of τI − K + Σ s_i q_i q_iᵀ shows that none beyond them was missed
+// And sums over all of it, estimated by random probes.
 #pragma once
 
 #include <fntk/kernel.hpp>
@@ -53,5 +54,23 @@ FNTK_API ExtremalEigenvalues extremal(const Device& device, ConstMatrixView kern
 /// at least one row, ValueError for options out of range, Error when a product is not finite or the
 /// eigensolver fails.
 FNTK_API ExtremalEigenvalues extremal(const LinearOperator& op, const ExtremalOptions& options = {});
+
+struct ProbeOptions {
+    std::int64_t probes = 32;  ///< N ≥ 2: products with K
+    std::int64_t block = 16;  ///< ≥ 1: probes per product, n values of K's type each; no effect on results
+    std::uint64_t seed = 0;   ///< of the probes, a pure function of (seed, n)
+};
+struct Estimate {
+    double value = 0;
+    double standard_error = 0;
+};
+struct TraceEstimates {
+    Estimate trace;           ///< tr K = E zᵀKz (Hutchinson 1990); unbiased
+    Estimate squared_norm;    ///< ‖K‖_F² = E ‖Kz‖²; unbiased
+    Estimate effective_rank;  ///< (tr K)²/‖K‖_F², by the jackknife: bias of order 1/N²; 0 for K = 0
+};
+/// By probes z of independent ±1, for operators whose matrix is not at hand. Throws ShapeError unless op is
+/// square with at least one row, ValueError for options out of range, Error when a product is not finite.
+FNTK_API TraceEstimates estimate_trace(const LinearOperator& op, const ProbeOptions& options = {});
 
 }  // namespace fntk
