@@ -5,9 +5,9 @@
 
 #include <fntk/error.hpp>
 
+#define EIGEN_DONT_VECTORIZE  // one order of sums for every instruction set; time goes into the products
 #define EIGEN_MPL2_ONLY
 #include <Spectra/SymEigsSolver.h>
-#include <Eigen/Eigenvalues>
 
 #include <fmt/format.h>
 
@@ -41,8 +41,19 @@ class ShiftedOperator {
 class Solver final : public Spectra::SymEigsSolver<ShiftedOperator> {
   public:
     using SymEigsSolver::SymEigsSolver;
-    [[nodiscard]] const Eigen::MatrixXd& basis() const { return m_fac.matrix_V(); }
-    [[nodiscard]] const Eigen::MatrixXd& projection() const { return m_fac.matrix_H(); }
+    /// V S, S the eigenvectors of the k largest eigenvalues of H.
+    [[nodiscard]] fntk::Matrix ritz_vectors(std::int64_t k) const {
+        using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+        const Eigen::MatrixXd& v = m_fac.matrix_V();
+        const Spectra::TridiagEigen<double> small(m_fac.matrix_H());
+        const auto order = Spectra::argsort(Spectra::SortRule::LargestAlge, small.eigenvalues(), v.cols());
+        Eigen::MatrixXd s(v.cols(), k);
+        for (Eigen::Index c = 0; c < k; ++c)
+            s.col(c) = small.eigenvectors().col(order[static_cast<std::size_t>(c)]);
+        fntk::Matrix result(v.rows(), k, DType::f64);  // Spectra has a Matrix of its own
+        Eigen::Map<RowMajor>(result.row<double>(0), v.rows(), k).noalias() = v * s;
+        return result;
+    }
 };
 
 }  // namespace
@@ -50,16 +61,13 @@ class Solver final : public Spectra::SymEigsSolver<ShiftedOperator> {
 LanczosBasis largest_ritz_vectors(const HostProduct& product, std::int64_t n, std::int64_t k,
                                   std::int64_t subspace, int max_restarts, double tolerance,
                                   const double* start) {
-    const auto failed = [&](const char* text) {
-        return Error(fmt::format(
-            "Lanczos failed on {} of {} eigenvalues in {} vectors ({}); try another seed or subspace", k, n,
-            subspace, text));
-    };
     ShiftedOperator shifted(product, n);
     Solver solver(shifted, k, subspace);
     try {
         solver.init(start);
         solver.compute(Spectra::SortRule::LargestAlge, max_restarts, tolerance / (2 * shift));
+        return {solver.ritz_vectors(k), solver.num_operations(),
+                solver.info() == Spectra::CompInfo::Successful};
     } catch (const Error&) {
         throw;  // the product's own
     } catch (const std::bad_alloc&) {
@@ -68,17 +76,10 @@ LanczosBasis largest_ritz_vectors(const HostProduct& product, std::int64_t n, st
                         "subspace, above the {} eigenvalues",
                         subspace, n, k));
     } catch (const std::runtime_error& error) {
-        throw failed(error.what());
+        throw Error(fmt::format(
+            "Lanczos failed on {} of {} eigenvalues in {} vectors ({}); try another seed or subspace", k, n,
+            subspace, error.what()));
     }
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> small(solver.projection());
-    if (small.info() != Eigen::Success) throw failed("the projected problem did not converge");
-
-    LanczosBasis result{Matrix(n, k, DType::f64), solver.num_operations(),
-                        solver.info() == Spectra::CompInfo::Successful};
-    using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    Eigen::Map<RowMajor>(result.vectors.row<double>(0), n, k).noalias() =
-        solver.basis() * small.eigenvectors().rightCols(k);
-    return result;
 }
 
 }  // namespace fntk
