@@ -72,6 +72,9 @@ TEST(Extremal, ContainsTheEigenvaluesOfMatricesKnownExactly) {
             std::vector<int> whole(n);
             for (int& value : whole) value = static_cast<int>(engine() % (2 * distinct)) - distinct;
             const Matrix k = with_whole_eigenvalues(whole);
+            double square = 0;  // ‖K‖_F² = Σ λ²
+            for (const int value : whole) square += static_cast<double>(value) * value;
+            const double norm = std::sqrt(square);
             std::vector<double> sorted(whole.begin(), whole.end());
             std::sort(sorted.begin(), sorted.end());
             for (const SpectrumEnd end : ends)
@@ -88,6 +91,8 @@ TEST(Extremal, ContainsTheEigenvaluesOfMatricesKnownExactly) {
                         for (const EigenvalueInterval& interval : found.intervals)
                             if (interval.certified) {
                                 EXPECT_LE(interval.upper - interval.lower, 1e-8 * distinct);
+                                // R has rounding errors of this size, whatever it comes to
+                                EXPECT_GE(interval.upper - interval.lower, n * 0x1p-53 * norm);
                             }
                     }
         }
@@ -285,6 +290,25 @@ TEST(Extremal, HoldsWhateverTheSearchCameTo) {
                     EXPECT_LT(restarts, 300);
                 }
             }
+}
+
+TEST(Extremal, TheRadiusReachesTheNearestEigenvalueWhereKahansBoundIsTight) {
+    // Two Lanczos vectors cannot tell 0.9 from 1: q is in both eigenspaces in equal parts, θ ≈ 0.95, and
+    // ‖K q − θ q‖ is the distance to either.
+    std::vector<double> values(80);
+    for (std::size_t i = 0; i < values.size(); ++i)
+        values[i] = (i % 2 == 0 ? 1 : -1) * (i % 4 < 2 ? 1.0 : 0.9);
+    const Matrix k = with_eigenvalues(values, 4);
+    for (std::uint64_t seed = 0; seed < 10; ++seed)
+        for (const SpectrumEnd end : ends) {
+            const ExtremalOptions options{.end = end, .subspace = 2, .max_restarts = 0, .seed = seed};
+            const EigenvalueInterval found = extremal(DenseOperator(cpu(), k), options).intervals[0];
+            const double sign = end == SpectrumEnd::largest ? 1 : -1;
+            const auto has = [&](double value) { return found.lower <= value && value <= found.upper; };
+            EXPECT_TRUE(has(sign) || has(0.9 * sign)) << found.lower << ' ' << found.upper;
+            EXPECT_LE(found.upper - found.lower, 0.2);
+            EXPECT_GE(std::min(std::abs(found.value - sign), std::abs(found.value - 0.9 * sign)), 0.01);
+        }
 }
 
 TEST(Extremal, OfAMatrixOfZerosAndOfOneRow) {
