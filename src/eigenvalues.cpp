@@ -31,10 +31,11 @@ namespace {
 /// this order all eigenvectors are computed when the certificate fails.
 constexpr std::int64_t all_again = 2048;
 
-/// Y = ±2^−e K X in double, X and Y (n × r) in the device's memory; counts the columns.
+/// Y = factor·K X in double, X and Y (n × r) in the device's memory; counts the columns.
 class Product {
   public:
-    Product(const LinearOperator& op, double factor) : op_(&op), factor_(factor) {}
+    explicit Product(const LinearOperator& op) : op_(&op) {}
+    void scale(double factor) { factor_ = factor; }
     void operator()(ConstMatrixView x, MatrixView y) {
         apply_in_double(*op_, x, y);
         if (factor_ != 1) op_->device().ops().axpby(factor_, y, 0, y);
@@ -46,7 +47,7 @@ class Product {
 
   private:
     const LinearOperator* op_;
-    double factor_;
+    double factor_ = 1;
     std::int64_t count_ = 0;
 };
 
@@ -69,13 +70,13 @@ std::int64_t subspace_of(std::int64_t n, const ExtremalOptions& options) {
 }
 
 /// A lower bound of ‖K‖₂ that is seldom half of it, by four steps of the power method; 0 where K q = 0.
-double rough_norm(const LinearOperator& op, std::uint64_t seed) {
-    const Device& device = op.device();
-    const std::int64_t n = op.rows();
+double rough_norm(Product& product, std::uint64_t seed) {
+    const Device& device = product.device();
+    const std::int64_t n = product.op().rows();
     Matrix q = unit_start(device, n, seed), next = device.zeros(1, n, DType::f64);
     double norm = 0;
     for (int step = 0; step < 4; ++step) {
-        apply_in_double(op, q.view().reshaped(n, 1), next.view().reshaped(n, 1));
+        product(q.view().reshaped(n, 1), next.view().reshaped(n, 1));
         const double length = device.ops().norm(next);
         if (length == 0) break;
         norm = std::max(norm, length);
@@ -209,11 +210,11 @@ ExtremalEigenvalues extremal(const Device& device, ConstMatrixView kernel, const
     }();
     const std::int64_t subspace = subspace_of(m.rows(), options);
     const DenseOperator op(device, m);  // refers to m
-    const int further = scale_exponent(rough_norm(op, options.seed));
+    Product product(op);
+    const int further = scale_exponent(rough_norm(product, options.seed));
     device.ops().axpby(factor_of(options.end, further), m, 0, m);
 
     ExtremalEigenvalues result;
-    Product product(op, 1);
     const double norm = device.ops().norm(m);
     RitzPairs pairs = measured(product, ritz_vectors(product, subspace, options, result), norm);
     RestBound rest{0, "no certificate was asked for: set certify"};
@@ -231,9 +232,10 @@ ExtremalEigenvalues extremal(const Device& device, ConstMatrixView kernel, const
 ExtremalEigenvalues extremal(const LinearOperator& op, const ExtremalOptions& options) {
     require_square(op);
     const std::int64_t subspace = subspace_of(op.rows(), options);
-    const int exponent = scale_exponent(rough_norm(op, options.seed));
+    Product product(op);
+    const int exponent = scale_exponent(rough_norm(product, options.seed));
+    product.scale(factor_of(options.end, exponent));
     ExtremalEigenvalues result;
-    Product product(op, factor_of(options.end, exponent));
     const RitzPairs pairs = measured(product, ritz_vectors(product, subspace, options, result), 0);
     const RestBound rest{0,
                          "the operator is known by its products alone: that no eigenvalue lies further out "
