@@ -13,7 +13,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 folder=${1:-$root/bundle}
 most_mib=50
 
-for tool in apt-get apt-cache dpkg-deb ar; do
+for tool in apt-get apt-cache dpkg-deb ar c++; do
     if ! command -v "$tool" >/dev/null; then
         echo "$0: $tool is missing; run this on Debian or Ubuntu" >&2
         exit 1
@@ -23,7 +23,7 @@ done
 # Headers and link names; what they load is found by following their dependencies.
 packages=(
     libopenblas-pthread-dev liblapacke-dev libhwy-dev libfmt-dev nlohmann-json3-dev zlib1g-dev
-    libcli11-dev libgtest-dev libbenchmark-dev
+    libspectra-dev libeigen3-dev libcli11-dev libgtest-dev libbenchmark-dev
 )
 # Their dependencies that hold libraries of their own, by name: versions differ from one release to the next.
 wanted='^(libopenblas0-pthread|libhwy|libfmt|zlib1g|libbenchmark|libgfortran|libquadmath)'
@@ -51,10 +51,23 @@ mv "$include"/openblas-pthread/*.h "$prefix/usr/include"
 if [[ -d $prefix/lib/$(basename "$lib") ]]; then mv "$prefix/lib/$(basename "$lib")"/* "$lib"; fi
 ln -sf "$(basename "$(readlink "$lib/libz.so")")" "$lib/libz.so"
 
-# LAPACKE as an archive, of which only the functions in double are used: a shared one asks for a LAPACK of its
-# own.
+# LAPACKE as an archive, of which the functions stay that fntk calls: a shared one asks for a LAPACK of its own.
 rm -f "$lib"/liblapacke.so*
-ar t "$lib/liblapacke.a" | { grep -E '^lapacke_[scz]' || true; } | xargs ar d "$lib/liblapacke.a"
+called=$(grep -rohE '\bLAPACKE_d[a-z]+' "$root/src" | sed 's/LAPACKE_//' | sort -u | paste -sd '|')
+ar t "$lib/liblapacke.a" | grep -E '^lapacke_[scdz]' |
+    { grep -vE "^lapacke_(($called)(_work)?|d_nancheck|d.._(nancheck|trans))[.]o$" || true; } |
+    xargs ar d "$lib/liblapacke.a"
+
+# Highway's sorting, which nothing here links: its package only asks that the file exists.
+for library in "$lib"/libhwy_contrib.so.*.*; do : >"$library"; done
+
+# Of the headers of Eigen and Spectra those that the includes in src/ lead to.
+grep -rhE '^#(include <Spectra/|define EIGEN_)' "$root/src" >"$work/spectra.cpp"
+c++ -std=c++20 -M -I "$prefix/usr/include" -I "$prefix/usr/include/eigen3" "$work/spectra.cpp" | tr -d '\\' |
+    tr ' ' '\n' | grep -F -e "$prefix/usr/include/eigen3/" -e "$prefix/usr/include/Spectra/" |
+    xargs realpath | sort -u >"$work/included"
+find "$prefix/usr/include/eigen3" "$prefix/usr/include/Spectra" -type f | xargs realpath |
+    { grep -vxFf "$work/included" || true; } | xargs rm -f
 
 rm -rf "${prefix:?}/lib" "$prefix/usr/src" "$prefix"/usr/share/{doc,man,lintian,pkgconfig,bug} \
     "$lib"/{openblas-pthread,pkgconfig} "$include/openblas-pthread"

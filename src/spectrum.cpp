@@ -6,12 +6,12 @@
 // legal. The rows of V are orthonormal to rounding: every new vector is orthogonalised against all before
 // it, twice.
 #include "device_memory.hpp"
+#include "spectrum_scaled.hpp"
 
 #include <fntk/error.hpp>
 #include <fntk/spectrum.hpp>
 
 #include <backend/ops.hpp>
-#include <philox.hpp>
 
 #include <fmt/format.h>
 
@@ -22,31 +22,6 @@
 
 namespace fntk {
 namespace {
-
-double largest_magnitude(ConstMatrixView matrix) {
-    double largest = 0;
-    for (std::int64_t i = 0; i < matrix.rows; ++i) {
-        const double* row = matrix.row<double>(i);
-        for (std::int64_t j = 0; j < matrix.cols; ++j) largest = std::max(largest, std::abs(row[j]));
-    }
-    return largest;
-}
-
-/// e such that 2^−e is finite and brings `largest` near 1; 0 for 0.
-int scale_exponent(double largest) { return largest > 0 ? std::max(std::ilogb(largest), -1022) : 0; }
-
-/// 2^−e·(K + Kᵀ)/2 in double.
-Matrix scaled_symmetric(ConstMatrixView kernel, int& exponent) {
-    Matrix k = Matrix::converted(kernel, DType::f64);
-    exponent = scale_exponent(largest_magnitude(k));
-    const double scale = std::ldexp(1.0, -exponent);
-    for (std::int64_t i = 0; i < k.rows(); ++i)
-        for (std::int64_t j = 0; j <= i; ++j) {
-            const double mean = 0.5 * (scale * k.at<double>(i, j) + scale * k.at<double>(j, i));
-            k.at<double>(i, j) = k.at<double>(j, i) = mean;
-        }
-    return k;
-}
 
 /// max_j ‖(K Q)_j − λ_j q_j‖.
 double largest_residual(ConstMatrixView product, ConstMatrixView vectors,
@@ -146,35 +121,6 @@ Spectrum spectrum(const Device& device, ConstMatrixView kernel) {
 
 namespace {
 
-/// out (1 × n, f64) = K q, whatever the operator's type; both in the device's memory.
-void apply(const LinearOperator& op, ConstMatrixView q, MatrixView out) {
-    const std::int64_t n = q.cols;
-    const Device& device = op.device();
-    if (op.dtype() == DType::f64) {
-        op.apply(q.reshaped(n, 1), out.reshaped(n, 1));
-    } else {
-        Matrix in = device.zeros(1, n, op.dtype()), product = device.zeros(1, n, op.dtype());
-        device.ops().axpby(1, q, 0, in);
-        op.apply(in.view().reshaped(n, 1), product.view().reshaped(n, 1));
-        device.ops().axpby(1, product, 0, out);
-    }
-    if (std::isfinite(device.ops().norm(out))) return;
-    const Staged values = device.on_host(out);
-    for (std::int64_t j = 0; j < n; ++j)
-        if (const double value = values.view().row<double>(0)[j]; !std::isfinite(value))
-            throw Error(fmt::format(
-                "the operator's product with a unit vector holds {} at row {}: its values overflow {}; "
-                "scale the data down",
-                value, j, name(op.dtype())));
-}
-
-/// to = from/length, by a power of two first, so that no reciprocal overflows.
-void scale_to_unit(backend::Ops& ops, ConstMatrixView from, double length, MatrixView to) {
-    const int exponent = scale_exponent(length);
-    ops.axpby(std::ldexp(1.0, -exponent), from, 0, to);
-    ops.axpby(1 / std::ldexp(length, -exponent), to, 0, to);
-}
-
 /// The largest eigenpair (λ, s) of the k × k tridiagonal matrix.
 double largest_ritz(const Device& device, const std::vector<double>& alpha, const std::vector<double>& beta,
                     std::vector<double>& s) {
@@ -202,10 +148,7 @@ double largest_ritz(const Device& device, const std::vector<double>& alpha, cons
 }
 
 void check(const LinearOperator& op, const LanczosOptions& options) {
-    if (op.rows() != op.cols() || op.rows() < 1)
-        throw ShapeError(fmt::format(
-            "op is {} × {}: it must be square with at least one row; pass the kernel of one batch",
-            op.rows(), op.cols()));
+    require_square(op);
     if (options.max_iterations < 1)
         throw ValueError(fmt::format("max_iterations = {}: it must be at least 1; 200 is usual",
                                      options.max_iterations));
@@ -223,14 +166,7 @@ ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) 
     backend::Ops& ops = device.ops();
     Matrix basis = device.zeros(most, n, DType::f64), next = device.zeros(1, n, DType::f64),
            overlaps = device.zeros(1, most, DType::f64);
-    {
-        Matrix start(1, n, DType::f64);
-        for (std::int64_t j = 0; j < n; ++j)
-            start.at<double>(0, j) = kernels::random_normal(options.seed, kernels::Stream::probes,
-                                                            static_cast<std::uint64_t>(j));
-        start = device.to_device(std::move(start));
-        scale_to_unit(ops, start, ops.norm(start), basis.view().row_block(0, 1));
-    }
+    ops.copy(unit_start(device, n, options.seed), basis.view().row_block(0, 1));
 
     ExtremalEigenvalue result;
     std::vector<double> alpha, beta, s;  // beta[k − 1] couples v_k to v_{k+1}
@@ -238,7 +174,7 @@ ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) 
     for (std::int64_t k = 1, next_look = 1; k <= most; ++k) {
         const ConstMatrixView q = basis.view().row_block(k - 1, 1), before = basis.view().row_block(0, k);
         const MatrixView c = overlaps.view().col_block(0, k);
-        apply(op, q, next);
+        apply_in_double(op, q.reshaped(n, 1), next.view().reshaped(n, 1));
         double along = 0;
         for (int pass = 0; pass < 2; ++pass) {
             ops.inner(1, next, before, 0, c);
@@ -267,7 +203,7 @@ ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) 
     const auto k = static_cast<std::int64_t>(s.size());
     ops.gemm(false, false, 1, device.staged(ConstMatrixView(s.data(), 1, k)), basis.view().row_block(0, k),
              0, q);
-    apply(op, q, next);
+    apply_in_double(op, q.view().reshaped(n, 1), next.view().reshaped(n, 1));
     ops.axpby(-result.value, q, 1, next);
     result.residual = ops.norm(next) / ops.norm(q);
     return result;

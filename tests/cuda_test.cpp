@@ -5,12 +5,14 @@
 #include "temp_folder.hpp"
 #include "training_by_hand.hpp"
 
+#include <fntk/eigenvalues.hpp>
 #include <fntk/error.hpp>
 #include <fntk/regression.hpp>
 #include <fntk/spectrum.hpp>
 
 #include <backend/ops.hpp>
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 
@@ -265,6 +267,32 @@ TEST_F(CudaTest, SpectraAreThoseOfTheCpu) {
             lambda_max(DenseOperator(gpu(), k), {.max_iterations = 200, .tolerance = 1e-12});
         EXPECT_NEAR(largest.value, here.max(), 1e-10 * here.max());
         EXPECT_EQ(numerical_rank(gpu(), b), numerical_rank(host(), b));
+    }
+}
+
+TEST_F(CudaTest, ExtremalEigenvaluesAreCertifiedAsOnTheCpu) {
+    for (const DType precision : {DType::f32, DType::f64}) {
+        const Network network =
+            Network::create({.dim = 12, .width = 512, .rank = 8, .precision = precision});
+        const Matrix x = normals(150, 12, 3, precision);
+        const Tangent there = tangent(gpu(), network, x);
+        const Matrix kernel = gram(there);
+        std::vector<double> truth = spectrum(host(), gpu().to_host(kernel)).eigenvalues;
+        for (const SpectrumEnd end : {SpectrumEnd::smallest, SpectrumEnd::largest}) {
+            if (end == SpectrumEnd::largest) std::reverse(truth.begin(), truth.end());
+            const ExtremalEigenvalues found = extremal(gpu(), kernel, {.end = end, .count = 3});
+            const ExtremalEigenvalues free = extremal(KernelOperator(there), {.end = end, .count = 3});
+            for (std::size_t i = 0; i < 3; ++i) {
+                EXPECT_TRUE(found.intervals[i].certified) << found.intervals[i].reason;
+                EXPECT_LE(found.intervals[i].lower, truth[i]);
+                EXPECT_GE(found.intervals[i].upper, truth[i]);
+                EXPECT_FALSE(free.intervals[i].certified);
+            }
+        }
+        const Tangent here = tangent(host(), network, x);
+        const TraceEstimates near = estimate_trace(KernelOperator(here));
+        const TraceEstimates far = estimate_trace(KernelOperator(there));
+        EXPECT_NEAR(far.trace.value, near.trace.value, 100 * tolerance(precision) * near.trace.value);
     }
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads the #include lines of the tree and enforces its layers; a layer includes only itself and what it stands on.
 
-    cli -> training, regression -> spectrum -> kernel -> tangent -> network -> ops.hpp -> factors -> matrix, error
+    cli -> training, regression, eigenvalues -> spectrum -> kernel -> tangent -> network -> ops.hpp -> factors -> matrix, error
     src/backend/*   factors and below, other backend files, kernels/; never the domain
     src/*.cpp       of src/backend/ only ops.hpp
     src/cli/*       the public headers, its own files and other people's libraries
@@ -33,6 +33,7 @@ STANDS_ON = {
     "solver": ["kernel_function"],
     "kernel_model": ["solver", "io"],
     "spectrum": ["kernel"],
+    "eigenvalues": ["spectrum"],
     "regression": ["spectrum"],
     "training": ["spectrum", "io"],
     "plan": ["kernel"],

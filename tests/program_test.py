@@ -140,6 +140,15 @@ class RefusesBadInput(ProgramCase):
         self.tangent_refused(3, ["threads is -1", "[0, "], self.data, "--threads", -1)
         self.tangent_refused(3, ["FNTK_THREADS", "'many'"], self.data, environment={"FNTK_THREADS": "many"})
 
+    def test_eigenvalues_that_cannot_be_had(self):
+        self.refused(3, ["count = 49", "[1, 48]"], "spectrum", self.data, *SMALL, "--largest", ROWS + 1)
+        self.refused(3, ["probes = 1", "at least 2"], "spectrum", self.data, *SMALL, "--trace-probes", 1)
+        self.refused(3, ["--matrix-free", "--largest"], "spectrum", self.data, *SMALL, "--matrix-free")
+        for option in ("--largest", "--smallest", "--trace-probes"):
+            self.refused(2, [option, "0"], "spectrum", self.data, *SMALL, option, 0)
+            self.refused(2, [option, "--eigenvalues"], "spectrum", self.data, option, 2, "--eigenvalues", self.out / "w.npy")
+        self.refused(2, ["--trace-probes", "--limit"], "spectrum", self.data, "--trace-probes", 2, "--limit")
+
     def test_outputs_that_cannot_be_written(self):
         for out in (self.out / "missing" / "file", self.data / "file", self.out):
             self.refused(4, [str(out), "cannot be written"], "network", self.data, "--out", out)
@@ -209,6 +218,48 @@ class ReportsAndOutput(ProgramCase):
         np.testing.assert_allclose([written["lambda_min"], written["lambda_max"]], expected[[0, -1]], rtol=0, atol=1e-6 * expected[-1])
         self.assertAlmostEqual(written["trace"] / expected.sum(), 1, delta=1e-6)
         self.assertLess(max(written["residual"], written["orthogonality"]), 1e-10)
+
+    def test_a_few_eigenvalues_lie_in_their_intervals(self):
+        kernel = self.out / "k.npy"
+        fntk("gram", self.data, *SMALL, "--out", kernel)
+        expected = np.linalg.eigvalsh(np.load(kernel).astype(np.float64))
+        printed, written = report("spectrum", self.data, *SMALL, "--largest", 3, "--smallest", 2)
+        self.assertEqual(set(written["seconds"]), {"load", "network", "tangent", "gram", "extremal"})
+        self.assertNotIn("eigenvalues", written)
+        for end, truth in (("largest", expected[::-1][:3]), ("smallest", expected[:2])):
+            self.assertEqual(len(written[end]), len(truth))
+            for interval, value in zip(written[end], truth):
+                self.assertIs(interval["certified"], True)
+                self.assertEqual(interval["reason"], "")
+                self.assertTrue(interval["lower"] <= value <= interval["upper"], interval)
+                self.assertLess(interval["upper"] - interval["lower"], 1e-8 * expected[-1])
+                self.assertIn(f"[{interval['lower']!r}, {interval['upper']!r}]".lower(), printed)
+        printed, written = report("spectrum", self.data, *SMALL, "--largest", 2, "--matrix-free")
+        self.assertEqual(set(written["seconds"]), {"load", "network", "tangent", "extremal"})
+        for interval, value in zip(written["largest"], expected[::-1]):
+            self.assertIs(interval["certified"], False)
+            self.assertIn("dense matrix", interval["reason"])
+            self.assertAlmostEqual(interval["value"] / value, 1, delta=1e-5)
+        self.assertIn("not certified", printed)
+        _, written = report("spectrum", self.data, *SMALL, "--limit", "--smallest", 1)
+        self.assertIs(written["smallest"][0]["certified"], True)
+
+    def test_estimates_by_probes_lie_near_the_sums(self):
+        kernel = self.out / "k.npy"
+        fntk("gram", self.data, *SMALL, "--out", kernel)
+        k = np.load(kernel).astype(np.float64)
+        truth = {"trace": np.trace(k), "squared_norm": (k**2).sum(), "effective_rank": np.trace(k)**2 / (k**2).sum()}
+        probes = ("spectrum", self.data, *SMALL, "--trace-probes", 64)
+        printed, written = report(*probes)
+        self.assertEqual(set(written["seconds"]), {"load", "network", "tangent", "probes"})
+        self.assertEqual(written["estimates"]["probes"], 64)
+        for name, value in truth.items():
+            estimate = written["estimates"][name]
+            self.assertLess(abs(estimate["value"] - value), 4 * estimate["standard_error"], name)
+            self.assertLess(estimate["standard_error"], 0.3 * value, name)
+            self.assertIn(name, printed)
+        self.assertEqual(report(*probes)[1]["estimates"], written["estimates"])
+        self.assertNotEqual(report(*probes, "--probe-seed", 1)[1]["estimates"], written["estimates"])
 
     def test_help_and_version_go_to_stdout(self):
         for arguments in (["--help"], ["--version"], ["compare", "--help"]):

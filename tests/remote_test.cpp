@@ -4,6 +4,7 @@
 #include "exact_networks.hpp"
 #include "temp_folder.hpp"
 
+#include <fntk/eigenvalues.hpp>
 #include <fntk/error.hpp>
 #include <fntk/io.hpp>
 #include <fntk/kernel.hpp>
@@ -307,6 +308,36 @@ TEST_F(RemoteTest, SpectraAreEqual) {
         expect_equal(lambda_max(DenseOperator(device_, kernel)), dense);
         EXPECT_EQ(numerical_rank(device_, x), numerical_rank(cpu(), x));
         EXPECT_EQ(numerical_rank(device_, device_.to_device(x)), numerical_rank(cpu(), x));
+    }
+}
+
+TEST_F(RemoteTest, ExtremalEigenvaluesAreEqual) {
+    const auto expect_equal = [](const ExtremalEigenvalues& a, const ExtremalEigenvalues& b) {
+        ASSERT_EQ(a.intervals.size(), b.intervals.size());
+        for (std::size_t i = 0; i < a.intervals.size(); ++i) {
+            EXPECT_EQ(a.intervals[i].lower, b.intervals[i].lower);
+            EXPECT_EQ(a.intervals[i].upper, b.intervals[i].upper);
+            EXPECT_EQ(a.intervals[i].certified, b.intervals[i].certified);
+        }
+        EXPECT_EQ(a.residual, b.residual);
+        EXPECT_EQ(a.products, b.products);
+    };
+    for (const DType type : {DType::f32, DType::f64}) {
+        const Network network =
+            Network::create({.dim = 6, .width = 128, .rank = 8, .precision = type, .seed = 2});
+        const Matrix x = normals(40, 6, 3, type);
+        const Tangent here = tangent(device_, network, x), host = tangent(cpu(), network, x);
+        const Matrix kernel = gram(host), there = gram(here);
+        for (const SpectrumEnd end : {SpectrumEnd::largest, SpectrumEnd::smallest})
+            for (const std::int64_t count : {2, 30}) {  // by Lanczos, by all eigenvectors
+                const ExtremalOptions options{.end = end, .count = count};
+                const ExtremalEigenvalues want = extremal(cpu(), kernel, options);
+                EXPECT_TRUE(want.intervals[0].certified);
+                expect_equal(extremal(device_, kernel, options), want);
+                expect_equal(extremal(device_, there, options), want);
+                expect_equal(extremal(KernelOperator(here), options),
+                             extremal(KernelOperator(host), options));
+            }
     }
 }
 

@@ -1,5 +1,6 @@
 // Eigenvalues against analytic spectra and against the reference backend; Lanczos against the dense
 // spectrum, and its residual as the bound it claims to be.
+#include "spectra.hpp"
 #include "support.hpp"
 
 #include <fntk/error.hpp>
@@ -19,7 +20,11 @@
 namespace fntk {
 namespace {
 
+using test::laplacian;
+using test::matrix_of;
 using test::narrowed;
+using test::random_psd;
+using test::with_eigenvalues;
 
 class SpectrumTest : public ::testing::TestWithParam<const char*> {
   protected:
@@ -27,57 +32,6 @@ class SpectrumTest : public ::testing::TestWithParam<const char*> {
 };
 INSTANTIATE_TEST_SUITE_P(Devices, SpectrumTest, ::testing::Values("reference", "cpu"),
                          [](const auto& instance) { return std::string(instance.param); });
-
-Matrix matrix_of(std::int64_t n, const std::function<double(std::int64_t, std::int64_t)>& entry) {
-    Matrix matrix(n, n, DType::f64);
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = 0; j < n; ++j) matrix.at<double>(i, j) = entry(i, j);
-    return matrix;
-}
-
-/// B Bᵀ/r, B n × r normal: positive semidefinite, of rank min(n, r).
-Matrix random_psd(std::int64_t n, std::int64_t r, std::uint64_t seed) {
-    std::mt19937_64 engine(seed);
-    std::normal_distribution<double> normal;
-    std::vector<double> b(static_cast<std::size_t>(n * r));
-    for (double& entry : b) entry = normal(engine);
-    return matrix_of(n, [&](std::int64_t i, std::int64_t j) {
-        double sum = 0;
-        for (std::int64_t q = 0; q < r; ++q) sum += b[i * r + q] * b[j * r + q];
-        return sum / static_cast<double>(r);
-    });
-}
-
-Matrix laplacian(std::int64_t n) {
-    return matrix_of(n, [](std::int64_t i, std::int64_t j) {
-        return i == j ? 2.0 : std::abs(i - j) == 1 ? -1.0 : 0.0;
-    });
-}
-
-/// Orthogonal similarity of a diagonal: two reflections.
-Matrix with_eigenvalues(const std::vector<double>& eigenvalues, std::uint64_t seed) {
-    const auto n = static_cast<std::int64_t>(eigenvalues.size());
-    std::mt19937_64 engine(seed);
-    std::normal_distribution<double> normal;
-    Matrix k = matrix_of(n, [&](std::int64_t i, std::int64_t j) { return i == j ? eigenvalues[i] : 0.0; });
-    for (int turn = 0; turn < 2; ++turn) {
-        std::vector<double> w(n);
-        double square = 0;
-        for (double& entry : w) entry = normal(engine), square += entry * entry;
-        std::vector<double> kw(n);
-        double wkw = 0;
-        for (std::int64_t i = 0; i < n; ++i) {
-            for (std::int64_t j = 0; j < n; ++j) kw[i] += k.at<double>(i, j) * w[j];
-            wkw += w[i] * kw[i];
-        }
-        k = matrix_of(n, [&](std::int64_t i, std::int64_t j) {  // (I − 2wwᵀ/w²) K (I − 2wwᵀ/w²)
-            return k.at<double>(i, j) - 2 * (w[i] * kw[j] + kw[i] * w[j]) / square +
-                   4 * wkw * w[i] * w[j] / (square * square);
-        });
-    }
-    return matrix_of(
-        n, [&](std::int64_t i, std::int64_t j) { return 0.5 * (k.at<double>(i, j) + k.at<double>(j, i)); });
-}
 
 TEST_P(SpectrumTest, Analytic) {
     const Spectrum one = spectrum(device, matrix_of(1, [](auto, auto) { return -3.5; }));

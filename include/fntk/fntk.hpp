@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fntk/device.hpp>
+#include <fntk/eigenvalues.hpp>
 #include <fntk/error.hpp>
 #include <fntk/factors.hpp>
 #include <fntk/io.hpp>

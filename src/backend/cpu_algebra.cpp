@@ -2,6 +2,7 @@
 // a BLAS that runs on one, so that no second set of threads waits beside it.
 #include <backend/blas.hpp>
 #include <backend/cpu.hpp>
+#include <backend/eigensolver.hpp>
 #include <backend/scalar.hpp>
 #include <backend/simd/arc.hpp>
 
@@ -258,17 +259,7 @@ double Cpu::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, Matrix
 
 bool Cpu::eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) {
     const BlasThreads all(threads());
-    const auto n = static_cast<lapack_int>(k.rows);
-    Matrix work = Matrix::copy_of(k);
-    eigenvalues.resize(k.rows);
-    if (n == 0) return true;
-    const bool want = vectors.data != nullptr;
-    if (LAPACKE_dsyevd(LAPACK_COL_MAJOR, want ? 'V' : 'N', 'L', n, work.row<double>(0), n,
-                       eigenvalues.data()) != 0)
-        return false;
-    for (std::int64_t j = 0; want && j < k.rows; ++j)  // LAPACK's columns are the rows of `work`
-        for (std::int64_t i = 0; i < k.rows; ++i) vectors.row<double>(i)[j] = work.row<double>(j)[i];
-    return true;
+    return symmetric_eigenvalues(eigensolver_for(k.rows), k, eigenvalues, vectors);
 }
 
 std::int64_t Cpu::solve_spd(MatrixView k, MatrixView b) {

@@ -1,7 +1,10 @@
-// fntk spectrum: eigenvalues of the kernel, with their checks.
+// fntk spectrum: eigenvalues of the kernel, all of them with their checks, or a few of them as intervals;
+// estimates by random probes.
 #include "options.hpp"
 
 #include <fmt/format.h>
+
+#include <optional>
 
 namespace fntk::cli {
 
@@ -9,29 +12,16 @@ namespace {
 
 struct Options : CommandOptions {
     std::string kernel = "trace", eigenvalues;
-    bool limit = false;
+    bool limit = false, matrix_free = false;
+    std::int64_t largest = 0, smallest = 0, probes = 0;
+    std::uint64_t probe_seed = 0;
+
+    [[nodiscard]] bool all() const { return largest == 0 && smallest == 0 && probes == 0; }
+    [[nodiscard]] bool dense() const { return all() || (!matrix_free && largest + smallest > 0); }
 };
 
-int run_spectrum(Options& options) {
-    Report report("spectrum", options.run.json);
-    const KernelOutput output = parse_kernel_output(options.kernel);
-    const Setup setup = set_up(report, options);
-    const Device& device = setup.device;
-    const Dataset& dataset = setup.dataset;
-    const Network& network = setup.network;
-    report["kernel"] = name(output);
-    report["limit"] = options.limit;
-    Matrix kernel;
-    if (options.limit) {  // of the full kernel, K ⊗ I_k, every eigenvalue has multiplicity k
-        kernel = report.phase("gram", [&] {
-            return limit_kernel(device, network.spec().activation, network.spec().train,
-                                dataset.train.inputs);
-        });
-    } else {
-        const Tangent at =
-            report.phase("tangent", [&] { return tangent(device, network, dataset.train.inputs); });
-        kernel = report.phase("gram", [&] { return gram(at, output); });
-    }
+void all_eigenvalues(Report& report, const Options& options, const Device& device, ConstMatrixView kernel,
+                     const std::string& title) {
     const Spectrum result = report.phase("spectrum", [&] { return spectrum(device, kernel); });
     if (!options.eigenvalues.empty())
         save_npy(options.eigenvalues,
@@ -46,12 +36,93 @@ int run_spectrum(Options& options) {
     report["residual"] = result.residual;
     report["orthogonality"] = result.orthogonality;
     report["eigenvalues"] = result.eigenvalues;
-    fmt::print("{} eigenvalues of the {} kernel of {}\n", result.eigenvalues.size(), name(output),
-               to_string(network.spec().train));
+    fmt::print("{} eigenvalues of {}\n", result.eigenvalues.size(), title);
     fmt::print("  lambda_min  {:.6e}\n  lambda_max  {:.6e}\n  condition   {:.4e}\n  trace       {:.6e}\n",
                result.min(), result.max(), result.condition(), trace);
     fmt::print("  residual max |K q - lambda q|/|K| {:.1e}, orthogonality {:.1e}\n", result.residual,
                result.orthogonality);
+}
+
+/// Intervals of one end, printed with every digit: rounded ends would contain less.
+void few_eigenvalues(Report& report, const ExtremalEigenvalues& found, const char* end,
+                     const std::string& title) {
+    Json& list = report[end] = Json::array();
+    fmt::print("{} {} eigenvalues of {}\n", found.intervals.size(), end, title);
+    std::string reason;
+    for (const EigenvalueInterval& interval : found.intervals) {
+        list.push_back({{"value", interval.value},
+                        {"lower", interval.lower},
+                        {"upper", interval.upper},
+                        {"certified", interval.certified},
+                        {"reason", interval.reason}});
+        fmt::print("  [{}, {}]{}\n", interval.lower, interval.upper,
+                   interval.certified ? "" : "  not certified");
+        reason = interval.reason;
+    }
+    if (!reason.empty()) fmt::print("  not certified: {}\n", reason);
+}
+
+void estimates(Report& report, const TraceEstimates& found, std::int64_t probes, const std::string& title) {
+    fmt::print("estimates of {} by {} probes\n", title, probes);
+    Json& json = report["estimates"] = {{"probes", probes}};
+    const auto add = [&](const char* name, const Estimate& estimate) {
+        json[name] = {{"value", finite_or_null(estimate.value)},
+                      {"standard_error", finite_or_null(estimate.standard_error)}};
+        fmt::print("  {:<15} {:.6e} ± {:.1e}\n", name, estimate.value, estimate.standard_error);
+    };
+    add("trace", found.trace);
+    add("squared_norm", found.squared_norm);
+    add("effective_rank", found.effective_rank);
+}
+
+int run_spectrum(Options& options) {
+    if (options.matrix_free && options.largest + options.smallest == 0)
+        throw ValueError("--matrix-free is for a few eigenvalues: add --largest K or --smallest K");
+    Report report("spectrum", options.run.json);
+    const KernelOutput output = parse_kernel_output(options.kernel);
+    const Setup setup = set_up(report, options);
+    const Device& device = setup.device;
+    const Network& network = setup.network;
+    report["kernel"] = name(output);
+    report["limit"] = options.limit;
+    std::optional<Tangent> at;
+    std::optional<KernelOperator> products;
+    Matrix kernel;
+    if (options.limit) {  // of the full kernel, K ⊗ I_k, every eigenvalue has multiplicity k
+        kernel = report.phase("gram", [&] {
+            return limit_kernel(device, network.spec().activation, network.spec().train,
+                                setup.dataset.train.inputs);
+        });
+    } else {
+        at = report.phase("tangent", [&] { return tangent(device, network, setup.dataset.train.inputs); });
+        products.emplace(*at, output);
+        if (options.dense()) kernel = report.phase("gram", [&] { return gram(*at, output); });
+    }
+    const std::string title =
+        fmt::format("the {} kernel of {}", name(output), to_string(network.spec().train));
+
+    if (options.all()) all_eigenvalues(report, options, device, kernel, title);
+    const auto few = [&](std::int64_t count, SpectrumEnd end, const char* name) {
+        if (count == 0) return;
+        const ExtremalOptions wanted{.end = end, .count = count, .seed = options.probe_seed};
+        few_eigenvalues(report,
+                        report.phase("extremal",
+                                     [&] {
+                                         return options.matrix_free ? extremal(*products, wanted)
+                                                                    : extremal(device, kernel, wanted);
+                                     }),
+                        name, title);
+    };
+    few(options.largest, SpectrumEnd::largest, "largest");
+    few(options.smallest, SpectrumEnd::smallest, "smallest");
+    if (options.probes > 0)
+        estimates(report,
+                  report.phase("probes",
+                               [&] {
+                                   return estimate_trace(
+                                       *products, {.probes = options.probes, .seed = options.probe_seed});
+                               }),
+                  options.probes, title);
     report.finish();
     return 0;
 }
@@ -59,13 +130,29 @@ int run_spectrum(Options& options) {
 }  // namespace
 
 void add_spectrum(CLI::App& app, Action& run) {
-    auto* command =
-        app.add_subcommand("spectrum", "all eigenvalues of the kernel of DATA, residuals checked");
+    auto* command = app.add_subcommand(
+        "spectrum", "eigenvalues of the kernel of DATA: all, residuals checked, or a few as intervals");
     auto options = std::make_shared<Options>();
     options->add(*command);
     command->add_option("--kernel", options->kernel, "full, trace or sum-of-logits")->capture_default_str();
-    command->add_option("--eigenvalues", options->eigenvalues, "write them, ascending, to this .npy file");
-    command->add_flag("--limit", options->limit, "of the infinite-width kernel instead");
+    auto* file = command->add_option("--eigenvalues", options->eigenvalues,
+                                     "write all of them, ascending, to this .npy file");
+    auto* limit = command->add_flag("--limit", options->limit, "of the infinite-width kernel instead");
+    const auto number = [&](const char* name, std::int64_t& variable, const char* text) {
+        return command->add_option(name, variable, text)->check(CLI::PositiveNumber)->excludes(file);
+    };
+    number("--largest", options->largest, "instead, the K largest ones as certified intervals");
+    number("--smallest", options->smallest, "the K smallest ones, in the same way");
+    number("--trace-probes", options->probes,
+           "estimate trace, squared norm and effective rank by N products; needs no kernel in memory")
+        ->excludes(limit);
+    command
+        ->add_flag("--matrix-free", options->matrix_free,
+                   "--largest and --smallest by products, without the kernel: not certified")
+        ->excludes(limit);
+    command->add_option("--probe-seed", options->probe_seed, "of Lanczos and the probes")
+        ->capture_default_str()
+        ->check(whole_number());
     command->callback([=, &run] { run = [=] { return run_spectrum(*options); }; });
 }
 
