@@ -33,6 +33,7 @@ STANDS_ON = {
     "regression": ["spectrum"],
     "training": ["spectrum", "io"],
     "plan": ["kernel"],
+    "planner": ["spectrum", "limit", "plan"],
     "limit": ["network"],
     "io": ["network"],
 }

@@ -10,6 +10,7 @@
 #include <fntk/matrix.hpp>
 #include <fntk/network.hpp>
 #include <fntk/plan.hpp>
+#include <fntk/planner.hpp>
 #include <fntk/regression.hpp>
 #include <fntk/spectrum.hpp>
 #include <fntk/tangent.hpp>
