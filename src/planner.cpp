@@ -125,8 +125,13 @@ void Planner::run_rank_pilots() {
 
 void Planner::choose_rank() {
     double rank = options_.safety * plan_.rank_constant / target();
-    if (const std::int64_t isometry = sizes_.isometric_rank(); !down() && isometry > 0)
-        rank = std::min(rank, static_cast<double>(isometry));
+    if (const std::int64_t isometry = sizes_.isometric_rank(); !down() && isometry > 0) {
+        // p·m is less where p loses nothing and m has the whole of ε, or p would be as large anyway
+        const double whole = options_.safety / target(), third = 1 / loss(options_.target_error / 3);
+        const auto least = static_cast<double>(isometry);
+        if (rank >= least || (isometry <= sizes_.largest_rank() && least * whole <= rank * third))
+            rank = least;
+    }
     if (down() && plan_.hard.applied) rank = std::max(rank, static_cast<double>(plan_.hard.least));
     plan_.practical_rank = sizes_.rank_near(rank);
     if (!down()) rank_ = plan_.practical_rank;

@@ -103,6 +103,27 @@ TEST(Planner, TrainUpLosesNothingAtAnIsometry) {
     }
 }
 
+TEST(Planner, TakesTheIsometryWhereTheNetworkIsSmallerWithIt) {
+    const Matrix x = on_sphere(9, 16, 15);
+    PlannerOptions options = small_plan(PlanCriterion::frobenius, {.up = true});
+    options.down = Down::pca;
+    options.pilot_rank = 2;
+    std::set<std::int64_t> ranks;
+    for (const double target : {0.9, 0.7, 0.5, 0.3, 0.2}) {
+        options.target_error = target;
+        const NetworkPlan plan = plan_network(cpu(), x, options);
+        double c_p = 0;
+        for (const PlannerDraw& draw : plan.rank_pilots)
+            c_p = std::max(c_p, draw.error * draw.error * static_cast<double>(draw.rank));
+        const double p =
+            1.5 * c_p / (target * target);  // m·p: 9·p with a third of ε, 1.5·9 rows with all of it
+        EXPECT_EQ(plan.practical_rank,
+                  p >= 9 || 1.5 * 9 <= 9 * p ? 9 : static_cast<std::int64_t>(std::ceil(p)));
+        ranks.insert(plan.practical_rank);
+    }
+    EXPECT_GT(ranks.size(), 1U) << "both ways are taken";
+}
+
 TEST(Planner, TellsTheTwoLossesOfTrainUpApart) {
     const Matrix x = on_sphere(8, 24, 7);
     PlannerOptions options = small_plan(PlanCriterion::frobenius, {.up = true});

@@ -103,11 +103,12 @@ struct NetworkPlan {
     double rank_constant = 0;
     double width_constant = 0;
 
-    /// p = safety·c_p/ℓ(ε), at least hard.least, rounded up to what the families admit; for train = up no
-    /// more than makes U an isometry on the data (pca: rank X; orthonormal: d; srht: the next power of two
-    /// ≥ d), which loses nothing. m = c_m/ℓ(ε/3), a third of ε, at least 4p for down; safety·c_m/ℓ(ε) where
-    /// p loses nothing; at least hard.least for up; a multiple of 64, and of p for up = srht. Both stay
-    /// within the families' largest rank and max_width: the evidence decides whether that is enough.
+    /// p = safety·c_p/ℓ(ε), at least hard.least, rounded up to what the families admit. m = c_m/ℓ(ε/3), a
+    /// third of ε, at least 4p for down. For train = up p is at most what makes U an isometry on the data
+    /// (pca: rank X; orthonormal: d; srht: the next power of two ≥ d), which loses nothing and leaves
+    /// m = safety·c_m/ℓ(ε); it is just that where p·m is less there. m is at least hard.least for up, a
+    /// multiple of 64, and of p for up = srht. Both stay within the families' largest rank and max_width:
+    /// the evidence decides whether that is enough.
     std::int64_t practical_rank = 0;
     std::int64_t practical_width = 0;
     TheoryBound theory;
