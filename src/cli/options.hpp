@@ -84,5 +84,6 @@ void add_gram(CLI::App& app, Action& run);
 void add_spectrum(CLI::App& app, Action& run);
 void add_train(CLI::App& app, Action& run);
 void add_limit(CLI::App& app, Action& run);
+void add_plan(CLI::App& app, Action& run);
 
 }  // namespace fntk::cli
