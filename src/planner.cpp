@@ -35,9 +35,11 @@ class Planner {
         begin();
         tick();
         run_rank_pilots();
-        choose_rank();
+        plan_.practical_rank = sizes_.practical_rank(plan_.rank_constant);
+        if (!down()) rank_ = plan_.practical_rank;
         run_width_pilots();
-        choose_width();
+        rank_ = plan_.practical_rank;
+        width_ = plan_.practical_width = sizes_.practical_width(plan_.width_constant, rank_);
         collect_evidence();
         finish();
     }
@@ -45,7 +47,6 @@ class Planner {
   private:
     [[nodiscard]] bool down() const { return options_.train.down; }
     [[nodiscard]] double loss(double error) const { return loss_of_error(options_.criterion, error); }
-    [[nodiscard]] double target() const { return loss(options_.target_error); }
     [[nodiscard]] std::int64_t dim() const { return pilots_.exact_rows().cols; }
     [[nodiscard]] NetworkSpec spec(std::int64_t rank, std::int64_t width, std::uint64_t draw) const {
         return {.dim = dim(),
@@ -67,11 +68,9 @@ class Planner {
 
     void begin();
     void run_rank_pilots();
-    void choose_rank();
     void run_width_pilots();
-    void choose_width();
     void collect_evidence();
-    [[nodiscard]] bool rank_at_fault() const;
+    void share_losses(const Network& network, const MeasuredDraw& measured);
     bool grow(bool rank);
     [[noreturn]] void refuse(const std::string& reason) const;
     void finish();
@@ -95,7 +94,7 @@ void Planner::begin() {
         plan_.limit_lambda_min = pilots_.limit().lambda_min;
         plan_.limit_condition = pilots_.limit().condition();
     }
-    plan_.theory = theory_bound(device_, pilots_, options_, plan_.law, sizes_);
+    plan_.theory = theory_bound(pilots_, options_, plan_.law, sizes_);
     if (!down()) return;  // the least m is known once p is
     plan_.hard.least = sizes_.least_rank();
     if (spectral) sizes_.require_rank();
@@ -121,20 +120,6 @@ void Planner::run_rank_pilots() {
             tick();
         }
     }
-}
-
-void Planner::choose_rank() {
-    double rank = options_.safety * plan_.rank_constant / target();
-    if (const std::int64_t isometry = sizes_.isometric_rank(); !down() && isometry > 0) {
-        // p·m is less where p loses nothing and m has the whole of ε, or p would be as large anyway
-        const double whole = options_.safety / target(), third = 1 / loss(options_.target_error / 3);
-        const auto least = static_cast<double>(isometry);
-        if (rank >= least || (isometry <= sizes_.largest_rank() && least * whole <= rank * third))
-            rank = least;
-    }
-    if (down() && plan_.hard.applied) rank = std::max(rank, static_cast<double>(plan_.hard.least));
-    plan_.practical_rank = sizes_.rank_near(rank);
-    if (!down()) rank_ = plan_.practical_rank;
 }
 
 void Planner::run_width_pilots() {
@@ -164,21 +149,6 @@ void Planner::run_width_pilots() {
             plan_.width_constant, (mean[doubled] - wide / count) * static_cast<double>(first << doubled));
 }
 
-void Planner::choose_width() {
-    rank_ = plan_.practical_rank;
-    double width = sizes_.lossless(rank_) ? options_.safety * plan_.width_constant / target()
-                                          : plan_.width_constant / loss(options_.target_error / 3);
-    if (down()) {
-        width = std::max(width, 4.0 * static_cast<double>(rank_));
-    } else if (plan_.hard.applied) {
-        sizes_.require_width(rank_);
-        width = std::max(width, static_cast<double>(sizes_.least_width(rank_)));
-    }
-    plan_.practical_width = width_ = sizes_.width_near(width, rank_);
-}
-
-bool Planner::rank_at_fault() const { return loss(plan_.rank_loss) >= loss(plan_.width_loss); }
-
 /// Doubles p (and m with it, for down, where it would fall below 4p) or m; false when that is not possible.
 bool Planner::grow(bool rank) {
     if (!rank) {
@@ -204,6 +174,21 @@ void Planner::refuse(const std::string& reason) const {
                     plan_.evidence.size() - 1, reason));
 }
 
+/// down: the measured ℓ in the pilots' proportion c_p/p : c_m/m. up: measured at the drawn U.
+void Planner::share_losses(const Network& network, const MeasuredDraw& measured) {
+    if (!down()) {
+        const ReferenceKernel at_u = pilots_.limit_at(network);
+        plan_.rank_loss = pilots_.error(at_u, pilots_.limit()).criterion;
+        plan_.width_loss = pilots_.error(measured.kernel, at_u).criterion;
+        return;
+    }
+    const double by_rank = plan_.rank_constant / static_cast<double>(rank_),
+                 by_width = plan_.width_constant / static_cast<double>(width_);
+    const double share = by_width > 0 ? by_rank / (by_rank + by_width) : 1, all = loss(measured.draw.error);
+    plan_.rank_loss = error_of_loss(options_.criterion, all * share);
+    plan_.width_loss = error_of_loss(options_.criterion, all * (1 - share));
+}
+
 void Planner::collect_evidence() {
     for (int attempt = 0;; ++attempt) {
         plan_.spec = spec(rank_, width_,
@@ -212,27 +197,18 @@ void Planner::collect_evidence() {
         const MeasuredDraw measured = pilots_.measure(network, pilots_.limit());
         plan_.evidence.push_back(measured.draw);
         tick();
-        const PlannerDraw& draw = plan_.evidence.back();
-        if (down()) {
-            plan_.rank_loss =
-                error_of_loss(options_.criterion, plan_.rank_constant / static_cast<double>(rank_));
-            plan_.width_loss =
-                error_of_loss(options_.criterion, plan_.width_constant / static_cast<double>(width_));
-        } else {
-            const ReferenceKernel at_u = pilots_.limit_at(network);
-            plan_.rank_loss = pilots_.error(at_u, pilots_.limit()).criterion;
-            plan_.width_loss = pilots_.error(measured.kernel, at_u).criterion;
-        }
-        if (draw.error <= options_.target_error) return;
-        const bool rank = !sizes_.lossless(rank_) && rank_at_fault();
+        share_losses(network, measured);
+        if (measured.draw.error <= options_.target_error) return;
+        const bool by_rank = !sizes_.lossless(rank_) && loss(plan_.rank_loss) >= loss(plan_.width_loss);
         if (attempt == options_.max_doublings) refuse("max_doublings allows no more: raise it");
-        if (!grow(rank))
-            refuse(
-                rank ? fmt::format(
-                           "down = {}, up = {} admit no larger rank at dim {}: use down = gaussian or "
-                           "train = up",
-                           name(options_.down), name(options_.up), dim())
-                     : fmt::format("max_width = {} allows no larger width: raise it", options_.max_width));
+        if (grow(by_rank)) continue;
+        if (by_rank && plan_.rank_loss <= options_.target_error && grow(false)) continue;  // m can still do
+        refuse(
+            by_rank
+                ? fmt::format("down = {}, up = {} admit no larger rank at dim {}: use down = gaussian or "
+                              "train = up",
+                              name(options_.down), name(options_.up), dim())
+                : fmt::format("max_width = {} allows no larger width: raise it", options_.max_width));
     }
 }
 

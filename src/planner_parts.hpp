@@ -37,6 +37,8 @@ class PilotSet {
     /// Throws ValueError that names the rows at fault when λ_min(K∞) is zero to rounding.
     void require_definite_limit() const;
 
+    /// ‖X‖₂², from above.
+    [[nodiscard]] double squared_norm() const;
     /// K∞ at the U of a network, for m → ∞.
     [[nodiscard]] ReferenceKernel limit_at(const Network& network) const;
     [[nodiscard]] KernelError error(const ReferenceKernel& kernel, const ReferenceKernel& reference) const;
@@ -63,7 +65,7 @@ class PilotSet {
 
 /// Bytes of matrices, at most, that a draw takes at n rows: factors, tangent, Gram and three n × n doubles
 /// for its eigenvalues.
-std::int64_t draw_bytes(const NetworkSpec& spec, std::int64_t samples);
+std::int64_t draw_bytes(const NetworkSpec& spec, std::int64_t n);
 
 /// Throws ValueError that names the first zero row, or two equal rows.
 void require_distinct_rows(ConstMatrixView inputs);
@@ -96,8 +98,13 @@ class Sizes {
     /// p0 and m0 for so many pilot rows, at most half of the largest (p0: of what loses nothing).
     [[nodiscard]] std::int64_t pilot_rank(std::int64_t rows) const;
     [[nodiscard]] std::int64_t pilot_width(std::int64_t rows, std::int64_t rank) const;
+    /// NetworkPlan::practical_rank and practical_width from c_p and c_m; the latter after require_width.
+    [[nodiscard]] std::int64_t practical_rank(double constant) const;
+    [[nodiscard]] std::int64_t practical_width(double constant, std::int64_t rank) const;
 
   private:
+    [[nodiscard]] bool spectral() const { return options_.criterion != PlanCriterion::frobenius; }
+
     const PlannerOptions& options_;
     std::int64_t samples_, dim_, data_rank_;
 };
@@ -106,7 +113,7 @@ class Sizes {
 double loss_of_error(PlanCriterion criterion, double error);
 double error_of_loss(PlanCriterion criterion, double loss);
 
-TheoryBound theory_bound(const Device& device, const PilotSet& pilots, const PlannerOptions& options,
-                         const ErrorLaw& law, const Sizes& sizes);
+TheoryBound theory_bound(const PilotSet& pilots, const PlannerOptions& options, const ErrorLaw& law,
+                         const Sizes& sizes);
 
 }  // namespace fntk

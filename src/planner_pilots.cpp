@@ -158,6 +158,14 @@ void PilotSet::require_definite_limit() const {
         chosen_[static_cast<std::size_t>(other)], 1 - closest));
 }
 
+double PilotSet::squared_norm() const {
+    const Matrix x = device_.to_device(exact_.view());
+    Matrix product = device_.zeros(size(), size(), DType::f64);
+    device_.ops().gemm(false, true, 1, x, x, 0, product);
+    const ExtremalEigenvalue top = lambda_max(DenseOperator(device_, product));
+    return top.value + top.residual;  // an eigenvalue lies within the residual of the one found
+}
+
 Network PilotSet::draw(const NetworkSpec& spec) {
     if (const std::int64_t bytes = draw_bytes(spec, size()); budget_ > 0 && bytes > budget_)
         throw MemoryError(

@@ -1,6 +1,5 @@
 // What needs no draw: names, options, the loss ℓ that falls as 1/p and 1/m, the sizes that families admit,
 // and the sufficient sizes of TheoryBound (planner.hpp has the formulas and their assumptions).
-#include "device_memory.hpp"
 #include "planner_parts.hpp"
 
 #include <fntk/error.hpp>
@@ -19,7 +18,6 @@ namespace fntk {
 namespace {
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double failure = 0.01;  // of a bound; three events share it
 
@@ -75,7 +73,7 @@ void check_options(const PlannerOptions& options) {
     at_least("max_doublings", options.max_doublings, 0, "8 is usual");
     at_least("memory_budget", options.memory_budget, 0, "0 is no limit");
     check(options.max_width >= 1 && options.max_width < (std::int64_t{1} << 31), "max_width",
-          static_cast<double>(options.max_width), "lie in [1, 2147483647]", "4194304 is usual");
+          static_cast<double>(options.max_width), "lie in [1, 2147483647]", "1048576 is usual");
     check(options.safety > 0 && std::isfinite(options.safety), "safety", options.safety,
           "be positive and finite", "1.5 is usual");
 }
@@ -187,6 +185,32 @@ std::int64_t Sizes::pilot_width(std::int64_t rows, std::int64_t rank) const {
                     std::max<std::int64_t>(1, options_.max_width / 2));
 }
 
+std::int64_t Sizes::practical_rank(double constant) const {
+    const double whole = options_.safety / loss_of_error(options_.criterion, options_.target_error),
+                 third = 1 / loss_of_error(options_.criterion, options_.target_error / 3);
+    double rank = constant * whole;
+    if (options_.train.down)
+        return rank_near(spectral() ? std::max(rank, static_cast<double>(least_rank())) : rank);
+    if (const auto isometry = static_cast<double>(isometric_rank()); isometry > 0) {
+        // p·m is less where p loses nothing and m has the whole of ε, or p would be as large anyway
+        const bool admitted = isometric_rank() <= largest_rank();
+        if (rank >= isometry || (admitted && isometry * whole <= rank * third)) rank = isometry;
+    }
+    return rank_near(rank);
+}
+
+std::int64_t Sizes::practical_width(double constant, std::int64_t rank) const {
+    const double whole = options_.safety / loss_of_error(options_.criterion, options_.target_error),
+                 third = 1 / loss_of_error(options_.criterion, options_.target_error / 3);
+    double width = constant * (lossless(rank) ? whole : third);
+    if (options_.train.down) return width_near(std::max(width, 4.0 * static_cast<double>(rank)), rank);
+    if (spectral()) {
+        require_width(rank);
+        width = std::max(width, static_cast<double>(least_width(rank)));
+    }
+    return width_near(width, rank);
+}
+
 namespace {
 
 /// Terms of a bound by matrix Chernoff that are the same for p and m: ln(n/δ)/η²·max(2/λ, 3/λ_max).
@@ -198,19 +222,10 @@ double chernoff(const ReferenceKernel& limit, std::int64_t n, const PlannerOptio
     return std::log(static_cast<double>(n) / delta) / (eta * eta) * end;
 }
 
-/// ‖X‖₂², from above: an eigenvalue lies within the residual of the one found.
-double squared_norm(const Device& device, ConstMatrixView rows) {
-    const Matrix x = device.to_device(rows);
-    Matrix product = device.zeros(rows.rows, rows.rows, DType::f64);
-    device.ops().gemm(false, true, 1, x, x, 0, product);
-    const ExtremalEigenvalue top = lambda_max(DenseOperator(device, product));
-    return top.value + top.residual;
-}
-
 }  // namespace
 
-TheoryBound theory_bound(const Device& device, const PilotSet& pilots, const PlannerOptions& options,
-                         const ErrorLaw& law, const Sizes& sizes) {
+TheoryBound theory_bound(const PilotSet& pilots, const PlannerOptions& options, const ErrorLaw& law,
+                         const Sizes& sizes) {
     const bool down = options.train.down;
     const std::int64_t least = sizes.isometric_rank();
     const double isometry = least > 0 ? static_cast<double>(least) : infinity;
@@ -220,8 +235,7 @@ TheoryBound theory_bound(const Device& device, const PilotSet& pilots, const Pla
         return {2 * law.rank_term / chance, 2 * law.width_term / chance};
     }
     const double delta = failure / 3, n = static_cast<double>(pilots.size());
-    const double size =
-        squared_norm(device, pilots.exact_rows()) * chernoff(pilots.limit(), pilots.size(), options, delta);
+    const double size = pilots.squared_norm() * chernoff(pilots.limit(), pilots.size(), options, delta);
     if (!down) return {isometry, size};
     double rank = 1;  // p = size·ln(2np/δ)/(1 − δ)²: the right side grows as ln p
     for (int i = 0; i < 100; ++i)

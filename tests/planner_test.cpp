@@ -74,8 +74,10 @@ TEST(Planner, ChoosesByTheFormula) {
         EXPECT_EQ(static_cast<double>(plan.practical_width),
                   64 * std::ceil(std::max(4 * p, c_m / loss(0.1)) / 64));
         const PlannerDraw& last = plan.evidence.back();
-        EXPECT_NEAR(loss(plan.rank_loss), c_p / static_cast<double>(last.rank), 1e-12);
-        EXPECT_NEAR(loss(plan.width_loss), c_m / static_cast<double>(last.width), 1e-12);
+        const double by_p = c_p / static_cast<double>(last.rank),
+                     by_m = c_m / static_cast<double>(last.width);
+        EXPECT_NEAR(loss(plan.rank_loss), loss(last.error) * by_p / (by_p + by_m), 1e-12);
+        EXPECT_NEAR(loss(plan.width_loss), loss(last.error) * by_m / (by_p + by_m), 1e-12);
         EXPECT_NEAR(plan.dense_width, plan.law.width_term / (last.frobenius * last.frobenius), 1e-9);
     }
 }
@@ -167,6 +169,34 @@ TEST(Planner, DoublesWhatIsAtFaultUntilTheEvidenceMeetsTheTarget) {
         expect_parts(error_of<ValueError>([&] { (void)plan_network(cpu(), x, options); }),
                      {"target_error = 0.", name(criterion), "max_doublings", "measured"});
     }
+}
+
+TEST(Planner, WidensWhereNoLargerRankIsAdmittedAndNoneIsNeeded) {
+    const Matrix x = on_sphere(30, 24, 16);
+    PlannerOptions options = small_plan(PlanCriterion::frobenius, {.up = true});
+    options.down = Down::pca;
+    options.up = Up::srht;  // at dim 24: p ≤ 16, no isometry
+    options.safety = 0.2;
+    const Network network = Network::create({.dim = 24,
+                                             .width = 1,
+                                             .rank = 16,
+                                             .down = Down::pca,
+                                             .train = {.up = true},
+                                             .precision = DType::f64},
+                                            x);
+    const Square rows = rows_in_double(x), h = hidden_of(network, rows);
+    const double by_rank = frobenius_error(limit_of(h, h), limit_of(rows, rows));
+    options.target_error = 1.03 * by_rank;  // p = 16 and a ±1 V, whatever its m, have 1.025 of it
+    const NetworkPlan plan = plan_network(cpu(), x, options);
+    EXPECT_EQ(plan.spec.rank, 16);
+    EXPECT_NEAR(plan.rank_loss, by_rank, 1e-9);
+    EXPECT_LT(plan.width_loss, plan.rank_loss);
+    ASSERT_GT(plan.evidence.size(), 1U);
+    for (std::size_t i = 1; i < plan.evidence.size(); ++i)
+        EXPECT_EQ(plan.evidence[i].width, 2 * plan.evidence[i - 1].width);
+    options.target_error = 0.95 * by_rank;
+    expect_parts(error_of<ValueError>([&] { (void)plan_network(cpu(), x, options); }),
+                 {"p = 16", "admit no larger rank at dim 24"});
 }
 
 TEST(Planner, MeasuresEvenlySpacedRowsOfALargeSet) {

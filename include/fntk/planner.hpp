@@ -38,7 +38,7 @@ struct PlannerOptions {
     std::int64_t pilot_width = 0;  ///< m0; 0: the pilots' rank (down), 1024 or more (up)
     double safety = 1.5;           ///< factor on the measured constants, > 0
     int max_doublings = 8;         ///< ≥ 0, of p and m together, after evidence that misses ε
-    std::int64_t max_width = std::int64_t{1} << 22;
+    std::int64_t max_width = std::int64_t{1} << 20;
     std::int64_t memory_budget = 0;  ///< bytes that one draw may take in matrices; 0: unlimited
     /// Returning false stops after the current draw.
     Progress progress{};
@@ -116,8 +116,8 @@ struct NetworkPlan {
     /// The chosen network drawn with seeds that no pilot had; a miss doubles p or m, whose loss is the
     /// larger (m stays ≥ 4p for down), and draws again. The last one meets ε.
     std::vector<PlannerDraw> evidence;
-    /// The two losses as errors. down: expected, of ℓ = c_p/p and of ℓ = c_m/m. up: measured in the last
-    /// evidence, fixed_down_limit against K∞, and K against fixed_down_limit.
+    /// The two losses of the last evidence, as errors. down: its ℓ in the pilots' proportion c_p/p : c_m/m.
+    /// up: measured, fixed_down_limit against K∞, and K against fixed_down_limit.
     double rank_loss = 0;
     double width_loss = 0;
     double dense_width = 0;  ///< of equal relative Frobenius error, from `law` and the last evidence

@@ -121,7 +121,7 @@ std::string plan_table(const NetworkPlan& plan, const PlannerOptions& options, c
     out += fmt::format("after evidence    p = {}, m = {}   ({} doublings)\n", spec.rank, spec.width,
                        plan.evidence.size() - 1);
     out += fmt::format("loss              {:.3g} by p, {:.3g} by m ({})\n", plan.rank_loss, plan.width_loss,
-                       down ? "expected from the pilots" : "measured");
+                       down ? "shared as in the pilots" : "measured");
     out +=
         fmt::format("dense width       {} of equal Frobenius error\n", size(std::round(plan.dense_width)));
     out += fmt::format(
