@@ -9,6 +9,7 @@
 #include <fntk/io.hpp>
 #include <fntk/kernel.hpp>
 #include <fntk/limit.hpp>
+#include <fntk/planner.hpp>
 #include <fntk/regression.hpp>
 #include <fntk/spectrum.hpp>
 
@@ -392,6 +393,30 @@ TEST_F(RemoteTest, LimitsAreEqual) {
         EXPECT_EQ(have.rank_term, want.rank_term);
         EXPECT_EQ(have.width_term, want.width_term);
     }
+}
+
+TEST_F(RemoteTest, PlansAreEqual) {
+    const Matrix x = test::on_sphere(12, 10, 3, DType::f32), there = device_.to_device(x);
+    for (const PlanCriterion criterion : {PlanCriterion::lambda_min, PlanCriterion::frobenius})
+        for (const Down down : {Down::gaussian, Down::pca}) {
+            PlannerOptions options{.target_error = 0.5, .criterion = criterion, .down = down, .seeds = 1};
+            options.train = {.down = down == Down::gaussian, .up = down == Down::pca};
+            options.up = down == Down::pca ? Up::gaussian : Up::srht;
+            options.pilot_rank = 8;
+            options.pilot_samples = 9;
+            const NetworkPlan want = plan_network(cpu(), x, options);
+            for (const ConstMatrixView inputs : {x.view(), there.view()}) {
+                const NetworkPlan have = plan_network(device_, inputs, options);
+                EXPECT_EQ(have.spec, want.spec);
+                EXPECT_EQ(have.evidence.back().error, want.evidence.back().error);
+                EXPECT_EQ(have.evidence.back().frobenius, want.evidence.back().frobenius);
+                EXPECT_EQ(have.rank_constant, want.rank_constant);
+                EXPECT_EQ(have.width_constant, want.width_constant);
+                EXPECT_EQ(have.theory.rank, want.theory.rank);
+                EXPECT_EQ(have.theory.width, want.theory.width);
+                EXPECT_EQ(have.rank_loss, want.rank_loss);
+            }
+        }
 }
 
 }  // namespace

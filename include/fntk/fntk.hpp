@@ -13,6 +13,7 @@
 #include <fntk/matrix.hpp>
 #include <fntk/network.hpp>
 #include <fntk/plan.hpp>
+#include <fntk/planner.hpp>
 #include <fntk/regression.hpp>
 #include <fntk/solver.hpp>
 #include <fntk/spectrum.hpp>

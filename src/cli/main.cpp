@@ -22,6 +22,7 @@ enum ExitCode {
 
 constexpr const char* footer = R"(Examples
   fntk compare fashion-mnist --json compare.json --plot compare.html
+  fntk plan fashion-mnist --samples 2000 --target-error 0.1 --criterion frobenius
   fntk network data.npy --width 65536 --rank 128 --out net.safetensors
   fntk gram data.npy --network net.safetensors --kernel trace --out K.npy
   fntk train fashion-mnist --samples 5000 --width 16384 --steps 200 --out trained.safetensors
@@ -58,6 +59,7 @@ int main(int argc, char** argv) try {
     fntk::cli::add_limit(app, run);
     fntk::cli::add_fit(app, run);
     fntk::cli::add_predict(app, run);
+    fntk::cli::add_plan(app, run);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -66,9 +68,7 @@ int main(int argc, char** argv) try {
         const auto known =
             app.get_subcommands([&](const CLI::App* command) { return command->check_name(first); });
         if (!first.starts_with('-') && known.empty())
-            return fail(
-                usage,
-                fmt::format("'{}' is no command; see fntk --help for those there are", first).c_str());
+            return fail(usage, fmt::format("'{}' is no command; fntk --help lists them", first).c_str());
         return fail(usage,
                     fmt::format("{}; see fntk --help, or --help of the command", error.what()).c_str());
     }

@@ -86,5 +86,6 @@ void add_train(CLI::App& app, Action& run);
 void add_limit(CLI::App& app, Action& run);
 void add_fit(CLI::App& app, Action& run);
 void add_predict(CLI::App& app, Action& run);
+void add_plan(CLI::App& app, Action& run);
 
 }  // namespace fntk::cli
