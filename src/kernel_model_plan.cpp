@@ -211,7 +211,8 @@ FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int6
             std::any_of(options.ridges.begin(), options.ridges.end(), [](double r) { return r > 0; });
         const double asked = static_cast<double>(options.preconditioner_rank);
         for (const bool stored : {true, false})
-            for (const double most : {2000.0, 500.0, 100.0, 0.0}) {
+            // a product by tiles costs as much as many ranks
+            for (const double most : {stored || x.moments ? 2000.0 : 4000.0, 2000.0, 500.0, 100.0, 0.0}) {
                 const double q = !positive    ? 0
                                  : asked >= 0 ? std::min(asked, x.rows)
                                               : std::floor(std::min(most, x.rows / 8));
