@@ -19,7 +19,9 @@
 namespace fntk {
 namespace {
 
-constexpr std::int64_t largest_side = 2048;  // rows of a tile: 16 to 32 MiB, products at full speed
+// Rows of a tile: 16 to 32 MiB, products at full speed; at least what costs little beside the workspaces.
+constexpr std::int64_t largest_side = 2048, smallest_side = 128;
+constexpr double choice = 15.0 / 16;  // of the budget, so that the run that resumes may have a little less
 
 void check(const KernelFunction& function, std::int64_t rows, std::int64_t cols,
            const GramFileOptions& options) {
@@ -47,6 +49,12 @@ std::int64_t bytes_of_file(std::int64_t rows, std::int64_t cols, DType dtype) {
     return all;
 }
 
+/// The power of two, at least 1, whose rows of the kernel do not exceed a side.
+std::int64_t samples_of(std::int64_t side, std::int64_t outputs) {
+    const std::int64_t most = std::max<std::int64_t>(side / outputs, 1);
+    return static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(most)));
+}
+
 }  // namespace
 
 GramFilePlan plan_gram_file(const KernelFunction& function, std::int64_t rows,
@@ -70,12 +78,10 @@ GramFilePlan plan_gram_file(const KernelFunction& function, std::int64_t rows,
         throw ValueError(fmt::format("{} × {} samples of {} outputs exceed 2^63 rows", rows, cols, k));
     plan.file_bytes = bytes_of_file(kernel_rows, kernel_cols, dtype);
     const double limit = options.memory == 0 ? HUGE_VAL : static_cast<double>(options.memory);
-    plan.tile = options.tile;
-    if (plan.tile == 0) {
-        const auto most = std::max<std::int64_t>(largest_side / k, 1);
-        plan.tile = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(most)));
-        while (plan.tile > 1 && bytes(plan.tile) > limit) plan.tile /= 2;
-    }
+    plan.tile = options.tile > 0 ? options.tile : samples_of(largest_side, k);
+    if (options.tile == 0)
+        while (plan.tile > samples_of(smallest_side, k) && bytes(plan.tile) > choice * limit)
+            plan.tile /= 2;
     if (bytes(plan.tile) > limit)
         throw MemoryError(fmt::format(
             "memory = {}: a Gram matrix of {} × {} in tiles of {} samples takes {} at least; allow that{}",

@@ -60,7 +60,8 @@ TEST_F(GramFileResume, GoesOnAfterEveryTileToTheSameBytes) {
 }
 
 TEST_F(GramFileResume, MakesDamagedTilesAnew) {
-    const KernelBatch batch(cpu(), of_network({.up = true}, KernelOutput::trace), normals(17, 5, 1));
+    const Matrix x = normals(17, 5, 1);
+    const KernelBatch batch(cpu(), of_network({.up = true}, KernelOutput::trace), x);
     const GramFileOptions options{.tile = 5}, resume{.resume = true};
     const std::string expected = whole(batch, batch, options);
     const auto stop = [&] {
@@ -100,7 +101,8 @@ TEST_F(GramFileResume, MakesDamagedTilesAnew) {
 }
 
 TEST_F(GramFileResume, IgnoresATornRecord) {
-    const KernelBatch batch(cpu(), of_network({.up = true}, KernelOutput::trace), normals(17, 5, 1));
+    const Matrix x = normals(17, 5, 1);
+    const KernelBatch batch(cpu(), of_network({.up = true}, KernelOutput::trace), x);
     const std::string expected = whole(batch, batch, {.tile = 5});
     std::ignore = save(batch, {.tile = 5, .progress = stop_after(4)});
     const std::string progress = folder_.read("K.npy.progress"), data = folder_.read("K.npy.partial");
