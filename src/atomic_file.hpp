@@ -9,6 +9,15 @@
 
 namespace fntk::detail {
 
+/// The IoError of a file that cannot `action`, with the reason and the remedy.
+[[noreturn]] void refuse_write(const std::string& path, const char* action, int error);
+/// The file that `path` names behind links. Only a regular file may be replaced: renaming over /dev/null
+/// would be a disaster, over a directory it fails. Throws IoError.
+std::string writable_target(const std::string& path);
+/// Renames `from` over `target`, which `path` names in messages, so that it lasts through a power cut.
+/// Throws IoError.
+void take_name(const std::string& path, const std::string& from, const std::string& target);
+
 class AtomicFile {
   public:
     /// Opens the temporary file, so that a target that cannot be written is known before the work for it

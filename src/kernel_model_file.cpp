@@ -1,5 +1,6 @@
 // Models as safetensors. Metadata: the kernel (a limit's activation and factors, or the network's spec) and
 // the fit. Tensors: U, V, A where the seed does not give them; M, or X and alpha, or all three.
+#include "kernel_json.hpp"
 #include "network_file.hpp"
 
 #include <fntk/error.hpp>
@@ -15,19 +16,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* format_name = "fntk-model";
-
-Json kernel_to_json(const KernelFunction& function) {
-    if (!function.is_limit())
-        return {{"kind", "network"},
-                {"output", name(function.output())},
-                {"spec", to_json(function.network().spec())}};
-    return {{"kind", "limit"},
-            {"activation", name(function.activation().kind)},
-            {"slope", function.activation().slope},
-            {"train", to_string(function.train())},
-            {"dim", function.dim()},
-            {"precision", name(function.precision())}};
-}
 
 KernelFunction kernel_from(const SafeTensors& file, const Json& kernel) {
     if (kernel.at("kind") == "network")

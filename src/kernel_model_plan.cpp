@@ -4,6 +4,8 @@
 //     cg         e·N² where K is stored; 6 vectors N × s; the factor N × q, and while it is made 7·8q²
 //     primal     8Q² for Q features, and blocks of their rows
 // beside the batch itself, one tile and what makes it, and workspaces that no extent changes.
+#include "kernel_bytes.hpp"
+
 #include <fntk/error.hpp>
 #include <fntk/kernel_model.hpp>
 
@@ -17,60 +19,25 @@
 namespace fntk {
 namespace {
 
-constexpr double mib = 1 << 20;
-constexpr double workspaces = 24 * mib;  // buffers of the wide pass and of products, whatever the extents
 constexpr std::int64_t primal_block = 512;
 
-struct Extents {
-    double n, d, p, m, k, effective, rows, rhs, bytes;  // rows = n·effective
-    bool down = false, up = false, limit = false, moments = false;
-    bool copied = false;  // a tile is made on the host: the limit of erf
-    int factors = 1;
-    double features = 0;  // Q of the primal way; 0: it has none
+struct Extents : KernelExtents {
+    double n = 0, rows = 0, rhs = 0;  // rows = n·effective
+    double features = 0;              // Q of the primal way; 0: it has none
+
+    [[nodiscard]] double one_tile(std::int64_t samples) const {
+        const double t = std::min(static_cast<double>(samples), n);
+        return tile_bytes(*this, t, t);
+    }
 };
 
 Extents extents(const KernelFunction& function, std::int64_t samples, std::int64_t targets) {
-    Extents x{};
+    Extents x{kernel_extents(function)};
     x.n = static_cast<double>(samples);
-    x.d = static_cast<double>(function.dim());
-    x.effective = static_cast<double>(function.outputs());
     x.rows = x.n * x.effective;
-    x.rhs = function.output() == KernelOutput::full ? 1 : static_cast<double>(targets);
-    x.bytes = static_cast<double>(size_of(function.precision()));
-    x.limit = function.is_limit();
-    x.moments = function.has_moments();
-    x.copied = x.limit && !function.activation().homogeneous();
-    const Train train = function.train();
-    x.factors = train.down + train.up + train.readout;
-    if (x.limit) return x;
-    const NetworkSpec& spec = function.network().spec();
-    x.p = static_cast<double>(spec.rank);
-    x.m = static_cast<double>(spec.width);
-    x.k = static_cast<double>(spec.outputs);
-    x.down = spec.train.down;
-    x.up = spec.train.up;
-    if (x.moments && function.output() != KernelOutput::full)
-        x.features = x.p * x.d * (function.output() == KernelOutput::trace ? x.k : 1);
+    x.rhs = x.full() ? 1 : static_cast<double>(targets);
+    if (x.moments && !x.full()) x.features = x.p * x.d * (x.summed() ? 1 : x.k);
     return x;
-}
-
-/// What a KernelBatch of n samples takes at its most.
-double batch_bytes(const Extents& x, double n) {
-    if (x.limit) return n * (x.d + 1) * x.bytes;
-    const double integer = x.bytes;  // ĥ and Ĝ
-    return n * (x.p * (x.bytes + integer + 8) + (x.down ? x.k * x.p * (x.bytes + integer) : 0) +
-                (x.up ? x.m / 8 + 8 : 0) + x.k * (x.bytes + 8) + 24);
-}
-
-/// A tile of t samples a side and the arrays of its size that make it: a block of the full kernel and XXᵀ,
-/// HHᵀ and the counts of the gates, the share of a second factor.
-double tile_bytes(const Extents& x, double t) {
-    t = std::min(t, x.n);
-    const double parts = (x.limit           ? 0
-                          : x.effective > 1 ? 2 * x.bytes
-                                            : 0) +
-                         (x.up ? x.bytes + 4 : 0) + (x.factors > 1 || x.copied ? x.bytes : 0);
-    return t * t * (x.effective * x.effective * x.bytes + parts);
 }
 
 double low_rank_bytes(const Extents& x, double q) {
@@ -86,7 +53,7 @@ Candidate cholesky(const Extents& x, bool eigenvalues) {
     const std::int64_t tile = 1024;
     Candidate c{{.solver = Solver::cholesky, .eigenvalues = eigenvalues, .tile = tile}};
     c.bytes = (eigenvalues ? 40 : 8) * x.rows * x.rows + 3 * 8 * x.rows * x.rhs + batch_bytes(x, x.n) +
-              tile_bytes(x, static_cast<double>(tile)) + workspaces;
+              x.one_tile(tile) + workspaces;
     c.plan.flops = x.rows * x.rows * x.rows * (eigenvalues ? 9 : 1.0 / 3);
     return c;
 }
@@ -98,13 +65,11 @@ Candidate conjugate_gradients(const Extents& x, bool stored, double q, std::int6
                  .preconditioner_rank = static_cast<std::int64_t>(q)}};
     const double closed_form = x.moments ? 2 * 8192 * x.p * x.k * x.bytes + x.p * x.k * x.d * x.bytes : 0;
     c.bytes = (stored ? x.rows * x.rows * x.bytes : 0) + 7 * x.rows * x.rhs * x.bytes + 8 * x.rows * x.rhs +
-              batch_bytes(x, x.n) + closed_form + (q > 0 ? low_rank_bytes(x, q) : 0) +
-              tile_bytes(x, static_cast<double>(tile)) + workspaces;
-    const double entry =
-        x.limit ? 2 * x.d : (x.up ? x.m / 32 + 2 * x.p : 0) + (x.down ? 2 * (x.d + x.k * x.p) : 0);
+              batch_bytes(x, x.n) + closed_form + (q > 0 ? low_rank_bytes(x, q) : 0) + x.one_tile(tile) +
+              workspaces;
     c.plan.flops = stored      ? 2 * x.rows * x.rows * x.rhs
                    : x.moments ? 4 * x.n * x.p * (x.features > 0 ? x.features / x.p : x.d) * x.rhs
-                               : x.n * x.n / 2 * entry + 2 * x.rows * x.rows * x.rhs;
+                               : x.n * x.n / 2 * pair_flops(x) + 2 * x.rows * x.rows * x.rhs;
     return c;
 }
 
@@ -114,11 +79,6 @@ Candidate primal(const Extents& x) {
               batch_bytes(x, x.n) + 3 * 8 * x.features * x.rhs + 8 * x.rows * x.rhs + workspaces;
     c.plan.flops = 2 * x.n * x.features * x.features;
     return c;
-}
-
-std::string in_words(double bytes) {
-    return bytes < 1024 * mib ? fmt::format("{:.0f} MiB", std::ceil(bytes / mib))
-                              : fmt::format("{:.2f} GiB", std::ceil(bytes / mib / 1024 * 100) / 100);
 }
 
 void check(const FitOptions& options) {

@@ -30,8 +30,10 @@ STANDS_ON = {
     "tangent": ["network"],
     "kernel": ["tangent"],
     "kernel_function": ["kernel", "limit"],
+    "kernel_json": ["kernel_function", "io"],
+    "gram_file": ["kernel_json"],
     "solver": ["kernel_function"],
-    "kernel_model": ["solver", "io"],
+    "kernel_model": ["solver", "kernel_json"],
     "spectrum": ["kernel"],
     "eigenvalues": ["spectrum"],
     "regression": ["spectrum"],
@@ -45,9 +47,10 @@ STANDS_ON = {
 PARTS = {
     "kernel": ["moments", "output_reduction", "tiles", "names.cpp"],  # names.cpp: the names of every choice, kernel outputs too
     "network": ["down_factor"],
+    "kernel_function": ["kernel_bytes"],
     "kernel_model": ["model_parts"],
     "training": ["checkpoint"],
-    "io": ["atomic_file", "binary", "dataset", "mapped_file", "network_file", "npy", "npy_header", "safetensors",
+    "io": ["atomic_file", "binary", "dataset", "mapped_file", "network_file", "npy", "npy_header", "partial_file", "safetensors",
            "table", "table_csv", "table_idx"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)

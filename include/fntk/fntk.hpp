@@ -5,6 +5,7 @@
 #include <fntk/eigenvalues.hpp>
 #include <fntk/error.hpp>
 #include <fntk/factors.hpp>
+#include <fntk/gram_file.hpp>
 #include <fntk/io.hpp>
 #include <fntk/kernel.hpp>
 #include <fntk/kernel_function.hpp>

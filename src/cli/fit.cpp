@@ -4,9 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <unistd.h>
-#include <fstream>
-
 namespace fntk::cli {
 
 namespace {
@@ -14,7 +11,8 @@ namespace {
 struct FitCommand : CommandOptions {
     FitOptions fit;
     std::string kernel = "trace", solver = "auto", selection = "leave-one-out", out;
-    std::int64_t memory = std::int64_t{4} << 30, test_samples = 0;
+    std::int64_t test_samples = 0;
+    MemoryOption memory;
     bool limit = false, variance = false;
 };
 struct PredictCommand {
@@ -22,23 +20,6 @@ struct PredictCommand {
     DataOptions data;
     std::string model, out, variance;
 };
-
-/// Bytes of memory that this process occupies now.
-std::int64_t resident_bytes() {
-    std::int64_t pages = 0, resident = 0;
-    std::ifstream("/proc/self/statm") >> pages >> resident;
-    return resident * sysconf(_SC_PAGESIZE);
-}
-
-/// What is left of the program's budget for the fit itself.
-std::int64_t left_of(std::int64_t budget) {
-    const std::int64_t taken = resident_bytes();
-    if (budget <= taken)
-        throw MemoryError(fmt::format(
-            "memory = {} MiB: the program and the data take {} MiB; allow more, or use fewer --samples",
-            budget >> 20, taken >> 20));
-    return budget - taken;
-}
 
 Json plan_json(const FitPlan& plan) {
     return {{"solver", name(plan.solver)},
@@ -89,9 +70,10 @@ int run_fit(FitCommand& options) {
     const Targets targets(dataset, full ? network.spec().outputs : default_outputs(dataset));
     const KernelFunction function = function_of(options, network);
     report["kernel"] = options.limit ? "limit" : name(function.output());
-    if (options.memory > 0) options.fit.memory = left_of(options.memory);
-    const FitPlan plan =
-        plan_fit(function, dataset.train.inputs.rows(), targets.matrix().cols, options.fit);
+    const FitPlan plan = options.memory.spend([&](std::int64_t bytes) {
+        options.fit.memory = bytes;
+        return plan_fit(function, dataset.train.inputs.rows(), targets.matrix().cols, options.fit);
+    });
     report["plan"] = plan_json(plan);
     fmt::print("plan: {}, {}\n", name(plan.solver), plan.reason);
 
@@ -202,11 +184,7 @@ void add_fit(CLI::App& app, Action& run) {
     command->add_option("--selection", options->selection, "how: leave-one-out or evidence")
         ->capture_default_str();
     command->add_option("--solver", options->solver, "auto, cholesky, cg or primal")->capture_default_str();
-    command
-        ->add_option("--memory", options->memory,
-                     "what the process may take, as 4GiB or 512MiB; 0: no limit")
-        ->transform(CLI::AsSizeValue(false))
-        ->default_str("4GiB");
+    options->memory.add(*command);
     command->add_option("--tolerance", fit.tolerance, "of cg: relative residual")->capture_default_str();
     command->add_option("--max-iterations", fit.max_iterations, "of cg")->capture_default_str();
     command->add_option("--preconditioner-rank", fit.preconditioner_rank, "of cg; -1: the plan's choice")

@@ -10,17 +10,23 @@ namespace fntk::cli {
 namespace {
 
 struct Options : CommandOptions {
-    std::string out, against, kernel = "trace";
+    std::string out, against, dtype, kernel = "trace";
+    MemoryOption memory;
     bool limit = false;
     bool fixed_down = false;
+    bool resume = false;
 };
 
-/// The limit kernel; the full one is it ⊗ I_k.
-Matrix limit(const Device& device, const Network& network, ConstMatrixView rows, ConstMatrixView cols,
-             KernelOutput output, bool fixed_down) {
+struct Inputs {
+    ConstMatrixView rows, cols;  // cols is empty without --against
+};
+
+/// Kernels that are made in one piece: the limit at the network's U, and the full limit, which is K∞ ⊗ I_k.
+Matrix whole_limit(const Device& device, const Network& network, const Inputs& x, KernelOutput output,
+                   bool fixed_down) {
     const NetworkSpec& spec = network.spec();
-    Matrix kernel = fixed_down ? fixed_down_limit(device, network, rows, cols)
-                               : limit_kernel(device, spec.activation, spec.train, rows, cols);
+    Matrix kernel = fixed_down ? fixed_down_limit(device, network, x.rows, x.cols)
+                               : limit_kernel(device, spec.activation, spec.train, x.rows, x.cols);
     if (output != KernelOutput::full || spec.outputs == 1) return kernel;
     const std::int64_t k = spec.outputs;
     Matrix full(kernel.rows() * k, kernel.cols() * k, kernel.dtype());
@@ -35,48 +41,86 @@ Matrix limit(const Device& device, const Network& network, ConstMatrixView rows,
     return full;
 }
 
+void save_whole(Report& report, const Options& options, const Setup& setup, const Inputs& x,
+                KernelOutput output, DType dtype) {
+    if (options.resume)
+        throw ValueError("--resume: this kernel is made in one piece, there is nothing to go on with");
+    const Matrix kernel = report.phase(
+        "gram", [&] { return whole_limit(setup.device, setup.network, x, output, options.fixed_down); });
+    report.phase("write", [&] { save_npy(options.out, Matrix::converted(kernel, dtype)); });
+}
+
+/// Tile by tile inside the budget.
+GramFileResult save_tiles(Report& report, const Options& options, const Setup& setup, const Inputs& x,
+                          KernelOutput output, DType dtype) {
+    const NetworkSpec& spec = setup.network.spec();
+    const KernelFunction function =
+        options.limit ? KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision)
+                      : KernelFunction::of_network(setup.network, output);
+    std::optional<KernelBatch> rows, others;
+    report.phase("batch", [&] {
+        rows.emplace(setup.device, function, x.rows);
+        if (x.cols.cols > 0) others.emplace(setup.device, function, x.cols);
+    });
+    const GramFileResult result = report.phase("gram", [&] {
+        return options.memory.spend([&](std::int64_t bytes) {
+            return save_gram(options.out, *rows, others ? *others : *rows,
+                             {.memory = bytes,
+                              .dtype = dtype,
+                              .resume = options.resume,
+                              .progress = progress_bar("gram")});
+        });
+    });
+    const GramFilePlan& plan = result.plan;
+    report["plan"] = {{"tile", plan.tile},
+                      {"tiles", plan.tiles},
+                      {"peak_bytes", plan.peak_bytes},
+                      {"file_bytes", plan.file_bytes},
+                      {"flops", plan.flops},
+                      {"reason", plan.reason}};
+    report["tiles_done"] = result.done;
+    report["tiles_reused"] = result.reused;
+    return result;
+}
+
 int run_gram(const char* command, Options& options) {
     Report report(command, options.run.json);
     const KernelOutput output = parse_kernel_output(options.kernel);
+    const DType precision = options.network.dtype();
+    const DType dtype = options.dtype.empty() ? precision : parse_precision(options.dtype, "dtype");
     const Setup setup = set_up(report, options);
-    const Device& device = setup.device;
-    const Dataset& dataset = setup.dataset;
-    const Network& network = setup.network;
+    const NetworkSpec& spec = setup.network.spec();
     std::optional<Dataset> other;
     if (!options.against.empty()) {
-        other = report.phase(
-            "load", [&] { return options.data.load_other(options.against, network.spec().precision); });
+        other = report.phase("load", [&] { return options.data.load_other(options.against, precision); });
         report["against"] = DataOptions::describe(*other);
     }
     report["kernel"] = name(output);
     report["limit"] = options.limit;
-
-    const ConstMatrixView rows = dataset.train.inputs,
-                          cols = other ? other->train.inputs.view() : ConstMatrixView{};
-    if (other && cols.cols != rows.cols)
+    const Inputs x{setup.dataset.train.inputs, other ? other->train.inputs.view() : ConstMatrixView{}};
+    if (other && x.cols.cols != x.rows.cols)
         throw ShapeError(fmt::format("--against {} has {} columns, DATA has {}; they must agree",
-                                     options.against, cols.cols, rows.cols));
-    Matrix kernel;
-    if (options.limit) {
-        kernel = report.phase(
-            "gram", [&] { return limit(device, network, rows, cols, output, options.fixed_down); });
-    } else {
-        const Tangent at = report.phase("tangent", [&] { return fntk::tangent(device, network, rows); });
-        if (other) {
-            const Tangent at_other =
-                report.phase("tangent", [&] { return fntk::tangent(device, network, cols); });
-            kernel = report.phase("gram", [&] { return cross_gram(at, at_other, output); });
-        } else {
-            kernel = report.phase("gram", [&] { return gram(at, output); });
-        }
-    }
-    report.phase("write", [&] { save_npy(options.out, device.on_host(kernel)); });
-    report["rows"] = kernel.rows();
-    report["cols"] = kernel.cols();
-    fmt::print("{}: {} × {} {} kernel of {}{}, {}\n", options.out, kernel.rows(), kernel.cols(),
-               name(output), to_string(network.spec().train), options.limit ? " at infinite width" : "",
-               name(kernel.dtype()));
+                                     options.against, x.cols.cols, x.rows.cols));
+
+    const bool full = output == KernelOutput::full;
+    const std::int64_t k = full ? spec.outputs : 1;
+    GramFileResult result;
+    if (options.fixed_down || (options.limit && k > 1))
+        save_whole(report, options, setup, x, output, dtype);
+    else
+        result = save_tiles(report, options, setup, x, output, dtype);
+    const std::int64_t rows = x.rows.rows * k, cols = (other ? x.cols : x.rows).rows * k;
+    report["rows"] = rows;
+    report["cols"] = cols;
+    report["cancelled"] = result.cancelled;
     report.finish();
+    if (result.cancelled) {
+        fmt::print(stderr, "fntk: error: interrupted at tile {} of {}; go on with --resume --out {}\n",
+                   result.done, result.plan.tiles, options.out);
+        return 130;
+    }
+    fmt::print("{}: {} × {} {} kernel of {}{}, {}\n", options.out, rows, cols, name(output),
+               to_string(spec.train), options.limit ? " at infinite width" : "", name(dtype));
     return 0;
 }
 
@@ -91,6 +135,11 @@ std::shared_ptr<Options> add_shared(CLI::App& command) {
             "--kernel", options->kernel,
             "full (nk × nk, row i·k + c), trace ((1/k)·Σ_c K^cc) or sum-of-logits ((1/k)·Σ_cc' K^cc')")
         ->capture_default_str();
+    command.add_option("--dtype", options->dtype,
+                       "of the file: float32 or float64 [default: the network's precision]");
+    options->memory.add(command);
+    command.add_flag("--resume", options->resume,
+                     "go on with what a stopped or killed run left beside --out; else begin anew");
     return options;
 }
 

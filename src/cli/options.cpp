@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
 #include <algorithm>
 #include <charconv>
+#include <fstream>
 
 namespace fntk::cli {
 
@@ -77,6 +79,30 @@ void NetworkOptions::add(CLI::App& app) {
             ->group("Network");
 }
 
+void MemoryOption::add(CLI::App& app) {
+    app.add_option("--memory", bytes, "what the process may take, as 4GiB or 512MiB; 0: no limit")
+        ->transform(CLI::AsSizeValue(false))
+        ->default_str("4GiB");
+}
+
+std::int64_t MemoryOption::taken_already() const {
+    if (bytes == 0) return 0;
+    std::int64_t pages = 0, resident = 0;
+    std::ifstream("/proc/self/statm") >> pages >> resident;
+    const std::int64_t taken = resident * sysconf(_SC_PAGESIZE);
+    if (bytes <= taken)
+        throw MemoryError(fmt::format(
+            "memory = {} MiB: the program and the data take {} MiB; allow more, or use fewer --samples",
+            bytes >> 20, (taken >> 20) + 1));
+    return taken;
+}
+
+std::string MemoryOption::beside(std::int64_t taken) const {
+    return bytes == 0 ? ""
+                      : fmt::format("; --memory {} MiB is for the program and the data too, {} MiB",
+                                    bytes >> 20, (taken >> 20) + 1);
+}
+
 CLI::Validator whole_number() {
     return CLI::Validator(
         [](const std::string& text) -> std::string {
@@ -88,10 +114,10 @@ CLI::Validator whole_number() {
         "UINT64");
 }
 
-DType parse_precision(const std::string& text) {
+DType parse_precision(const std::string& text, const char* option) {
     if (text == "float32") return DType::f32;
     if (text == "float64") return DType::f64;
-    throw ValueError(fmt::format("precision is '{}'; choose float32 or float64", text));
+    throw ValueError(fmt::format("{} is '{}'; choose float32 or float64", option, text));
 }
 
 std::int64_t default_rank(Down down, std::int64_t dim) {

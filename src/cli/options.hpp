@@ -51,6 +51,28 @@ struct NetworkOptions {
     CLI::Option* train_option_ = nullptr;
 };
 
+/// What the process may take: --memory.
+struct MemoryOption {
+    std::int64_t bytes = std::int64_t{4} << 30;
+
+    void add(CLI::App& app);
+    /// body(bytes) with the budget less what the process takes now, or 0 where there is no limit. Throws
+    /// MemoryError where nothing is left; that of body is told what is taken already.
+    template <class Body>
+    auto spend(Body&& body) const {
+        const std::int64_t taken = taken_already();
+        try {
+            return body(bytes - taken);
+        } catch (const MemoryError& error) {
+            throw MemoryError(error.what() + beside(taken));
+        }
+    }
+
+  private:
+    [[nodiscard]] std::int64_t taken_already() const;
+    [[nodiscard]] std::string beside(std::int64_t taken) const;
+};
+
 /// Refuses what is no whole number in [0, 2^64): a sign would wrap around unseen.
 CLI::Validator whole_number();
 
@@ -70,7 +92,8 @@ struct Setup {
 /// Opens the device, loads DATA, makes the network, and puts all three into the report.
 Setup set_up(Report& report, CommandOptions& options);
 
-DType parse_precision(const std::string& text);
+/// option: what an error calls it.
+DType parse_precision(const std::string& text, const char* option = "precision");
 /// 128, or less where the data has fewer columns: the largest power of two that the family allows.
 std::int64_t default_rank(Down down, std::int64_t dim);
 

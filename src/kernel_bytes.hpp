@@ -1,0 +1,98 @@
+// What tiles of a kernel cost, from extents alone: bytes of a batch made ready, of a tile and what makes
+// it, and flops of a pair of samples. Fits and files of kernels are planned by them.
+#pragma once
+
+#include <fntk/kernel_function.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+namespace fntk {
+
+inline constexpr double mib = 1 << 20;
+/// Buffers of the wide pass and of products, whatever the extents.
+inline constexpr double workspaces = 24 * mib;
+
+/// Extents of a kernel as doubles, which do not overflow.
+struct KernelExtents {
+    double d = 0, p = 0, m = 0, k = 0;  // of the network; p, m and k are 0 for a limit
+    double effective = 1;               // rows of the kernel for a sample
+    double bytes = 4;                   // of one number in the kernel's precision
+    Train train{};
+    KernelOutput output = KernelOutput::trace;
+    bool limit = false, moments = false;
+    bool on_host = false;   // a limit that is made on the host: that of erf
+    bool by_units = false;  // summed over the width in blocks of units: readout, and up without gates
+    bool weighted = false;  // up without gates: a weight for every unit
+
+    [[nodiscard]] int factors() const { return train.down + train.up + train.readout; }
+    [[nodiscard]] bool full() const { return output == KernelOutput::full; }
+    [[nodiscard]] bool summed() const { return output == KernelOutput::sum_of_logits; }
+};
+
+inline KernelExtents kernel_extents(const KernelFunction& function) {
+    KernelExtents x{.d = static_cast<double>(function.dim()),
+                    .effective = static_cast<double>(function.outputs()),
+                    .bytes = static_cast<double>(size_of(function.precision())),
+                    .train = function.train(),
+                    .output = function.output(),
+                    .limit = function.is_limit(),
+                    .moments = function.has_moments()};
+    if (x.limit) {
+        x.on_host = !function.activation().homogeneous();
+        return x;
+    }
+    const NetworkSpec& spec = function.network().spec();
+    x.p = static_cast<double>(spec.rank);
+    x.m = static_cast<double>(spec.width);
+    x.k = static_cast<double>(spec.outputs);
+    x.weighted = x.train.up && !(spec.activation.homogeneous() && function.network().readout().signs());
+    x.by_units = x.train.readout || x.weighted;
+    return x;
+}
+
+/// What a KernelBatch of n samples takes at its most.
+inline double batch_bytes(const KernelExtents& x, double n) {
+    if (x.limit) return n * (x.d + 1) * x.bytes;
+    const double integer = x.bytes;  // ĥ and Ĝ
+    return n * (x.p * (x.bytes + integer + 8) + (x.train.down ? x.k * x.p * (x.bytes + integer) : 0) +
+                (x.train.up ? x.m / 8 + 8 : 0) + x.k * (x.bytes + 8) + 24);
+}
+
+/// A tile of rows × cols samples and what makes it: arrays of its size (a block of the full kernel and XXᵀ,
+/// HHᵀ and the counts of the gates, one pair of outputs, the share of a second factor), the gradients of
+/// summed outputs, and blocks of units or of rows in double.
+inline double tile_bytes(const KernelExtents& x, double rows, double cols) {
+    if (x.limit) return rows * cols * x.bytes * (x.on_host ? 2 : 1) + (x.on_host ? 2 * 512 * 8 * x.d : 0);
+    const double arrays = (x.full() ? 2 * x.bytes : 0) + (x.train.up ? x.bytes + 4 : 0) +
+                          (x.train.up && x.summed() ? x.bytes : 0) + (x.factors() > 1 ? x.bytes : 0);
+    const double gradients = x.train.down && x.summed() ? (rows + cols) * (x.p + 2 * x.k) * x.bytes : 0;
+    return rows * cols * (x.effective * x.effective * x.bytes + arrays) + gradients +
+           (x.by_units ? 4096 * x.p * x.bytes : 0) +
+           (x.weighted   ? 32 * x.m
+            : x.train.up ? x.m / 2
+                         : 0);
+}
+
+/// Flops of the kernel of one pair of samples; a popcount of 64 gates is two.
+inline double pair_flops(const KernelExtents& x) {
+    if (x.limit) return 2 * x.d;
+    const double pairs = x.full() || x.summed() ? x.k * x.k : 1;
+    return (x.train.down ? 2 * x.d + 2 * x.p *
+                                         (x.full()     ? pairs
+                                          : x.summed() ? 1
+                                                       : x.k)
+                         : 0) +
+           (x.train.up ? (x.weighted ? 2 * x.m : x.m / 32) * pairs + 2 * x.p : 0) +
+           (x.train.readout ? 2 * x.m * (x.full() ? x.k : 1) : 0);
+}
+
+inline std::string in_words(double bytes) {
+    return bytes < 1024 * mib ? fmt::format("{:.0f} MiB", std::ceil(bytes / mib))
+                              : fmt::format("{:.2f} GiB", std::ceil(bytes / mib / 1024 * 100) / 100);
+}
+
+}  // namespace fntk

@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""`fntk gram` and `fntk limit` with matrices larger than their memory: the budget is kept, a run that is killed or
+interrupted goes on to the same bytes, and under the final name stands a whole file or none."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+import numpy as np
+
+import fntk_files as files
+from fntk_files import fntk, run
+from program_test import DIM, SMALL, ProgramCase, report, setUpModule  # noqa: F401
+
+MIB = 1 << 20
+SLOW = ("--train", "readout", "--width", 4096, "--rank", 8, "--threads", 1)  # some seconds of work
+
+
+class GramFiles(ProgramCase):
+    def setUp(self):
+        super().setUp()
+        self.many = self.npy("many.npy", files.sphere(3000, DIM, 3))
+        self.kernel = self.out / "K.npy"
+
+    def least_memory(self, *command):
+        """The smallest number of MiB that the program does not refuse."""
+        before = self.names()
+        for memory in range(4, 400):
+            process = run(*command, "--memory", f"{memory}MiB")
+            if process.returncode == 0:
+                return memory
+            self.assertEqual(process.returncode, 6, process.stderr)
+            self.assertRegex(process.stderr, r"\Afntk: error: memory = \d+ MiB: [^\n]*program and the data[^\n]* \d+ MiB[^\n]*\n\Z")
+            self.assertEqual(self.names(), before)
+        self.fail("400 MiB are refused")
+
+    def start(self, *arguments):
+        return subprocess.Popen([files.program(), *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def names(self):
+        return sorted(path.name for path in self.out.iterdir())
+
+    def peak_of_process(self, *command):
+        """(report, bytes). Forked by a shell: a process begins with the peak of the one that started it."""
+        path = self.folder / "report.json"
+        subprocess.run(["sh", "-c", '"$@"; exit $?', "sh", files.program(), *map(str, command), "--json", path], check=True,
+                       stdout=subprocess.DEVNULL, timeout=120)
+        written = json.loads(path.read_text(encoding="utf-8"))
+        return written, written["peak_rss_bytes"]
+
+    def test_a_matrix_larger_than_the_memory(self):
+        other = self.npy("other.npy", files.sphere(1500, DIM, 4))
+        for command in (("gram", self.many), ("limit", self.many), ("gram", self.many, "--against", other)):
+            with self.subTest(command=command):
+                whole, tiled = self.out / "whole.npy", self.kernel
+                memory = self.least_memory(*command, "--out", tiled) + 3
+                fntk(*command, "--out", whole, "--memory", 0)
+                written, peak = self.peak_of_process(*command, "--out", tiled, "--memory", f"{memory}MiB")
+                plan = written["plan"]
+                self.assertLess(plan["tile"], 1000)
+                self.assertEqual((written["tiles_done"], written["tiles_reused"]), (plan["tiles"], 0))
+                self.assertEqual(plan["file_bytes"], tiled.stat().st_size)
+                self.assertLessEqual(written["peak_bytes"], peak)
+                self.assertLessEqual(peak, memory * MIB)
+                one, two = np.load(whole), np.load(tiled)
+                self.assertEqual((one.shape, one.dtype), (two.shape, two.dtype))
+                self.assertLess(files.largest_difference(two, one.astype(np.float64)), 1e-6)
+                if "--against" not in command:
+                    np.testing.assert_array_equal(two, two.T)
+                whole.unlink()
+                tiled.unlink()
+
+    def test_element_types(self):
+        for precision, dtype in (("float32", "float64"), ("float64", "float32")):
+            for command in ("gram", "limit"):
+                for extra in ((), ("--kernel", "full", "--outputs", 2)):  # the full limit is made in one piece
+                    arguments = (command, self.data, *SMALL, *extra, "--precision", precision, "--out", self.kernel)
+                    fntk(*arguments)
+                    own = np.load(self.kernel)
+                    fntk(*arguments, "--dtype", dtype)
+                    np.testing.assert_array_equal(np.load(self.kernel), own.astype(dtype))
+                    self.assertEqual((own.dtype, np.load(self.kernel).dtype), (np.dtype(precision), np.dtype(dtype)))
+        process = run("gram", self.data, "--dtype", "int8", "--out", self.out / "none.npy")
+        self.assertEqual((process.returncode, self.names()), (3, ["K.npy"]))
+        self.assertIn("dtype is 'int8'", process.stderr)
+
+    def test_killed_runs_go_on_to_the_same_bytes(self):
+        command = ("gram", self.many, *SLOW, "--out", self.kernel)
+        memory = f"{self.least_memory(*command) + 3}MiB"
+        command = (*command, "--memory", memory, "--resume")
+        self.kernel.unlink()
+        start = time.monotonic()
+        _, written = report(*command)
+        seconds, tiles = time.monotonic() - start, written["plan"]["tiles"]
+        self.assertGreater(tiles, 20)
+        expected = self.kernel.read_bytes()
+        self.kernel.unlink()
+        moments = random.Random(1)
+        kills = reused = 0
+        while kills < 20:
+            process = self.start(*command)
+            time.sleep(moments.uniform(0, 0.7 * seconds))
+            process.kill()
+            _, errors = process.communicate(timeout=60)
+            self.assertIn(process.returncode, (0, -signal.SIGKILL), errors)
+            kills += process.returncode != 0
+            if self.kernel.exists():  # whole, or not at all
+                self.assertEqual(self.kernel.read_bytes(), expected)
+                self.kernel.unlink()
+            elif kills % 3 == 0:  # else the next run is killed too
+                _, written = report(*command)
+                reused += written["tiles_reused"]
+                self.assertEqual(self.kernel.read_bytes(), expected)
+                self.assertEqual(self.names(), ["K.npy"])
+                self.kernel.unlink()
+        self.assertGreater(reused, tiles / 2)  # not everything was made anew
+
+    def test_an_interrupted_run_says_how_to_go_on(self):
+        command = ("gram", self.many, *SLOW, "--out", self.kernel)
+        memory = f"{self.least_memory(*command) + 3}MiB"
+        command = (*command, "--memory", memory)
+        self.kernel.rename(self.out / "old.npy")
+        process = self.start(*command)
+        while not (self.out / "K.npy.progress").exists() and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertRegex(errors, r"\Afntk: error: interrupted at tile \d+ of \d+; go on with --resume --out [^\n]*K.npy\n\Z")
+        done = int(re.search(r"at tile (\d+)", errors)[1])
+        self.assertEqual(self.names(), ["K.npy.partial", "K.npy.progress", "old.npy"])
+        process = run(*command, "--resume", "--seed", 1)
+        self.assertEqual(process.returncode, 3, process.stderr)
+        self.assertRegex(process.stderr, r"K.npy.progress: [^\n]*seed = 0, this run has 1;[^\n]*start anew")
+        _, written = report(*command, "--resume")
+        self.assertEqual(written["tiles_reused"], done)
+        fntk(*command[:-4], "--out", self.out / "again.npy", "--memory", memory)
+        self.assert_same_file(self.kernel, self.out / "again.npy")
+        self.assertEqual(self.names(), ["K.npy", "again.npy", "old.npy"])
+
+    def test_a_kernel_made_in_one_piece_cannot_be_resumed(self):
+        process = run("limit", self.data, "--fixed-down", "--resume", "--out", self.kernel)
+        self.assertEqual((process.returncode, self.names()), (3, []), process.stderr)
+        self.assertIn("in one piece", process.stderr)
+
+    def test_a_full_disk_is_known_before_the_work(self):
+        process = run("gram", self.many, *SLOW, "--out", self.kernel, largest_file=100000)
+        self.assertEqual((process.returncode, self.names()), (4, []), process.stderr)
+        self.assertRegex(process.stderr, r"K.npy: [^\n]*File too large; it needs 36000128 bytes, \d+ are free")
+        namespace = ("unshare", "--map-root-user", "--mount")  # to mount a disk of 1 MiB without being root
+        if not shutil.which("unshare") or subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode != 0:
+            self.skipTest("no user namespaces here")
+        script = 'mount -t tmpfs -o size=1m tmpfs "$1" && shift && "$@"; code=$?; ls -A "$OUT"; exit $code'
+        process = subprocess.run([*namespace, "sh", "-c", script, "sh", self.out, files.program(), "gram", self.many, "--out",
+                                  self.kernel], capture_output=True, text=True, check=False, timeout=60,
+                                 env={**os.environ, "OUT": str(self.out)})
+        self.assertEqual((process.returncode, process.stdout), (4, ""), process.stderr)
+        self.assertRegex(process.stderr, r"K.npy: [^\n]*No space left on device; it needs 36000128 bytes, 1048576 are free")
+
+
+if __name__ == "__main__":
+    unittest.main()
