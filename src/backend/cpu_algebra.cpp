@@ -267,12 +267,14 @@ std::int64_t Cpu::solve_spd(MatrixView k, MatrixView b) {
     const auto n = static_cast<lapack_int>(k.rows);
     if (n == 0) return 0;
     const auto ld = static_cast<lapack_int>(k.stride);
-    // K's rows are its columns: the upper triangle by columns is the lower one by rows, and L lies there, no copy made
+    // K's rows are its columns: the upper triangle by columns is the lower one by rows, and L lies there,
+    // no copy made
     const auto info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', n, k.row<double>(0), ld);
     if (info != 0 || b.cols == 0) return info;
     for (const CBLAS_TRANSPOSE transpose : {CblasNoTrans, CblasTrans})  // L, then Lᵀ
-        cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, transpose, CblasNonUnit, n, static_cast<int>(b.cols), 1,
-                    k.row<double>(0), ld, b.row<double>(0), static_cast<int>(b.stride));
+        cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, transpose, CblasNonUnit, n,
+                    static_cast<int>(b.cols), 1, k.row<double>(0), ld, b.row<double>(0),
+                    static_cast<int>(b.stride));
     return 0;
 }
 
