@@ -1,7 +1,8 @@
-// Tiles of a Gram matrix on its way to a file. With t samples and t·k rows a side, e bytes a number of the
-// kernel and f one of the file, a run takes
-//     one tile and what makes it, (tk)²·f where the file is of another type, (tk)²·f more for the host's
-//     copy where the device has its own memory, and workspaces that no extent changes.
+// Tiles of a Gram matrix on its way to a file. With t samples and t·k rows a side and f bytes a number of
+// the file, a run takes
+//     one tile and what makes it, (tk)²·f where the file is of another type than the kernel, and workspaces
+//     that no extent changes.
+// A device with its own memory takes that there; the host's copy of a tile, (tk)²·f, is no more.
 #include "binary.hpp"
 #include "kernel_bytes.hpp"
 #include "npy.hpp"
@@ -69,8 +70,7 @@ GramFilePlan plan_gram_file(const KernelFunction& function, std::int64_t rows,
         const auto r = static_cast<double>(std::min(tile, rows)),
                    c = static_cast<double>(std::min(tile, cols));
         const double numbers = r * c * x.effective * x.effective;
-        return tile_bytes(x, r, c) + numbers * element * (dtype == function.precision() ? 1 : 2) +
-               workspaces;
+        return tile_bytes(x, r, c) + (dtype == function.precision() ? 0 : numbers * element) + workspaces;
     };
     GramFilePlan plan;
     std::int64_t kernel_rows = 0, kernel_cols = 0;
