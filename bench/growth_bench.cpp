@@ -21,13 +21,27 @@ Network draw(std::int64_t m) {
         {.dim = dim, .width = m, .rank = rank, .down = Down::srht, .train = {.down = true}});
 }
 
+constexpr std::int64_t images = 60000;
+
+/// The training images of Fashion-MNIST where n is their number and they are installed; else random rows.
+Matrix rows_for(benchmark::State& state, std::int64_t n) {
+    if (n == images) try {
+            Matrix x = load_dataset("fashion-mnist").train.inputs;
+            state.SetLabel("Fashion-MNIST");
+            return x;
+        } catch (const IoError&) {
+            state.SetLabel("random rows");
+        }
+    return bench::unit_rows(n, dim);
+}
+
 /// ns_per_nm: nanoseconds per sample and unit, constant where time is linear. peak_MB: of Matrix memory
 /// above the inputs.
 void add_tangent(std::int64_t n, std::int64_t m, int threads) {
     bench::add(fmt::format("growth/tangent/n:{}/m:{}/threads:{}", n, m, threads),
                [=](benchmark::State& state) {
                    const Device device = Device::open("cpu", threads);
-                   const Matrix x = bench::unit_rows(n, dim);
+                   const Matrix x = rows_for(state, n);
                    const Network network = draw(m);
                    const std::int64_t before = memory_use().current;
                    reset_memory_peak();
@@ -75,7 +89,7 @@ void add_wide_pass(std::int64_t n, std::int64_t m, int threads) {
 void add_operator(std::int64_t n, std::int64_t m) {
     bench::add(fmt::format("growth/operator/n:{}/m:{}", n, m), [=](benchmark::State& state) {
         const Device device = Device::open();
-        const Matrix x = bench::unit_rows(n, dim), v = bench::unit_rows(n, 1);
+        const Matrix x = rows_for(state, n), v = bench::unit_rows(n, 1);
         const Tangent at = tangent(device, draw(m), x);
         const KernelOperator kernel(at);
         Matrix out(n, 1, DType::f32);
@@ -94,8 +108,8 @@ const int registered = [] {
     for (int log = 10; log <= 15; ++log) add_tangent(std::int64_t{1} << log, 65536, threads);
     add_tangent(1024, 262144, 1);
     add_tangent(1024, 262144, 2);
-    add_tangent(60000, 65536, threads);
-    add_operator(60000, 65536);
+    add_tangent(images, 65536, threads);
+    add_operator(images, 65536);
     return 0;
 }();
 

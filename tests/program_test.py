@@ -531,6 +531,21 @@ class Fits(ProgramCase):
         self.assertEqual(np.load(self.mean).shape, (10000, 10))
         self.assertGreater(again["test_accuracy"], 0.7)
 
+    def test_an_interrupt_ends_it_without_a_model(self):
+        data = self.npy("long.npy", files.sphere(4000, DIM, 5))
+        labels = self.npy("long_y.npy", np.arange(4000) + 0.5)
+        process = subprocess.Popen(list(map(str, [files.program(), "fit", data, "--labels", labels, "--limit", "--solver", "cg", "--ridge",
+                                                  1e-12, "--tolerance", 1e-30, "--max-iterations", 10**6, "--precision", "float64",
+                                                  "--preconditioner-rank", 0, "--out", self.model])), stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)
+        time.sleep(1)
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertRegex(errors, r"\Afntk: error: interrupted; [^\n]+\n\Z")
+        self.assertEqual(list(self.out.glob("*")), [])
+
     def test_the_process_stays_inside_its_budget(self):
         data = self.npy("big.npy", files.sphere(3000, DIM, 5))
         labels = self.npy("big_y.npy", np.arange(3000) + 0.5)

@@ -17,7 +17,8 @@ enum ExitCode {
     files = 4,
     device = 5,
     memory = 6,
-    computation = 7
+    computation = 7,
+    stopped = 130
 };
 
 constexpr const char* footer = R"(Examples
@@ -89,6 +90,7 @@ int main(int argc, char** argv) try {
 } catch (const std::bad_alloc&) {
     return fail(memory, "out of memory; use fewer samples, a smaller width, or float32");
 } catch (const fntk::Error& error) {
+    if (fntk::cli::interrupted()) return fail(stopped, "interrupted; nothing was written");
     return fail(computation, error.what());
 } catch (const std::exception& error) {
     return fail(internal, error.what());
