@@ -19,10 +19,11 @@ std::string in_file(const std::string& path, const std::string& text);
 struct NetworkTensorsOwner {
     Matrix down, up, readout;
 };
-/// Appends U, V and A where the seed cannot reproduce them, or all of them.
-void add_tensors(const Network& network, bool materialize, NetworkTensorsOwner& owner,
+/// Appends U, V and A of a network that may lie anywhere, where the seed cannot reproduce them, or all of
+/// them.
+void add_tensors(const Network& anywhere, bool materialize, NetworkTensorsOwner& owner,
                  std::vector<std::pair<std::string, TensorView>>& tensors);
-/// The network of a spec (JSON) and the tensors U, V and A of the file.
-Network read_network(const SafeTensors& file, const std::string& spec);
+/// The network of a spec (JSON text) and the tensors U, V and A of the file.
+Network read_network(const SafeTensors& file, const std::string& text);
 
 }  // namespace fntk::detail
