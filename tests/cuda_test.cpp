@@ -1,6 +1,7 @@
 // The CUDA backend on a GPU against the cpu backend: the exact integers for equality, all that follows from
 // them within a few roundings of its precision. Where there is no GPU these tests are skipped and say why.
 #include "arc_rows.hpp"
+#include "cuda_case.hpp"
 #include "exact_networks.hpp"
 #include "temp_folder.hpp"
 #include "training_by_hand.hpp"
@@ -19,47 +20,15 @@
 namespace fntk {
 namespace {
 
+using test::CudaTest;
 using test::error_of;
 using test::expect_parts;
 using test::keep_all;
 using test::normals;
 using test::relative_error;
 using test::same_bits;
+using test::tolerance;
 
-/// ‖difference‖_F/‖·‖_F that products summed in another order may have.
-double tolerance(DType precision) { return precision == DType::f32 ? 1e-5 : 1e-12; }
-
-class CudaTest : public ::testing::Test {
-  protected:
-    void SetUp() override {
-        const DeviceInfo cuda = test::info_of("cuda");
-        if (!cuda.available) GTEST_SKIP() << "no GPU: " << cuda.description;
-        gpu_ = Device::open("cuda");
-    }
-    [[nodiscard]] const Device& gpu() const { return *gpu_; }
-    [[nodiscard]] static const Device& host() {
-        static const Device device = Device::open("cpu");
-        return device;
-    }
-    /// Of a matrix on the GPU from one of the host.
-    [[nodiscard]] double error(ConstMatrixView there, ConstMatrixView here) const {
-        return relative_error(gpu().on_host(there), here);
-    }
-    void expect_agreement(const Network& network, ConstMatrixView x, TangentOptions keep = keep_all) const {
-        SCOPED_TRACE(test::described(network, x.rows));
-        const Tangent there = tangent(gpu(), network, x, keep), here = tangent(host(), network, x, keep);
-        EXPECT_EQ(there.hidden_int().place, Place::cuda);
-        test::expect_same_integers(there, here);
-        EXPECT_LT(error(there.hidden(), here.hidden()), tolerance(network.spec().precision));
-        EXPECT_LT(error(there.values(), here.values()), tolerance(network.spec().precision));
-        if (here.has_gradients()) {
-            EXPECT_LT(error(there.gradients(), here.gradients()), tolerance(network.spec().precision));
-        }
-    }
-
-  private:
-    std::optional<Device> gpu_;
-};
 class SlowCuda : public CudaTest {};
 
 /// Each way through the wide pass: exact by transform and by product, floating, stored factors, smooth σ.
@@ -90,23 +59,6 @@ std::vector<Network> various_networks() {
 std::string described(const Network& network, Train train) {
     return test::described(network, 0) + ", " + name(network.spec().activation.kind) + ", train " +
            to_string(train);
-}
-
-// --- without a GPU
-
-TEST(CudaAbsent, SaysWhyWheneverItIsAskedFor) {
-    const DeviceInfo cuda = test::info_of("cuda");
-    ASSERT_FALSE(cuda.description.empty());
-    if (cuda.available) {
-        EXPECT_EQ(Device::open("cuda").place(), Place::cuda);
-        return;
-    }
-    for (const char* name : {"cuda", "cuda:0", "cuda:1"})
-        expect_parts(error_of<DeviceError>([&] { (void)Device::open(name); }),
-                     {"'cuda", "not available", cuda.description});
-    for (const int ordinal : {0, 1, 99, -1})
-        expect_parts(error_of<DeviceError>([&] { (void)Device::cuda(ordinal, nullptr); }),
-                     {"'cuda", "not available", cuda.description});
 }
 
 // --- exact integers
@@ -371,63 +323,6 @@ TEST_F(CudaTest, TrainingResumesOnTheOtherDevice) {
     const TrainingResult rest = resume(gpu(), options.checkpoint, x, y, {.steps = 6});
     EXPECT_LT(relative_error(test::parameters(rest.network.on_host()), test::parameters(whole.network)),
               1e-10);
-}
-
-// --- memory and errors
-
-TEST_F(CudaTest, CopiesAnyViewThereAndBack) {
-    for (const DType dtype : {DType::f32, DType::f64}) {
-        const Matrix all = normals(7, 9, 1, dtype);
-        const ConstMatrixView part = all.view().row_block(2, 4).col_block(3, 5);
-        const Matrix there = gpu().to_device(part);
-        EXPECT_TRUE(same_bits(gpu().to_host(there.view()), Matrix::copy_of(part)));
-        EXPECT_TRUE(same_bits(gpu().to_host(there.view().row_block(1, 2).col_block(2, 3)),
-                              Matrix::copy_of(part.row_block(1, 2).col_block(2, 3))));
-    }
-    EXPECT_TRUE(same_bits(gpu().to_host(gpu().zeros(3, 2, DType::i64)), Matrix(3, 2, DType::i64)));
-    EXPECT_TRUE(same_bits(gpu().to_host(gpu().zero_bits(3, 70).view()), BitMatrix(3, 70)));
-    EXPECT_EQ(gpu().to_host(gpu().zeros(0, 2, DType::f32)).cols(), 2);
-}
-
-TEST_F(CudaTest, MemoryOutlivesItsHandleAndIsGivenBack) {
-    const std::int64_t before = memory_use(Place::cuda).current;
-    {
-        Matrix matrix;
-        {
-            const Device other = Device::open("cuda");
-            matrix = other.to_device(normals(5, 3, 1).view());
-        }
-        EXPECT_EQ(memory_use(Place::cuda).current, before + 120);
-    }
-    EXPECT_EQ(memory_use(Place::cuda).current, before);
-}
-
-TEST_F(CudaTest, MemoryThatCannotBeHadIsNamedAndHarmsNothing) {
-    const std::int64_t before = memory_use(Place::cuda).current;
-    expect_parts(error_of<MemoryError>(
-                     [&] { (void)gpu().zeros(std::int64_t{1} << 30, std::int64_t{1} << 12, DType::f64); }),
-                 {"35184372088832 bytes", "cuda:0"});
-    EXPECT_EQ(memory_use(Place::cuda).current, before);
-    for (const Network& network : test::networks_of({9, 10, 8, 100, 1, Down::gaussian}))
-        expect_agreement(network, normals(9, 10, 1, network.spec().precision));
-    EXPECT_THROW((void)gpu().zeros(-1, 4, DType::f64), ValueError);
-}
-
-TEST_F(CudaTest, AGpuThatIsNotThereIsRefusedByItsNumber) {
-    for (const auto& action : std::vector<std::function<void()>>{[] { (void)Device::cuda(99); },
-                                                                 [] { (void)Device::open("cuda:99"); }})
-        expect_parts(error_of<DeviceError>(action), {"'cuda:99'", "does not exist", "cuda:0"});
-    EXPECT_THROW((void)Device::cuda(-1), DeviceError);
-}
-
-TEST_F(CudaTest, OperationsRefuseHostMemory) {
-    Matrix here(3, 3, DType::f32);
-    Matrix there = gpu().zeros(3, 3, DType::f32);
-    expect_parts(error_of<ValueError>([&] { gpu().ops().multiply(here, there); }),
-                 {"host memory", "Device::to_device"});
-    const Matrix doubles = gpu().zeros(3, 3, DType::f64);
-    expect_parts(error_of<ValueError>([&] { gpu().ops().multiply(doubles, there); }),
-                 {"float64", "float32"});
 }
 
 }  // namespace

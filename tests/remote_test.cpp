@@ -1,17 +1,12 @@
 // The whole library on a device whose memory the host cannot read: every result equals the one of the
 // backend below it to the last bit, whether the arguments came from the host or lay on the device.
-#include "remote.hpp"
 #include "exact_networks.hpp"
+#include "remote_case.hpp"
 #include "temp_folder.hpp"
 
-#include <fntk/eigenvalues.hpp>
 #include <fntk/error.hpp>
 #include <fntk/io.hpp>
 #include <fntk/kernel.hpp>
-#include <fntk/limit.hpp>
-#include <fntk/planner.hpp>
-#include <fntk/regression.hpp>
-#include <fntk/spectrum.hpp>
 
 namespace fntk {
 namespace {
@@ -21,59 +16,9 @@ using test::error_of;
 using test::expect_parts;
 using test::normals;
 using test::RemoteDevice;
+using test::RemoteTest;
 using test::same_bits;
-
-class RemoteTest : public ::testing::Test {
-  protected:
-    /// Whether a matrix of the device (or of the host) has the bits of one of the host.
-    [[nodiscard]] bool same(ConstMatrixView here, ConstMatrixView host) const {
-        return same_bits(device_.on_host(here), host);
-    }
-    void expect_same(const Tangent& here, const Tangent& host) const {
-        EXPECT_TRUE(same(here.hidden(), host.hidden())) << "hidden";
-        EXPECT_TRUE(same(here.values(), host.values())) << "values";
-        ASSERT_EQ(here.has_gradients(), host.has_gradients());
-        if (host.has_gradients()) {
-            EXPECT_TRUE(same(here.gradients(), host.gradients())) << "gradients";
-        }
-        ASSERT_EQ(here.has_gates(), host.has_gates());
-        if (host.has_gates()) {
-            EXPECT_TRUE(same_bits(device_.on_host(here.gates()), host.gates())) << "gates";
-        }
-        EXPECT_TRUE(same(here.hidden_int(), host.hidden_int())) << "hidden_int";
-        EXPECT_TRUE(same(here.hidden_exp(), host.hidden_exp())) << "hidden_exp";
-        EXPECT_TRUE(same(here.gradients_int(), host.gradients_int())) << "gradients_int";
-        EXPECT_TRUE(same(here.values_int(), host.values_int())) << "values_int";
-        EXPECT_TRUE(same(here.open_sum(), host.open_sum())) << "open_sum";
-    }
-
-    RemoteDevice remote_;
-    const Device& device_ = remote_.device;
-};
-
-/// One of each way through the wide pass: exact and floating, gates or none, stored factors.
-std::vector<Network> various_networks(std::int64_t dim, std::int64_t outputs) {
-    std::vector<Network> result;
-    for (const DType precision : {DType::f32, DType::f64})
-        for (const auto& [kind, up] : {std::pair{Activation::relu, Up::srht},
-                                       {Activation::leaky_relu, Up::rademacher},
-                                       {Activation::abs, Up::gaussian},
-                                       {Activation::erf, Up::srht}})
-            result.push_back(Network::create({.dim = dim,
-                                              .width = 70,
-                                              .rank = 4,
-                                              .outputs = outputs,
-                                              .down = Down::gaussian,
-                                              .up = up,
-                                              .activation = {kind, 0.2},
-                                              .precision = precision,
-                                              .seed = 5}));
-    const Network first = result.front();
-    result.push_back(first.with_up(std::make_shared<const Matrix>(normals(70, 4, 6, DType::f32))));
-    result.push_back(
-        first.with_readout(std::make_shared<const Matrix>(normals(70, outputs, 7, DType::f32))));
-    return result;
-}
+using test::various_networks;
 
 // ---- memory
 // --------------------------------------------------------------------------------------------------------
@@ -281,142 +226,6 @@ TEST_F(RemoteTest, GramMatricesAndOperatorsAreEqual) {
                 EXPECT_TRUE(same(to_dense(op), to_dense(host_op)));
             }
     }
-}
-
-TEST_F(RemoteTest, SpectraAreEqual) {
-    for (const DType type : {DType::f32, DType::f64}) {
-        const Network network = Network::create(
-            {.dim = 6, .width = 128, .rank = 8, .outputs = 2, .precision = type, .seed = 2});
-        const Matrix x = normals(9, 6, 3, type);
-        const Tangent here = tangent(device_, network, x), host = tangent(cpu(), network, x);
-        const Matrix kernel = gram(host), there = gram(here);
-        const Spectrum want = spectrum(cpu(), kernel);
-        for (const ConstMatrixView k : {kernel.view(), there.view()}) {
-            const Spectrum have = spectrum(device_, k);
-            EXPECT_EQ(have.eigenvalues, want.eigenvalues);
-            EXPECT_EQ(have.residual, want.residual);
-            EXPECT_EQ(have.orthogonality, want.orthogonality);
-        }
-        const auto expect_equal = [](const ExtremalEigenvalue& a, const ExtremalEigenvalue& b) {
-            EXPECT_EQ(a.value, b.value);
-            EXPECT_EQ(a.residual, b.residual);
-            EXPECT_EQ(a.iterations, b.iterations);
-            EXPECT_EQ(a.converged, b.converged);
-        };
-        expect_equal(lambda_max(KernelOperator(here)), lambda_max(KernelOperator(host)));
-        const ExtremalEigenvalue dense = lambda_max(DenseOperator(cpu(), kernel));
-        expect_equal(lambda_max(DenseOperator(device_, there)), dense);
-        expect_equal(lambda_max(DenseOperator(device_, kernel)), dense);
-        EXPECT_EQ(numerical_rank(device_, x), numerical_rank(cpu(), x));
-        EXPECT_EQ(numerical_rank(device_, device_.to_device(x)), numerical_rank(cpu(), x));
-    }
-}
-
-TEST_F(RemoteTest, ExtremalEigenvaluesAreEqual) {
-    const auto expect_equal = [](const ExtremalEigenvalues& a, const ExtremalEigenvalues& b) {
-        ASSERT_EQ(a.intervals.size(), b.intervals.size());
-        for (std::size_t i = 0; i < a.intervals.size(); ++i) {
-            EXPECT_EQ(a.intervals[i].lower, b.intervals[i].lower);
-            EXPECT_EQ(a.intervals[i].upper, b.intervals[i].upper);
-            EXPECT_EQ(a.intervals[i].certified, b.intervals[i].certified);
-        }
-        EXPECT_EQ(a.residual, b.residual);
-        EXPECT_EQ(a.products, b.products);
-    };
-    for (const DType type : {DType::f32, DType::f64}) {
-        const Network network =
-            Network::create({.dim = 6, .width = 128, .rank = 8, .precision = type, .seed = 2});
-        const Matrix x = normals(40, 6, 3, type);
-        const Tangent here = tangent(device_, network, x), host = tangent(cpu(), network, x);
-        const Matrix kernel = gram(host), there = gram(here);
-        for (const SpectrumEnd end : {SpectrumEnd::largest, SpectrumEnd::smallest})
-            for (const std::int64_t count : {2, 30}) {  // by Lanczos, by all eigenvectors
-                const ExtremalOptions options{.end = end, .count = count};
-                const ExtremalEigenvalues want = extremal(cpu(), kernel, options);
-                EXPECT_TRUE(want.intervals[0].certified);
-                expect_equal(extremal(device_, kernel, options), want);
-                expect_equal(extremal(device_, there, options), want);
-                expect_equal(extremal(KernelOperator(here), options),
-                             extremal(KernelOperator(host), options));
-            }
-    }
-}
-
-TEST_F(RemoteTest, LanczosBringsOnlyNumbersToTheHost) {
-    const Matrix a = normals(300, 300, 4);
-    const Matrix k = test::times_transposed(a, a);
-    const DenseOperator op(device_, k);
-    const std::int64_t before = remote_.ops->elements_to_host();
-    const ExtremalEigenvalue top = lambda_max(op, {.max_iterations = 12, .tolerance = 0});
-    EXPECT_EQ(top.iterations, 12);
-    // two overlaps an iteration, and the eigenvectors of tridiagonal matrices of order 1 to 12
-    EXPECT_LE(remote_.ops->elements_to_host() - before, 2 * 12 + 12 * 13 * 25 / 6);
-}
-
-TEST_F(RemoteTest, RidgeRegressionIsEqual) {
-    for (const DType type : {DType::f32, DType::f64}) {
-        const Network network =
-            Network::create({.dim = 6, .width = 128, .rank = 8, .precision = type, .seed = 2});
-        const Matrix x = normals(9, 6, 3, type), x_new = normals(5, 6, 4, type), y = normals(9, 2, 5, type);
-        const Tangent here = tangent(device_, network, x), here_new = tangent(device_, network, x_new),
-                      host = tangent(cpu(), network, x), host_new = tangent(cpu(), network, x_new);
-        const RidgeModel have = fit_ridge(device_, gram(here), device_.to_device(y), 1e-3),
-                         have_too = fit_ridge(device_, gram(host), y, 1e-3),
-                         want = fit_ridge(cpu(), gram(host), y, 1e-3);
-        EXPECT_TRUE(same_bits(have.dual, want.dual));
-        EXPECT_TRUE(same_bits(have_too.dual, want.dual));
-        EXPECT_EQ(have.jitter, want.jitter);
-        const Matrix cross = cross_gram(host_new, host), prediction = predict(cpu(), want, cross);
-        EXPECT_TRUE(same_bits(predict(device_, have, cross_gram(here_new, here)), prediction));
-        EXPECT_TRUE(same_bits(predict(device_, have, cross), prediction));
-    }
-}
-
-TEST_F(RemoteTest, LimitsAreEqual) {
-    for (const DType type : {DType::f32, DType::f64}) {
-        const Matrix x = normals(9, 6, 3, type), y = normals(5, 6, 4, type), there = device_.to_device(x);
-        for (const Activation kind : {Activation::relu, Activation::erf})
-            for (const Train train : test::all_trains) {
-                const Matrix want = limit_kernel(cpu(), {kind}, train, x);
-                EXPECT_TRUE(same_bits(limit_kernel(device_, {kind}, train, x), want));
-                EXPECT_TRUE(same_bits(limit_kernel(device_, {kind}, train, there), want));
-                EXPECT_TRUE(same_bits(limit_kernel(device_, {kind}, train, there, y),
-                                      limit_kernel(cpu(), {kind}, train, x, y)));
-            }
-        for (const Network& network : various_networks(6, 1)) {
-            if (network.spec().precision != type) continue;
-            const Matrix want = fixed_down_limit(cpu(), network, x, y);
-            EXPECT_TRUE(same_bits(fixed_down_limit(device_, network, there, y), want));
-            EXPECT_TRUE(same_bits(fixed_down_limit(device_, network.on(device_), x, y), want));
-        }
-        const ErrorLaw have = error_law(device_, there), want = error_law(cpu(), x);
-        EXPECT_EQ(have.rank_term, want.rank_term);
-        EXPECT_EQ(have.width_term, want.width_term);
-    }
-}
-
-TEST_F(RemoteTest, PlansAreEqual) {
-    const Matrix x = test::on_sphere(12, 10, 3, DType::f32), there = device_.to_device(x);
-    for (const PlanCriterion criterion : {PlanCriterion::lambda_min, PlanCriterion::frobenius})
-        for (const Down down : {Down::gaussian, Down::pca}) {
-            PlannerOptions options{.target_error = 0.5, .criterion = criterion, .down = down, .seeds = 1};
-            options.train = {.down = down == Down::gaussian, .up = down == Down::pca};
-            options.up = down == Down::pca ? Up::gaussian : Up::srht;
-            options.pilot_rank = 8;
-            options.pilot_samples = 9;
-            const NetworkPlan want = plan_network(cpu(), x, options);
-            for (const ConstMatrixView inputs : {x.view(), there.view()}) {
-                const NetworkPlan have = plan_network(device_, inputs, options);
-                EXPECT_EQ(have.spec, want.spec);
-                EXPECT_EQ(have.evidence.back().error, want.evidence.back().error);
-                EXPECT_EQ(have.evidence.back().frobenius, want.evidence.back().frobenius);
-                EXPECT_EQ(have.rank_constant, want.rank_constant);
-                EXPECT_EQ(have.width_constant, want.width_constant);
-                EXPECT_EQ(have.theory.rank, want.theory.rank);
-                EXPECT_EQ(have.theory.width, want.theory.width);
-                EXPECT_EQ(have.rank_loss, want.rank_loss);
-            }
-        }
 }
 
 }  // namespace

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""`fntk compare`: its rows and plot, the laws its errors follow, and the accuracy it reports."""
+
+import re
+import unittest
+
+import numpy as np
+
+import fntk_files as files
+from program_test import ProgramCase, clusters, report, setUpModule  # noqa: F401
+
+
+ROW_FIELDS = """name width rank down up train parameters_trained bytes_stored flops_per_step seconds peak_bytes lambda_min lambda_max
+    condition relative_error dense_width_of_equal_error train_loss drift certificate_held test_accuracy""".split()
+
+
+class Compares(ProgramCase):
+    def test_rows_on_the_sphere_have_their_fields_and_the_plot_is_self_contained(self):
+        data, plot = self.npy("sphere.npy", files.sphere(128, 16, 8)), self.out / "plot.html"
+        _, written = report("compare", data, "--widths", 256, 4096, "--ranks", 8, 16, "--steps", 5, "--seeds", 3, "--plot", plot)
+        self.assertEqual((written["data"]["samples"], written["data"]["dim"], written["options"]["steps"]), (128, 16, 5))
+        self.assertIn("name", written["device"])
+        limit = written["limit"]
+        self.assertAlmostEqual(limit["lambda_max"] / limit["lambda_min"] / limit["condition"], 1, delta=1e-9)
+        self.assertEqual({row["width"] for row in written["rows"]}, {256, 4096})
+        for row in written["rows"]:
+            self.assertEqual([field for field in ROW_FIELDS if field not in row], [], row["name"])
+            self.assertEqual(set(row["seconds"]), {"tangent", "gram", "step"})
+            self.assertEqual(set(row["test_accuracy"]), {"trained", "ridge"})
+            m, p = row["width"], row["rank"]
+            self.assertEqual(row["parameters_trained"], p * 16 if row["train"] == "down" else m * p, row["name"])
+            self.assertIs(row["certificate_held"], True, row["name"])
+            self.assertGreaterEqual(written["peak_bytes"], row["peak_bytes"], row["name"])
+            self.assertGreater(min(row["seconds"].values()), 0, row["name"])
+            self.assertTrue(0 < row["lambda_min"] < row["lambda_max"] < row["condition"] * row["lambda_max"], row["name"])
+        page = plot.read_text(encoding="utf-8")
+        self.assertTrue(page.rstrip().endswith("</html>") and "<svg" in page)
+        self.assertEqual(re.findall(r"<link|<script[^>]*src|@import|url\(\s*['\"]?(?!#|data:)", page), [])
+        self.assertEqual(re.findall(r"(?:src|href)\s*=\s*[\"']?(?!#|data:)[^\"'\s>]+", page), [])
+
+    def test_errors_follow_the_laws_of_the_factorisation(self):
+        data = self.npy("sphere.npy", files.sphere(128, 16, 8))
+        _, written = report("compare", data, "--widths", 256, 4096, "--ranks", 8, 16, "--steps", 0, "--seeds", 12,
+                            "--bases", "pca", "orthonormal")
+        error = {(row["train"], row["down"], row["rank"], row["width"]): row["relative_error"] for row in written["rows"]}
+        law = written["limit"]["error_law"]
+        for width in (256, 4096):
+            dense = error["up", "identity", 16, width]
+            self.assertAlmostEqual(dense / (law["width_term"] / width) ** 0.5, 1, delta=0.1)
+            self.assertAlmostEqual(error["up", "orthonormal", 16, width] / dense, 1, delta=0.3)  # p = d: lossless
+            self.assertAlmostEqual(error["up", "pca", 16, width] / dense, 1, delta=0.3)
+            self.assertGreater(error["up", "orthonormal", 8, width], 5 * dense)  # p < rank(X): not
+            for rank in (8, 16):
+                expected = (law["rank_term"] / rank + law["width_term"] / width) ** 0.5
+                self.assertAlmostEqual(error["down", "srht", rank, width] / expected, 1, delta=0.25)
+        for family in ("identity", "orthonormal", "pca"):  # 1/√m
+            self.assertAlmostEqual(error["up", family, 16, 256] / error["up", family, 16, 4096] / 4, 1, delta=0.15)
+        for rank in (8, 16):  # no gain from width beyond m = 4p
+            self.assertAlmostEqual(error["down", "srht", rank, 256] / error["down", "srht", rank, 4096], 1, delta=0.25)
+
+    def test_accuracy_on_a_labelled_set_with_a_test_split(self):
+        folder = self.folder / "fashion-mnist"
+        folder.mkdir()
+        for part, rows, seed in (("train", 120, 6), ("t10k", 60, 7)):
+            x, labels = clusters(rows, 10, 16, seed)
+            files.write_idx(folder / f"{part}-images-idx3-ubyte.gz", np.clip(200 * x + 30, 0, 255).astype(np.uint8).reshape(-1, 4, 4))
+            files.write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels.astype(np.uint8))
+        _, written = report("compare", "fashion-mnist", "--widths", 512, "--ranks", 16, "--steps", 60,
+                            environment={"FNTK_DATA_DIR": str(self.folder)})
+        self.assertEqual((written["data"]["classes"], written["data"]["test_samples"]), (10, 60))
+        for row in written["rows"]:
+            self.assertTrue(all(0.8 <= accuracy <= 1 for accuracy in row["test_accuracy"].values()), row)
+        self.assertGreater(written["limit"]["test_accuracy"]["ridge"], 0.9)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,95 @@
+// The memory of a GPU: copies, its accounts, and what is refused; and what a machine without a GPU says.
+#include "cuda_case.hpp"
+#include "temp_folder.hpp"
+
+#include <fntk/error.hpp>
+
+#include <backend/ops.hpp>
+
+#include <functional>
+
+namespace fntk {
+namespace {
+
+using test::CudaTest;
+using test::error_of;
+using test::expect_parts;
+using test::normals;
+using test::same_bits;
+
+// --- without a GPU
+
+TEST(CudaAbsent, SaysWhyWheneverItIsAskedFor) {
+    const DeviceInfo cuda = test::info_of("cuda");
+    ASSERT_FALSE(cuda.description.empty());
+    if (cuda.available) {
+        EXPECT_EQ(Device::open("cuda").place(), Place::cuda);
+        return;
+    }
+    for (const char* name : {"cuda", "cuda:0", "cuda:1"})
+        expect_parts(error_of<DeviceError>([&] { (void)Device::open(name); }),
+                     {"'cuda", "not available", cuda.description});
+    for (const int ordinal : {0, 1, 99, -1})
+        expect_parts(error_of<DeviceError>([&] { (void)Device::cuda(ordinal, nullptr); }),
+                     {"'cuda", "not available", cuda.description});
+}
+
+// --- memory and errors
+
+TEST_F(CudaTest, CopiesAnyViewThereAndBack) {
+    for (const DType dtype : {DType::f32, DType::f64}) {
+        const Matrix all = normals(7, 9, 1, dtype);
+        const ConstMatrixView part = all.view().row_block(2, 4).col_block(3, 5);
+        const Matrix there = gpu().to_device(part);
+        EXPECT_TRUE(same_bits(gpu().to_host(there.view()), Matrix::copy_of(part)));
+        EXPECT_TRUE(same_bits(gpu().to_host(there.view().row_block(1, 2).col_block(2, 3)),
+                              Matrix::copy_of(part.row_block(1, 2).col_block(2, 3))));
+    }
+    EXPECT_TRUE(same_bits(gpu().to_host(gpu().zeros(3, 2, DType::i64)), Matrix(3, 2, DType::i64)));
+    EXPECT_TRUE(same_bits(gpu().to_host(gpu().zero_bits(3, 70).view()), BitMatrix(3, 70)));
+    EXPECT_EQ(gpu().to_host(gpu().zeros(0, 2, DType::f32)).cols(), 2);
+}
+
+TEST_F(CudaTest, MemoryOutlivesItsHandleAndIsGivenBack) {
+    const std::int64_t before = memory_use(Place::cuda).current;
+    {
+        Matrix matrix;
+        {
+            const Device other = Device::open("cuda");
+            matrix = other.to_device(normals(5, 3, 1).view());
+        }
+        EXPECT_EQ(memory_use(Place::cuda).current, before + 120);
+    }
+    EXPECT_EQ(memory_use(Place::cuda).current, before);
+}
+
+TEST_F(CudaTest, MemoryThatCannotBeHadIsNamedAndHarmsNothing) {
+    const std::int64_t before = memory_use(Place::cuda).current;
+    expect_parts(error_of<MemoryError>(
+                     [&] { (void)gpu().zeros(std::int64_t{1} << 30, std::int64_t{1} << 12, DType::f64); }),
+                 {"35184372088832 bytes", "cuda:0"});
+    EXPECT_EQ(memory_use(Place::cuda).current, before);
+    for (const Network& network : test::networks_of({9, 10, 8, 100, 1, Down::gaussian}))
+        expect_agreement(network, normals(9, 10, 1, network.spec().precision));
+    EXPECT_THROW((void)gpu().zeros(-1, 4, DType::f64), ValueError);
+}
+
+TEST_F(CudaTest, AGpuThatIsNotThereIsRefusedByItsNumber) {
+    for (const auto& action : std::vector<std::function<void()>>{[] { (void)Device::cuda(99); },
+                                                                 [] { (void)Device::open("cuda:99"); }})
+        expect_parts(error_of<DeviceError>(action), {"'cuda:99'", "does not exist", "cuda:0"});
+    EXPECT_THROW((void)Device::cuda(-1), DeviceError);
+}
+
+TEST_F(CudaTest, OperationsRefuseHostMemory) {
+    Matrix here(3, 3, DType::f32);
+    Matrix there = gpu().zeros(3, 3, DType::f32);
+    expect_parts(error_of<ValueError>([&] { gpu().ops().multiply(here, there); }),
+                 {"host memory", "Device::to_device"});
+    const Matrix doubles = gpu().zeros(3, 3, DType::f64);
+    expect_parts(error_of<ValueError>([&] { gpu().ops().multiply(doubles, there); }),
+                 {"float64", "float32"});
+}
+
+}  // namespace
+}  // namespace fntk

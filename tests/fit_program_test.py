@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""`fntk fit` and `fntk predict`: means, variances, leave-one-out errors and evidence against NumPy, the budget, interrupts."""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import time
+import unittest
+
+import numpy as np
+
+import fntk_files as files
+from fntk_files import fntk, run
+from program_test import DIM, SMALL, ProgramCase, clusters, report, setUpModule  # noqa: F401
+
+
+class Fits(ProgramCase):
+    def setUp(self):
+        super().setUp()
+        rng = np.random.default_rng(11)
+        self.x, self.test = files.sphere(60, DIM, 5, np.float64), files.sphere(25, DIM, 6, np.float64)
+        self.y = self.x[:, 0] + self.x[:, 1] * self.x[:, 2] + 0.1 * rng.standard_normal(60)
+        self.data, self.other = self.npy("x.npy", self.x), self.npy("t.npy", self.test)
+        self.labels = self.npy("y.npy", self.y)
+        self.model, self.mean, self.variance = (self.out / name for name in ("m.safetensors", "p.npy", "v.npy"))
+
+    def fit(self, *arguments):
+        return report("fit", self.data, "--labels", self.labels, "--precision", "float64", "--out", self.model, *arguments)
+
+    def predict(self, *arguments):
+        return report("predict", self.model, self.other, "--out", self.mean, *arguments)
+
+    def kernels(self, *arguments):
+        """K(X, X), K(X', X) and K(X', X') as fntk gram writes them."""
+        out = self.out / "k.npy"
+        result = []
+        for rows, cols in ((self.data, None), (self.other, self.data), (self.other, None)):
+            fntk("gram", rows, "--precision", "float64", "--out", out, *(("--against", cols) if cols else ()), *arguments)
+            result.append(np.load(out))
+        return result
+
+    def test_means_and_variances_are_those_of_the_gaussian_process(self):
+        for arguments in ((*SMALL, "--train", "up"), (*SMALL, "--train", "down"), ("--limit", "--train", "up")):
+            with self.subTest(arguments=arguments):
+                kernel, cross, prior = self.kernels(*arguments)
+                noise = 0.05 * np.trace(kernel) / 60
+                solve = np.linalg.solve(kernel + noise * np.eye(60), np.column_stack([self.y, cross.T]))
+                self.fit("--ridge", 0.05, "--variance", *arguments)
+                _, written = self.predict("--variance", self.variance)
+                self.assertLess(files.largest_difference(np.load(self.mean)[:, 0], cross @ solve[:, 0]), 1e-9)
+                explained = np.einsum("ij,ji->i", cross, solve[:, 1:])
+                self.assertLess(files.largest_difference(np.load(self.variance)[:, 0], np.diag(prior) - explained), 1e-9)
+                self.assertEqual((written["rows"], written["targets"]), (25, 1))
+
+    def test_every_solver_gives_the_same_predictions(self):
+        expected = None
+        for solver in ("cholesky", "primal", "cg"):
+            printed, written = self.fit(*SMALL, "--ridge", 0.05, "--solver", solver, "--tolerance", 1e-12)
+            self.assertEqual(written["plan"]["solver"], solver)
+            self.assertIn(solver, printed)
+            self.predict()
+            expected = np.load(self.mean) if expected is None else expected
+            self.assertLess(files.largest_difference(np.load(self.mean), expected), 1e-8)
+
+    def test_the_ridge_of_a_path_has_the_least_leave_one_out_error(self):
+        kernel = self.kernels("--limit", "--train", "up")[0]
+        for selection, field, sign in (("leave-one-out", "leave_one_out_rmse", 1), ("evidence", "log_evidence", -1)):
+            _, written = self.fit("--limit", "--train", "up", "--ridge", "1e-5,0.01,0.1,50", "--selection", selection)
+            for row in written["path"]:
+                a = np.linalg.inv(kernel + row["ridge"] * np.trace(kernel) / 60 * np.eye(60))
+                density = -0.5 * self.y @ a @ self.y + 0.5 * np.linalg.slogdet(a)[1] - 30 * np.log(2 * np.pi)
+                self.assertAlmostEqual(row["log_evidence"] / density, 1, places=8)
+                self.assertAlmostEqual(row["leave_one_out_rmse"] / np.sqrt(np.mean((a @ self.y / np.diag(a)) ** 2)), 1, places=8)
+            best = min(written["path"], key=lambda row: sign * row[field])
+            self.assertEqual(written["ridge"], best["ridge"])
+
+    def test_labels_of_the_predicted_rows_are_scored(self):
+        x, labels = clusters(90, 3, DIM, 5)
+        self.data, self.labels = self.npy("c.npy", x.astype(np.float64)), self.npy("l.npy", labels)
+        t, known = clusters(40, 3, DIM, 6)
+        self.other = self.npy("u.npy", t.astype(np.float64))
+        for arguments in (("--kernel", "full"), ("--kernel", "trace"), ("--limit",)):
+            self.fit(*SMALL, "--train", "up", *arguments)
+            _, written = self.predict("--labels", self.npy("k.npy", known))
+            accuracy = np.mean(np.argmax(np.load(self.mean), axis=1) == known)
+            self.assertAlmostEqual(written["test_accuracy"], accuracy)
+            self.assertGreater(accuracy, 0.9)
+        process = run("predict", self.model, self.other, "--out", self.mean, "--labels", self.npy("k.npy", known + 1))
+        self.assertEqual(process.returncode, 3)
+        self.assertIn("3", process.stderr)
+
+    def test_the_test_split_of_fashion_mnist(self):
+        _, written = report("fit", "fashion-mnist", "--samples", 600, "--test-samples", 500, "--limit", "--out", self.model)
+        self.assertGreater(written["test_accuracy"], 0.7)
+        printed, again = report("predict", self.model, "fashion-mnist", "--out", self.mean)
+        self.assertIn("test split", printed)
+        self.assertEqual(np.load(self.mean).shape, (10000, 10))
+        self.assertGreater(again["test_accuracy"], 0.7)
+
+    def test_an_interrupt_ends_it_without_a_model(self):
+        data = self.npy("long.npy", files.sphere(4000, DIM, 5))
+        labels = self.npy("long_y.npy", np.arange(4000) + 0.5)
+        process = subprocess.Popen(list(map(str, [files.program(), "fit", data, "--labels", labels, "--limit", "--solver", "cg", "--ridge",
+                                                  1e-12, "--tolerance", 1e-30, "--max-iterations", 10**6, "--precision", "float64",
+                                                  "--preconditioner-rank", 0, "--out", self.model])), stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)
+        time.sleep(1)
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertRegex(errors, r"\Afntk: error: interrupted; [^\n]+\n\Z")
+        self.assertEqual(list(self.out.glob("*")), [])
+
+    def test_the_process_stays_inside_its_budget(self):
+        data = self.npy("big.npy", files.sphere(3000, DIM, 5))
+        labels = self.npy("big_y.npy", np.arange(3000) + 0.5)
+        fit = ("fit", data, "--labels", labels, "--limit", "--memory")
+        process = run(*fit, "1MiB")
+        self.assertEqual(process.returncode, 6)
+        self.assertRegex(process.stderr, r"memory = 1 MiB: the program and the data take [0-9]+ MiB")
+        resident = int(re.search(r"take ([0-9]+) MiB", process.stderr).group(1))
+        taken = set()
+        for budget in (resident + 45, resident + 100, resident + 480):
+            _, written = report(*fit, f"{budget}MiB")
+            taken.add(written["plan"]["solver"])
+            inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10  # a process begins with its parent's peak
+            if not os.environ.get("FNTK_SANITIZE"):  # whose own memory no plan knows
+                self.assertLessEqual(written["peak_rss_bytes"], max(budget << 20, inherited))
+        self.assertEqual(taken, {"cg", "cholesky"})
+        process = run(*fit, f"{resident + 8}MiB")
+        self.assertEqual(process.returncode, 6)
+        self.assertRegex(process.stderr, r"takes [0-9]+ MiB at least")
+
+
+if __name__ == "__main__":
+    unittest.main()
