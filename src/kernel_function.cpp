@@ -2,6 +2,7 @@
 // σ is a function of unit rows u and norms |x|, K∞ = |x||x'|·κ(<u, u'>), made by one operation; that of erf
 // by limit_kernel.
 #include "device_memory.hpp"
+#include "limit_check.hpp"
 #include "tiles.hpp"
 
 #include <fntk/error.hpp>
@@ -70,7 +71,7 @@ KernelFunction KernelFunction::limit(ActivationSpec activation, Train train, std
         throw ValueError(fmt::format("dim = {}: it must be at least 1, the columns of the data", dim));
     if (precision != DType::f32 && precision != DType::f64)
         throw ValueError(fmt::format("precision is {}; it must be float32 or float64", name(precision)));
-    (void)limit_kernel(Device::open("cpu", 1), activation, train, Matrix(0, dim, precision));  // refuses
+    require_limit(activation, train);
     return {std::nullopt, KernelOutput::trace, activation, train, dim, precision};
 }
 

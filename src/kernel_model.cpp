@@ -2,6 +2,7 @@
 // conjugate gradients in the kernel's precision.
 #include "device_memory.hpp"
 #include "model_parts.hpp"
+#include "regression_ridge.hpp"
 
 #include <fntk/error.hpp>
 #include <fntk/kernel_model.hpp>
@@ -25,11 +26,10 @@ namespace {
             "the kernel has a diagonal of mean {}: it is not positive definite at any ridge; check "
             "the data for rows of zeros",
             mean));
-    const double eps = function.precision() == DType::f32 ? 0x1p-23 : 0x1p-52;
     throw Error(
         fmt::format("K + μI is not positive definite at ridge = {} ({}); try ridge = {:.2g}, or remove "
                     "duplicated rows",
-                    ridge, what, std::max(10 * ridge, 4 * eps * static_cast<double>(rows))));
+                    ridge, what, larger_ridge(ridge, function.precision(), rows)));
 }
 
 class Fit {

@@ -7,6 +7,7 @@
 // cancellation: N = 1 − (ττ' cos θ)² is taken as a sum of squares, and a kernel overflows only where its
 // value does. The first two, at h = x of ordinary scale, are the backend's (limit_arc.hpp).
 #include "limit_arc.hpp"
+#include "limit_check.hpp"
 #include "limit_pairs.hpp"
 #include "matrix_real.hpp"
 
@@ -68,17 +69,6 @@ double kernel_of(const ActivationSpec& activation, Train train, const Pair& pair
                                     : erf_kernel(train, pair);
 }
 
-void check_activation(const ActivationSpec& activation) {
-    if (!activation.homogeneous() && activation.kind != Activation::erf)
-        throw NotSupported(fmt::format(
-            "activation = {}: its infinite-width kernel has no closed form here (relu, leaky_relu, "
-            "abs and erf have); use the Gram matrix of a wide network",
-            name(activation.kind)));
-    if (!std::isfinite(activation.closed_slope()))
-        throw ValueError(
-            fmt::format("activation.slope = {}: it must be finite; 0.01 is usual", activation.slope));
-}
-
 void store(Matrix& matrix, std::int64_t i, std::int64_t j, double value) {
     if (matrix.dtype() == DType::f64)
         matrix.at<double>(i, j) = value;
@@ -91,10 +81,7 @@ Matrix kernel_matrix(const Device& device, const ActivationSpec& activation, Tra
                      ConstMatrixView given_inputs, ConstMatrixView given_others) {
     const Staged inputs_owner = device.on_host(given_inputs), others_owner = device.on_host(given_others);
     const ConstMatrixView inputs = inputs_owner, others = others_owner;
-    check_activation(activation);
-    if (!train.any())
-        throw ValueError(
-            "train is empty: a tangent kernel needs a trained factor; set down, up or readout");
+    require_limit(activation, train);
     const bool symmetric = others.rows == 0 && others.cols == 0;
     if (!symmetric && others.cols != inputs.cols)
         throw ShapeError(
@@ -119,6 +106,20 @@ Matrix kernel_matrix(const Device& device, const ActivationSpec& activation, Tra
 }
 
 }  // namespace
+
+void require_limit(const ActivationSpec& activation, Train train) {
+    if (!activation.homogeneous() && activation.kind != Activation::erf)
+        throw NotSupported(fmt::format(
+            "activation = {}: its infinite-width kernel has no closed form here (relu, leaky_relu, "
+            "abs and erf have); use the Gram matrix of a wide network",
+            name(activation.kind)));
+    if (!std::isfinite(activation.closed_slope()))
+        throw ValueError(
+            fmt::format("activation.slope = {}: it must be finite; 0.01 is usual", activation.slope));
+    if (!train.any())
+        throw ValueError(
+            "train is empty: a tangent kernel needs a trained factor; set down, up or readout");
+}
 
 Matrix limit_kernel(const Device& device, ActivationSpec activation, Train train, ConstMatrixView inputs,
                     ConstMatrixView others) {

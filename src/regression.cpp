@@ -3,6 +3,7 @@
 // Invariants. All arithmetic is in double; the caller's matrices are not written to. K' is converted block
 // by block, so that a prediction takes no second copy of it.
 #include "device_memory.hpp"
+#include "regression_ridge.hpp"
 
 #include <fntk/error.hpp>
 #include <fntk/regression.hpp>
@@ -14,7 +15,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 namespace fntk {
@@ -28,14 +28,6 @@ void check_class(std::int64_t value, std::size_t index, std::int64_t outputs) {
             "classes[{}] = {}: it must lie in [0, {}) for {} output{}; use more outputs or renumber "
             "the classes",
             index, value, count, outputs, outputs == 1 ? "" : "s"));
-}
-
-/// A ridge above the rounding errors of the element type, which shift eigenvalues by about eps·λ_max ≤
-/// eps·n·mean(diag K).
-double larger_ridge(double ridge, ConstMatrixView kernel) {
-    const double eps = kernel.dtype == DType::f32 ? std::numeric_limits<float>::epsilon()
-                                                  : std::numeric_limits<double>::epsilon();
-    return std::max(10 * ridge, 4 * eps * static_cast<double>(kernel.rows));
 }
 
 }  // namespace
@@ -75,7 +67,7 @@ RidgeModel fit_ridge(const Device& device, ConstMatrixView given_kernel, ConstMa
     throw Error(
         fmt::format("kernel + {:.3g}·I is not positive definite (ridge = {}, leading minor {} of {}); "
                     "try ridge = {:.2g}, or remove duplicated rows",
-                    model.jitter, ridge, minor, n, larger_ridge(ridge, kernel)));
+                    model.jitter, ridge, minor, n, larger_ridge(ridge, kernel.dtype, n)));
 }
 
 Matrix predict(const Device& device, const RidgeModel& model, ConstMatrixView cross_kernel) {

@@ -33,7 +33,7 @@ STANDS_ON = {
     "kernel_json": ["kernel_function", "io"],
     "gram_file": ["kernel_json"],
     "solver": ["kernel_function"],
-    "kernel_model": ["solver", "kernel_json"],
+    "kernel_model": ["solver", "regression", "kernel_json"],
     "spectrum": ["kernel"],
     "eigenvalues": ["spectrum"],
     "regression": ["spectrum"],

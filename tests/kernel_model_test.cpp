@@ -21,6 +21,8 @@ using test::expect_parts;
 using test::normals;
 using test::on_sphere;
 using test::relative_error;
+using test::times;
+using test::transposed;
 
 KernelFunction of_network(Train train, KernelOutput output, DType precision = DType::f64,
                           std::int64_t outputs = 2) {
@@ -87,11 +89,6 @@ struct Inverse {
         return test::filled(n, n, DType::f64, [&](auto i, auto j) { return double(a[i][j]); });
     }
 };
-
-Matrix transposed(ConstMatrixView a) {
-    return test::filled(a.cols, a.rows, DType::f64, [&](auto i, auto j) { return value(a, j, i); });
-}
-Matrix times(ConstMatrixView a, ConstMatrixView b) { return test::times_transposed(a, transposed(b)); }
 
 /// K(X', X)(K + μI)⁻¹Y; Y n × t, for the full kernel row by row as one vector.
 Matrix answer(const KernelFunction& f, ConstMatrixView x, ConstMatrixView y, ConstMatrixView at,

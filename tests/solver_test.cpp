@@ -17,16 +17,13 @@ using test::expect_parts;
 using test::normals;
 using test::on_sphere;
 using test::relative_error;
+using test::times;
+using test::transposed;
 
 const KernelFunction& limit() {
     static const KernelFunction function = KernelFunction::limit({}, {.up = true}, 6, DType::f64);
     return function;
 }
-
-Matrix transposed(ConstMatrixView a) {
-    return test::filled(a.cols, a.rows, a.dtype, [&](auto i, auto j) { return value(a, j, i); });
-}
-Matrix times(ConstMatrixView a, ConstMatrixView b) { return test::times_transposed(a, transposed(b)); }
 
 Matrix shifted(const Matrix& k, double shift) {
     return test::filled(k.rows(), k.cols(), DType::f64,

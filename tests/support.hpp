@@ -88,6 +88,12 @@ inline Matrix times_transposed(ConstMatrixView a, ConstMatrixView b) {
     });
 }
 
+inline Matrix transposed(ConstMatrixView a) {
+    return filled(a.cols, a.rows, a.dtype, [&](std::int64_t i, std::int64_t j) { return value(a, j, i); });
+}
+/// a·b by a plain loop in double.
+inline Matrix times(ConstMatrixView a, ConstMatrixView b) { return times_transposed(a, transposed(b)); }
+
 /// Same shape, type and bytes.
 inline bool same_bits(ConstMatrixView a, ConstMatrixView b) {
     if (a.rows != b.rows || a.cols != b.cols || a.dtype != b.dtype) return false;
