@@ -114,6 +114,20 @@ class Fits(ProgramCase):
         self.assertRegex(errors, r"\Afntk: error: interrupted; [^\n]+\n\Z")
         self.assertEqual(list(self.out.glob("*")), [])
 
+    def test_a_dry_run_is_a_plan_and_nothing_else(self):
+        data = self.npy("dry.npy", files.sphere(300, DIM, 5))
+        labels = self.npy("dry_y.npy", np.arange(300) + 0.5)
+        fit = ("fit", data, "--labels", labels, "--limit", "--out", self.model, "--dry-run")
+        for solver in ("cholesky", "cg"):
+            printed, written = report(*fit, "--solver", solver)
+            self.assertTrue(printed.startswith(f"plan: {solver}, "), printed)
+            plan = written["plan"]
+            self.assertEqual(plan["solver"], solver)
+            self.assertGreater(plan["estimated_seconds"]["setup"], 0)
+            self.assertEqual(plan["estimated_seconds"]["iteration"] > 0, solver == "cg")
+            self.assertNotIn("ridge", written)
+        self.assertFalse(self.model.exists())
+
     def test_the_process_stays_inside_its_budget(self):
         data = self.npy("big.npy", files.sphere(3000, DIM, 5))
         labels = self.npy("big_y.npy", np.arange(3000) + 0.5)

@@ -144,6 +144,15 @@ class GramFiles(ProgramCase):
         self.assert_same_file(self.kernel, self.out / "again.npy")
         self.assertEqual(self.names(), ["K.npy", "again.npy", "old.npy"])
 
+    def test_a_dry_run_is_a_plan_and_nothing_else(self):
+        data, out = self.npy("dry.npy", files.sphere(300, 8, 5)), self.out / "dry_k.npy"
+        for command in ("gram", "limit"):
+            printed, written = report(command, data, "--out", out, "--dry-run")
+            self.assertRegex(printed, r"\Aplan: 300 × 300 float32 [^\n]*; about [0-9.e-]+ s beside the writing\n\Z")
+            self.assertEqual((written["plan"]["tiles"], written["tiles_done"]), (1, 0))
+            self.assertGreater(written["plan"]["estimated_seconds"], 0)
+        self.assertEqual(list(self.out.glob("dry_k*")), [])
+
     def test_a_kernel_made_in_one_piece_cannot_be_resumed(self):
         process = run("limit", self.data, "--fixed-down", "--resume", "--out", self.kernel)
         self.assertEqual((process.returncode, self.names()), (3, []), process.stderr)

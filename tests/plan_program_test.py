@@ -40,6 +40,10 @@ class Plans(ProgramCase):
                 plan, network = written["plan"], written["network"]
                 self.assertEqual(list(plan), self.FIELDS)
                 self.assertEqual(plan["criterion"], criterion)
+                gram, fit = written["operations"]["gram"], written["operations"]["fit"]
+                self.assertEqual((gram["tiles"], gram["file_bytes"]), (1, 128 + 30 * 30 * 8))
+                self.assertGreater(gram["estimated_seconds"], 0)
+                self.assertEqual((fit["solver"], fit["estimated_seconds"]["iteration"]), ("cholesky", 0))
                 last = plan["evidence"][-1]
                 self.assertLessEqual(last["error"], 0.4)
                 self.assertEqual((last["rank"], last["width"], last["seed"]), (network["rank"], network["width"], int(network["seed"])))

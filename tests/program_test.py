@@ -203,13 +203,13 @@ class ReportsAndOutput(ProgramCase):
         self.check("info", phases=set(), network=False)
         self.check("network", self.data, *SMALL, "--out", out, phases={"load", "network", "write"})
         self.check("tangent", self.data, *SMALL, "--out", out, phases={"load", "network", "tangent", "write"})
-        self.check("gram", self.data, *SMALL, "--out", out, phases={"load", "network", "batch", "gram"})
-        self.check("limit", self.data, *SMALL, "--out", out, phases={"load", "network", "batch", "gram"})
+        self.check("gram", self.data, *SMALL, "--out", out, phases={"load", "network", "batch", "estimate", "gram"})
+        self.check("limit", self.data, *SMALL, "--out", out, phases={"load", "network", "batch", "estimate", "gram"})
         self.check("spectrum", self.data, *SMALL, phases={"load", "network", "tangent", "gram", "spectrum"})
         self.check("train", self.data, *SMALL, "--labels", labels, "--steps", 2, phases={"load", "network", "training"})
-        self.check("fit", self.data, *SMALL, "--labels", labels, "--out", out, phases={"load", "network", "fit", "write"})
+        self.check("fit", self.data, *SMALL, "--labels", labels, "--out", out, phases={"load", "network", "estimate", "fit", "write"})
         self.check("compare", self.data, "--widths", 200, "--ranks", 8, "--steps", 1, phases={"load", "limit", "rows"}, network=False)
-        self.check("plan", self.data, "--criterion", "frobenius", "--target-error", 0.6, phases={"load", "plan"}, network=False)
+        self.check("plan", self.data, "--criterion", "frobenius", "--target-error", 0.6, phases={"load", "plan", "operations"}, network=False)
 
     def test_spectrum_is_that_of_the_gram_matrix(self):
         eigenvalues, kernel = self.out / "w.npy", self.out / "k.npy"

@@ -4,6 +4,7 @@
 #include <fntk/device.hpp>
 #include <fntk/eigenvalues.hpp>
 #include <fntk/error.hpp>
+#include <fntk/estimate.hpp>
 #include <fntk/factors.hpp>
 #include <fntk/gram_file.hpp>
 #include <fntk/io.hpp>

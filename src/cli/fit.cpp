@@ -1,5 +1,6 @@
 // fntk fit and fntk predict: kernel ridge regression on labelled data, saved, and its predictions.
 #include "options.hpp"
+#include "plans.hpp"
 #include "targets.hpp"
 
 #include <fmt/format.h>
@@ -13,23 +14,13 @@ struct FitCommand : CommandOptions {
     std::string kernel = "trace", solver = "auto", selection = "leave-one-out", out;
     std::int64_t test_samples = 0;
     MemoryOption memory;
-    bool limit = false, variance = false;
+    bool limit = false, variance = false, dry_run = false;
 };
 struct PredictCommand {
     RunOptions run;
     DataOptions data;
     std::string model, out, variance;
 };
-
-Json plan_json(const FitPlan& plan) {
-    return {{"solver", name(plan.solver)},
-            {"stored", plan.stored},
-            {"tile", plan.tile},
-            {"preconditioner_rank", plan.preconditioner_rank},
-            {"peak_bytes", plan.peak_bytes},
-            {"flops", plan.flops},
-            {"reason", plan.reason}};
-}
 
 /// Accuracy or root mean square error beside the labels, into the report.
 void score(Report& report, const std::string& prefix, const Targets& targets, ConstMatrixView mean,
@@ -74,8 +65,12 @@ int run_fit(FitCommand& options) {
         options.fit.memory = bytes;
         return plan_fit(function, dataset.train.inputs.rows(), targets.matrix().cols, options.fit);
     });
-    report["plan"] = plan_json(plan);
-    fmt::print("plan: {}, {}\n", name(plan.solver), plan.reason);
+    const FitEstimate estimate = report.phase("estimate", [&] {
+        return estimate_fit(device, function, dataset.train.inputs, targets.matrix().cols, plan);
+    });
+    report["plan"] = describe(plan, estimate);
+    fmt::print("plan: {}\n", in_words(plan, estimate));
+    if (options.dry_run) return report.finish(), 0;
 
     options.fit.progress = progress_bar("fit");
     KernelModel model = report.phase("fit", [&] {
@@ -195,6 +190,7 @@ void add_fit(CLI::App& app, Action& run) {
         ->capture_default_str();
     command->add_flag("--variance", options->variance,
                       "keep the training data in the model: variances need them");
+    command->add_flag("--dry-run", options->dry_run, "print the plan and stop");
     command->callback([=, &run] { run = [=] { return run_fit(*options); }; });
 }
 

@@ -1,5 +1,6 @@
 // fntk gram and fntk limit: Gram matrices to .npy, of the network or of its infinite-width limit.
 #include "options.hpp"
+#include "plans.hpp"
 
 #include <fmt/format.h>
 
@@ -15,6 +16,7 @@ struct Options : CommandOptions {
     bool limit = false;
     bool fixed_down = false;
     bool resume = false;
+    bool dry_run = false;
 };
 
 struct Inputs {
@@ -43,41 +45,47 @@ Matrix whole_limit(const Device& device, const Network& network, const Inputs& x
 
 void save_whole(Report& report, const Options& options, const Setup& setup, const Inputs& x,
                 KernelOutput output, DType dtype) {
-    if (options.resume)
-        throw ValueError("--resume: this kernel is made in one piece, there is nothing to go on with");
+    if (options.resume || options.dry_run)
+        throw ValueError(
+            fmt::format("--{}: this kernel is made in one piece, in memory; it has no tiles to {}",
+                        options.resume ? "resume" : "dry-run", options.resume ? "go on with" : "plan"));
     const Matrix kernel = report.phase(
         "gram", [&] { return whole_limit(setup.device, setup.network, x, output, options.fixed_down); });
     report.phase("write", [&] { save_npy(options.out, Matrix::converted(kernel, dtype)); });
 }
 
-/// Tile by tile inside the budget.
+/// Tile by tile inside the budget. With --dry-run the plan alone.
 GramFileResult save_tiles(Report& report, const Options& options, const Setup& setup, const Inputs& x,
                           KernelOutput output, DType dtype) {
     const NetworkSpec& spec = setup.network.spec();
     const KernelFunction function =
         options.limit ? KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision)
                       : KernelFunction::of_network(setup.network, output);
-    std::optional<KernelBatch> rows, others;
+    std::optional<KernelBatch> batch, others;
     report.phase("batch", [&] {
-        rows.emplace(setup.device, function, x.rows);
+        batch.emplace(setup.device, function, x.rows);
         if (x.cols.cols > 0) others.emplace(setup.device, function, x.cols);
     });
-    const GramFileResult result = report.phase("gram", [&] {
-        return options.memory.spend([&](std::int64_t bytes) {
-            return save_gram(options.out, *rows, others ? *others : *rows,
-                             {.memory = bytes,
-                              .dtype = dtype,
-                              .resume = options.resume,
-                              .progress = progress_bar("gram")});
-        });
+    const KernelBatch &rows = *batch, &cols = others ? *others : *batch;
+    GramFileOptions how{.dtype = dtype, .resume = options.resume, .progress = progress_bar("gram")};
+    GramFileResult result;
+    result.plan = options.memory.spend([&](std::int64_t bytes) {
+        how.memory = bytes;
+        return plan_gram_file(function, rows.size(), others ? std::optional(cols.size()) : std::nullopt,
+                              how);
     });
-    const GramFilePlan& plan = result.plan;
-    report["plan"] = {{"tile", plan.tile},
-                      {"tiles", plan.tiles},
-                      {"peak_bytes", plan.peak_bytes},
-                      {"file_bytes", plan.file_bytes},
-                      {"flops", plan.flops},
-                      {"reason", plan.reason}};
+    const double seconds =
+        report.phase("estimate", [&] { return estimate_gram_file(rows, cols, result.plan); });
+    if (options.dry_run)
+        fmt::print("plan: {}\n", in_words(result.plan, seconds));
+    else
+        result = report.phase("gram", [&] {
+            return options.memory.spend([&](std::int64_t bytes) {
+                how.memory = bytes;
+                return save_gram(options.out, rows, cols, how);
+            });
+        });
+    report["plan"] = describe(result.plan, seconds);
     report["tiles_done"] = result.done;
     report["tiles_reused"] = result.reused;
     return result;
@@ -114,6 +122,7 @@ int run_gram(const char* command, Options& options) {
     report["cols"] = cols;
     report["cancelled"] = result.cancelled;
     report.finish();
+    if (options.dry_run) return 0;
     if (result.cancelled) {
         fmt::print(stderr, "fntk: error: interrupted at tile {} of {}; go on with --resume --out {}\n",
                    result.done, result.plan.tiles, options.out);
@@ -140,6 +149,7 @@ std::shared_ptr<Options> add_shared(CLI::App& command) {
     options->memory.add(command);
     command.add_flag("--resume", options->resume,
                      "go on with what a stopped or killed run left beside --out; else begin anew");
+    command.add_flag("--dry-run", options->dry_run, "print the plan and stop");
     return options;
 }
 

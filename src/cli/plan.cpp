@@ -1,5 +1,7 @@
 // fntk plan: the rank and the width that a kernel error asks for, with the evidence.
 #include "options.hpp"
+#include "plans.hpp"
+#include "targets.hpp"
 
 #include <fmt/format.h>
 
@@ -13,6 +15,7 @@ struct Options {
     RunOptions run;
     DataOptions data;
     PlannerOptions plan;
+    MemoryOption memory;
     std::string criterion = "lambda-min", train = "down", down, up, precision = "float32";
 };
 
@@ -40,7 +43,7 @@ Json draws(const std::vector<PlannerDraw>& list) {
     return result;
 }
 
-Json describe(const NetworkPlan& plan, const PlannerOptions& options) {
+Json choice(const NetworkPlan& plan, const PlannerOptions& options) {
     return {
         {"criterion", name(options.criterion)},
         {"target_error", options.target_error},
@@ -84,7 +87,8 @@ std::string line(const char* title, const PlannerDraw& draw) {
                        draw.frobenius);
 }
 
-std::string plan_table(const NetworkPlan& plan, const PlannerOptions& options, const DataOptions& data) {
+std::string plan_table(const NetworkPlan& plan, const PlannerOptions& options, const DataOptions& data,
+                       const std::string& next) {
     const NetworkSpec& spec = plan.spec;
     const bool down = options.train.down;
     std::string out =
@@ -131,6 +135,7 @@ std::string plan_table(const NetworkPlan& plan, const PlannerOptions& options, c
         static_cast<double>(plan.cost.flops_gram), static_cast<double>(plan.cost.flops_step));
     out += fmt::format("seconds here      {:.3g} tangent, {:.3g} gram, {:.3g} step (estimated)\n",
                        plan.tangent_seconds, plan.gram_seconds, plan.step_seconds);
+    out += next;
     out += fmt::format(
         "\nfntk network {}{}{} --width {} --rank {} --down {} --up {} --train {} --outputs {} --seed {} "
         "--precision {} --out net.safetensors\n",
@@ -138,6 +143,26 @@ std::string plan_table(const NetworkPlan& plan, const PlannerOptions& options, c
         data.no_normalize ? " --no-normalize" : "", spec.width, spec.rank, name(spec.down), name(spec.up),
         to_string(spec.train), spec.outputs, spec.seed, name(spec.precision));
     return out;
+}
+
+/// What the chosen network's kernel takes inside the budget: its Gram matrix of all rows as a file, and a
+/// fit of the labels.
+std::string next_steps(Report& report, const Device& device, const Options& options, const Dataset& dataset,
+                       const NetworkSpec& spec) {
+    const ConstMatrixView inputs = dataset.train.inputs;
+    const KernelFunction function = KernelFunction::of_network(Network::create(spec, inputs));
+    const std::int64_t targets = default_outputs(dataset);
+    const auto [gram, fit] = options.memory.spend([&](std::int64_t bytes) {
+        return std::pair{plan_gram_file(function, inputs.rows, {}, {.memory = bytes}),
+                         plan_fit(function, inputs.rows, targets, {.memory = bytes})};
+    });
+    const FitEstimate fit_seconds = estimate_fit(device, function, inputs, targets, fit);
+    const KernelBatch some(device, function, inputs.row_block(0, std::min(inputs.rows, 2 * gram.tile)));
+    const double pairs = std::pow(static_cast<double>(inputs.rows) / static_cast<double>(some.size()), 2),
+                 gram_seconds = estimate_gram_file(some, some, gram) * pairs;
+    report["operations"] = {{"gram", describe(gram, gram_seconds)}, {"fit", describe(fit, fit_seconds)}};
+    return fmt::format("fntk gram         {}\nfntk fit          {}\n", in_words(gram, gram_seconds),
+                       in_words(fit, fit_seconds));
 }
 
 int run_plan(Options& options) {
@@ -154,12 +179,18 @@ int run_plan(Options& options) {
     const DType dtype = parse_precision(options.precision);
     const Dataset dataset = report.phase("load", [&] { return options.data.load(dtype); });
     report["data"] = DataOptions::describe(dataset);
-    const NetworkPlan result =
-        report.phase("plan", [&] { return plan_network(device, dataset.train.inputs, plan); });
+    const NetworkPlan result = report.phase("plan", [&] {
+        return options.memory.spend([&](std::int64_t bytes) {
+            plan.memory_budget = bytes;
+            return plan_network(device, dataset.train.inputs, plan);
+        });
+    });
     if (result.cancelled) return 130;
     report["network"] = Json::parse(to_json(result.spec));
-    report["plan"] = describe(result, plan);
-    fmt::print("{}", plan_table(result, plan, options.data));
+    report["plan"] = choice(result, plan);
+    const std::string next = report.phase(
+        "operations", [&] { return next_steps(report, device, options, dataset, result.spec); });
+    fmt::print("{}", plan_table(result, plan, options.data, next));
     report.finish();
     return 0;
 }
@@ -190,8 +221,7 @@ void add_plan(CLI::App& app, Action& run) {
     command->add_option("--seeds", plan.seeds, "draws of every pilot")->capture_default_str();
     command->add_option("--seed", plan.seed, "first seed")->check(whole_number())->capture_default_str();
     command->add_option("--max-width", plan.max_width, "largest m")->capture_default_str();
-    command->add_option("--memory", plan.memory_budget, "bytes that a draw may take; 0: unlimited")
-        ->capture_default_str();
+    options->memory.add(*command);
     command->callback([=, &run] { run = [=] { return run_plan(*options); }; });
 }
 

@@ -1,0 +1,25 @@
+// How many seconds a plan will take on this device: rates measured on the leading samples of the data
+// itself, times the plan's counts. Measuring takes about a second for the largest fit, and less memory than
+// the plan allows.
+#pragma once
+
+#include <fntk/gram_file.hpp>
+#include <fntk/kernel_model.hpp>
+
+namespace fntk {
+
+struct FitEstimate {
+    double setup_seconds = 0;      ///< all of a direct solve; of cg the stored K and the preconditioner
+    double iteration_seconds = 0;  ///< of cg, whose number of iterations nobody knows before; else 0
+};
+/// Of plan_fit's plan for inputs n × dim and that many columns of targets. Throws as KernelBatch does, and
+/// ValueError for fewer than one sample or target.
+FNTK_API FitEstimate estimate_fit(const Device& device, const KernelFunction& function,
+                                  ConstMatrixView inputs, std::int64_t targets, const FitPlan& plan);
+
+/// Of the tiles in plan_gram_file's plan; what the disk takes to write file_bytes is not in it. Throws as
+/// KernelBatch::tile does.
+FNTK_API double estimate_gram_file(const KernelBatch& rows, const KernelBatch& cols,
+                                   const GramFilePlan& plan);
+
+}  // namespace fntk

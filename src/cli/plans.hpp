@@ -1,0 +1,15 @@
+// Plans of long operations, for reports and for people.
+#pragma once
+
+#include "report.hpp"
+
+namespace fntk::cli {
+
+Json describe(const FitPlan& plan, const FitEstimate& estimate);
+Json describe(const GramFilePlan& plan, double seconds);
+
+/// One line each: the way, the bytes, the reason and the seconds.
+std::string in_words(const FitPlan& plan, const FitEstimate& estimate);
+std::string in_words(const GramFilePlan& plan, double seconds);
+
+}  // namespace fntk::cli

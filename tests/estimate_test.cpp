@@ -1,0 +1,166 @@
+// Estimates of seconds beside the clock, and the memory that estimating takes.
+#include "support.hpp"
+#include "temp_folder.hpp"
+
+#include <fntk/error.hpp>
+#include <fntk/estimate.hpp>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace fntk {
+namespace {
+
+using test::cpu;
+using test::error_of;
+using test::expect_parts;
+using test::normals;
+using test::on_sphere;
+
+KernelFunction of_network(Train train, std::int64_t dim, KernelOutput output = KernelOutput::trace) {
+    return KernelFunction::of_network(Network::create({.dim = dim,
+                                                       .width = 8192,
+                                                       .rank = 64,
+                                                       .outputs = 2,
+                                                       .down = Down::gaussian,
+                                                       .train = train,
+                                                       .seed = 5}),
+                                      output);
+}
+
+template <class Body>
+double seconds(Body&& body) {
+    const auto begin = std::chrono::steady_clock::now();
+    body();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+struct Case {
+    const char* what;
+    KernelFunction function;
+    std::int64_t samples;
+    FitOptions options;
+};
+
+/// Within a factor of 3 both ways; a machine that is busy for a moment gets three attempts.
+void expect_near(const char* what, const std::function<std::pair<double, double>()>& attempt) {
+    double estimated = 0, measured = 0;
+    for (int i = 0; i < 3; ++i) {
+        std::tie(estimated, measured) = attempt();
+        if (estimated < 3 * measured && measured < 3 * estimated) return;
+    }
+    ADD_FAILURE() << what << ": " << estimated << " s estimated, " << measured << " s measured";
+}
+
+TEST(SlowEstimatedSeconds, IsNearTheClock) {
+    const FitOptions iterations{.solver = Solver::cg, .tolerance = 1e-20, .max_iterations = 4};
+    FitOptions plain = iterations, small = iterations;
+    plain.preconditioner_rank = 0;
+    small.preconditioner_rank = 0;
+    small.memory = std::int64_t{80} << 20;  // K does not fit
+    const std::vector<Case> cases = {
+        {"cholesky",
+         KernelFunction::limit({}, {.up = true}, 64),
+         3000,
+         {.solver = Solver::cholesky, .diagnose_up_to = 0}},
+        {"eigenvalues", KernelFunction::limit({}, {.up = true}, 64), 1500, {.solver = Solver::cholesky}},
+        {"primal", of_network({.down = true}, 8), 20000, {.solver = Solver::primal}},
+        {"stored", KernelFunction::limit({}, {.up = true}, 64), 6000, plain},
+        {"preconditioned", of_network({.down = true}, 64), 6000, iterations},
+        {"tiles", of_network({.up = true}, 64), 5000, small},
+        {"closed form", of_network({.down = true}, 64), 20000, small}};
+    for (const Case& c : cases) {
+        const Matrix x = on_sphere(c.samples, c.function.dim(), 3, DType::f32),
+                     y = normals(c.samples, 4, 4, DType::f32);
+        const FitPlan plan = plan_fit(c.function, c.samples, 4, c.options);
+        expect_near(c.what, [&] {
+            const FitEstimate estimate = estimate_fit(cpu(), c.function, x, 4, plan);
+            int done = 0;
+            const double measured = seconds(
+                [&] { done = fit_kernel(cpu(), c.function, x, y, c.options).diagnostics.iterations; });
+            // true residuals, at the end and where they stagnate, take a product each
+            return std::pair{estimate.setup_seconds + std::max(done, 0) * 1.2 * estimate.iteration_seconds,
+                             measured};
+        });
+    }
+}
+
+TEST(SlowEstimatedSeconds, OfAGramMatrixIsNearTheClock) {
+    for (const KernelFunction& function :
+         {KernelFunction::limit({}, {.up = true}, 64), of_network({.down = true}, 64),
+          of_network({.up = true}, 64), of_network({.down = true}, 64, KernelOutput::full)}) {
+        const std::int64_t n = function.outputs() > 1 ? 3000 : 5000;
+        const Matrix x = on_sphere(n, 64, 3, DType::f32), other = on_sphere(n / 2, 64, 4, DType::f32);
+        const KernelBatch rows(cpu(), function, x), cols(cpu(), function, other);
+        for (const bool symmetric : {true, false}) {
+            const KernelBatch& right = symmetric ? rows : cols;
+            const GramFilePlan plan =
+                plan_gram_file(function, n, symmetric ? std::nullopt : std::optional(right.size()));
+            Matrix tile(plan.tile * function.outputs(), plan.tile * function.outputs(), DType::f32);
+            expect_near("tiles", [&] {
+                return std::pair{estimate_gram_file(rows, right, plan), seconds([&] {
+                                     for (std::int64_t i = 0; i < n; i += plan.tile)
+                                         for (std::int64_t j = 0; j < (symmetric ? i + 1 : right.size());
+                                              j += plan.tile) {
+                                             const std::int64_t r = std::min(plan.tile, n - i),
+                                                                c = std::min(plan.tile, right.size() - j),
+                                                                k = function.outputs();
+                                             rows.tile(i, r, right, j, c,
+                                                       tile.view().row_block(0, r * k).col_block(0, c * k));
+                                         }
+                                 })};
+            });
+        }
+    }
+}
+
+TEST(EstimatedSeconds, TakesNoMoreMemoryThanThePlan) {
+    const Matrix x = on_sphere(2500, 24, 3, DType::f32);
+    for (const KernelFunction& function :
+         {KernelFunction::limit({}, {.up = true}, 24), of_network({.down = true}, 24),
+          of_network({.up = true}, 24), of_network({.down = true}, 24, KernelOutput::full)})
+        for (const std::int64_t mib : {44, 52, 512}) {
+            const FitPlan plan = plan_fit(function, x.rows(), 4, {.memory = mib << 20});
+            reset_memory_peak();
+            const std::int64_t before = memory_use().current;
+            (void)estimate_fit(cpu(), function, x, 4, plan);
+            EXPECT_LE(memory_use().peak - before, plan.peak_bytes) << mib << ", " << plan.reason;
+        }
+}
+
+TEST(EstimatedSeconds, OfFewSamples) {
+    for (const std::int64_t n : {1, 2, 3}) {
+        const Matrix x = on_sphere(n, 6, 3, DType::f32);
+        const KernelFunction function = KernelFunction::limit({}, {.up = true}, 6);
+        const FitEstimate estimate = estimate_fit(cpu(), function, x, 1, plan_fit(function, n, 1));
+        EXPECT_GT(estimate.setup_seconds, 0);
+        EXPECT_LT(estimate.setup_seconds, 1);
+        EXPECT_EQ(estimate.iteration_seconds, 0);
+        const KernelBatch batch(cpu(), function, x);
+        EXPECT_GT(estimate_gram_file(batch, batch, plan_gram_file(function, n, {})), 0);
+    }
+}
+
+TEST(EstimatedSeconds, RefusesWhatIsNoFit) {
+    const KernelFunction function = KernelFunction::limit({}, {.up = true}, 6);
+    const FitPlan plan = plan_fit(function, 10, 1);
+    expect_parts(error_of<ValueError>(
+                     [&] { (void)estimate_fit(cpu(), function, Matrix(0, 6, DType::f32), 1, plan); }),
+                 {"0 samples"});
+    expect_parts(error_of<ValueError>(
+                     [&] { (void)estimate_fit(cpu(), function, on_sphere(4, 6, 1, DType::f32), 0, plan); }),
+                 {"0 targets"});
+    expect_parts(error_of<ShapeError>(
+                     [&] { (void)estimate_fit(cpu(), function, on_sphere(4, 5, 1, DType::f32), 1, plan); }),
+                 {"5", "6"});
+}
+
+}  // namespace
+}  // namespace fntk
