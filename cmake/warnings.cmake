@@ -11,7 +11,7 @@ endif()
 
 if(FNTK_SANITIZE)
     # Instrumented code keeps GCC from seeing that a variable is set before it is read.
-    target_compile_options(fntk_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>)
+    target_compile_options(fntk_warnings INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-maybe-uninitialized>)
     add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${FNTK_SANITIZE};-fno-omit-frame-pointer;-fno-sanitize-recover=all>")
     add_link_options(-fsanitize=${FNTK_SANITIZE})
 endif()

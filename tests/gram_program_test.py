@@ -30,15 +30,19 @@ class GramFiles(ProgramCase):
 
     def least_memory(self, *command):
         """The smallest number of MiB that the program does not refuse."""
-        before = self.names()
-        for memory in range(4, 400):
-            process = run(*command, "--memory", f"{memory}MiB")
+        before, refused, enough = self.names(), 3, 400
+        while enough - refused > 1:
+            memory = (refused + enough) // 2
+            process = run(*command, "--memory", f"{memory}MiB", "--dry-run")
             if process.returncode == 0:
-                return memory
+                enough = memory
+                continue
+            refused = memory
             self.assertEqual(process.returncode, 6, process.stderr)
             self.assertRegex(process.stderr, r"\Afntk: error: memory = \d+ MiB: [^\n]*program and the data[^\n]* \d+ MiB[^\n]*\n\Z")
             self.assertEqual(self.names(), before)
-        self.fail("400 MiB are refused")
+        self.assertLess(enough, 400)
+        return enough
 
     def start(self, *arguments):
         return subprocess.Popen([files.program(), *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -67,7 +71,8 @@ class GramFiles(ProgramCase):
                 self.assertEqual((written["tiles_done"], written["tiles_reused"]), (plan["tiles"], 0))
                 self.assertEqual(plan["file_bytes"], tiled.stat().st_size)
                 self.assertLessEqual(written["peak_bytes"], peak)
-                self.assertLessEqual(peak, memory * MIB)
+                if not os.environ.get("FNTK_SANITIZE"):  # whose own memory no plan knows
+                    self.assertLessEqual(peak, memory * MIB)
                 one, two = np.load(whole), np.load(tiled)
                 self.assertEqual((one.shape, one.dtype), (two.shape, two.dtype))
                 self.assertLess(files.largest_difference(two, one.astype(np.float64)), 1e-6)
@@ -94,7 +99,6 @@ class GramFiles(ProgramCase):
         command = ("gram", self.many, *SLOW, "--out", self.kernel)
         memory = f"{self.least_memory(*command) + 3}MiB"
         command = (*command, "--memory", memory, "--resume")
-        self.kernel.unlink()
         start = time.monotonic()
         _, written = report(*command)
         seconds, tiles = time.monotonic() - start, written["plan"]["tiles"]
@@ -125,7 +129,6 @@ class GramFiles(ProgramCase):
         command = ("gram", self.many, *SLOW, "--out", self.kernel)
         memory = f"{self.least_memory(*command) + 3}MiB"
         command = (*command, "--memory", memory)
-        self.kernel.rename(self.out / "old.npy")
         process = self.start(*command)
         while not (self.out / "K.npy.progress").exists() and process.poll() is None:
             time.sleep(0.001)
@@ -134,7 +137,7 @@ class GramFiles(ProgramCase):
         self.assertEqual(process.returncode, 130, errors)
         self.assertRegex(errors, r"\Afntk: error: interrupted at tile \d+ of \d+; go on with --resume --out [^\n]*K.npy\n\Z")
         done = int(re.search(r"at tile (\d+)", errors)[1])
-        self.assertEqual(self.names(), ["K.npy.partial", "K.npy.progress", "old.npy"])
+        self.assertEqual(self.names(), ["K.npy.partial", "K.npy.progress"])
         process = run(*command, "--resume", "--seed", 1)
         self.assertEqual(process.returncode, 3, process.stderr)
         self.assertRegex(process.stderr, r"K.npy.progress: [^\n]*seed = 0, this run has 1;[^\n]*start anew")
@@ -142,7 +145,7 @@ class GramFiles(ProgramCase):
         self.assertEqual(written["tiles_reused"], done)
         fntk(*command[:-4], "--out", self.out / "again.npy", "--memory", memory)
         self.assert_same_file(self.kernel, self.out / "again.npy")
-        self.assertEqual(self.names(), ["K.npy", "again.npy", "old.npy"])
+        self.assertEqual(self.names(), ["K.npy", "again.npy"])
 
     def test_a_dry_run_is_a_plan_and_nothing_else(self):
         data, out = self.npy("dry.npy", files.sphere(300, 8, 5)), self.out / "dry_k.npy"

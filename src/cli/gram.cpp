@@ -79,12 +79,7 @@ GramFileResult save_tiles(Report& report, const Options& options, const Setup& s
     if (options.dry_run)
         fmt::print("plan: {}\n", in_words(result.plan, seconds));
     else
-        result = report.phase("gram", [&] {
-            return options.memory.spend([&](std::int64_t bytes) {
-                how.memory = bytes;
-                return save_gram(options.out, rows, cols, how);
-            });
-        });
+        result = report.phase("gram", [&] { return save_gram(options.out, rows, cols, how); });
     report["plan"] = describe(result.plan, seconds);
     report["tiles_done"] = result.done;
     report["tiles_reused"] = result.reused;
