@@ -5,6 +5,7 @@
 //     an iteration   a product with K: stored, from some of its rows; by tiles, each made anew; the closed
 //                    form from some samples, linear in n; and 4Nqs flops of the preconditioner
 //     primal         2nQ² + Q³/3 flops in double for Q features
+#include "kernel_bytes.hpp"
 #include "model_parts.hpp"
 
 #include <fntk/error.hpp>
@@ -128,10 +129,10 @@ FitEstimate estimate_fit(const Device& device, const KernelFunction& function, C
     const Rates rates(device, function, plan.tile);
     const ConstMatrixView leading = inputs.row_block(0, std::min(inputs.rows, 2 * rates.side()));
     const DType precision = function.precision();
-    const bool full = function.output() == KernelOutput::full;
-    const double n = static_cast<double>(inputs.rows), k = static_cast<double>(function.outputs()),
-                 rows = n * k, q = static_cast<double>(plan.preconditioner_rank);
-    const std::int64_t rhs = full ? 1 : targets;
+    const KernelExtents x = kernel_extents(function);
+    const double n = static_cast<double>(inputs.rows), rows = n * x.effective,
+                 q = static_cast<double>(plan.preconditioner_rank);
+    const std::int64_t rhs = x.full() ? 1 : targets;
     const auto s = static_cast<double>(rhs);
 
     Matrix probe = device.zeros(1, 1, precision);
@@ -139,10 +140,7 @@ FitEstimate estimate_fit(const Device& device, const KernelFunction& function, C
     const double ready = seconds(device, probe, [&] { batch.emplace(device, function, leading); });
     FitEstimate estimate{.setup_seconds = ready * n / static_cast<double>(leading.rows)};
     if (plan.solver == Solver::primal) {
-        const NetworkSpec& spec = function.network().spec();
-        const bool summed = function.output() == KernelOutput::sum_of_logits;
-        const auto features = static_cast<double>(spec.rank) * static_cast<double>(spec.dim) *
-                              (summed ? 1 : static_cast<double>(spec.outputs));
+        const double features = x.features();
         estimate.setup_seconds +=
             rates.flop64() * (2 * n * features * features + features * features * features / 3);
         return estimate;
@@ -168,15 +166,22 @@ FitEstimate estimate_fit(const Device& device, const KernelFunction& function, C
     batch.reset();
     if (q > 0)
         estimate.setup_seconds +=
-            pair * n * q / k + rows * q * q * (rates.flop(rates.side(), precision) + 4 * rates.flop64()) +
+            pair * n * q / x.effective +
+            rows * q * q * (rates.flop(rates.side(), precision) + 4 * rates.flop64()) +
             rates.eigenvectors(q) + rates.eigenvectors(128) * std::ceil(q / 128);
     return estimate;
 }
 
-double estimate_gram_file(const KernelBatch& rows, const KernelBatch& cols, const GramFilePlan& plan) {
-    const auto n = static_cast<double>(rows.size()), m = static_cast<double>(cols.size());
-    const Rates rates(rows.device(), rows.function(), plan.tile);
-    return rates.pair(rows, cols) * (&rows == &cols ? n * (n + 1) / 2 : n * m);
+double estimate_gram_file(const Device& device, const KernelFunction& function, ConstMatrixView rows,
+                          ConstMatrixView cols, const GramFilePlan& plan) {
+    const Rates rates(device, function, plan.tile);
+    const auto leading = [&](ConstMatrixView x) {
+        return KernelBatch(device, function, x.row_block(0, std::min(x.rows, 2 * rates.side())));
+    };
+    const KernelBatch left = leading(rows);
+    const auto n = static_cast<double>(rows.rows), m = static_cast<double>(cols.rows);
+    if (cols.cols == 0) return rates.pair(left, left) * n * (n + 1) / 2;
+    return rates.pair(left, leading(cols)) * n * m;
 }
 
 }  // namespace fntk

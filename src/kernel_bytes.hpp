@@ -31,6 +31,8 @@ struct KernelExtents {
     [[nodiscard]] int factors() const { return train.down + train.up + train.readout; }
     [[nodiscard]] bool full() const { return output == KernelOutput::full; }
     [[nodiscard]] bool summed() const { return output == KernelOutput::sum_of_logits; }
+    /// Of K = ΦΦᵀ; 0 where it has none but a row of the kernel for each output.
+    [[nodiscard]] double features() const { return moments && !full() ? p * d * (summed() ? 1 : k) : 0; }
 };
 
 inline KernelExtents kernel_extents(const KernelFunction& function) {

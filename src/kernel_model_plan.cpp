@@ -23,7 +23,6 @@ constexpr std::int64_t primal_block = 512;
 
 struct Extents : KernelExtents {
     double n = 0, rows = 0, rhs = 0;  // rows = n·effective
-    double features = 0;              // Q of the primal way; 0: it has none
 
     [[nodiscard]] double one_tile(std::int64_t samples) const {
         const double t = std::min(static_cast<double>(samples), n);
@@ -36,7 +35,6 @@ Extents extents(const KernelFunction& function, std::int64_t samples, std::int64
     x.n = static_cast<double>(samples);
     x.rows = x.n * x.effective;
     x.rhs = x.full() ? 1 : static_cast<double>(targets);
-    if (x.moments && !x.full()) x.features = x.p * x.d * (x.summed() ? 1 : x.k);
     return x;
 }
 
@@ -68,16 +66,16 @@ Candidate conjugate_gradients(const Extents& x, bool stored, double q, std::int6
               batch_bytes(x, x.n) + closed_form + (q > 0 ? low_rank_bytes(x, q) : 0) + x.one_tile(tile) +
               workspaces;
     c.plan.flops = stored      ? 2 * x.rows * x.rows * x.rhs
-                   : x.moments ? 4 * x.n * x.p * (x.features > 0 ? x.features / x.p : x.d) * x.rhs
+                   : x.moments ? 4 * x.n * x.p * (x.features() > 0 ? x.features() / x.p : x.d) * x.rhs
                                : x.n * x.n / 2 * pair_flops(x) + 2 * x.rows * x.rows * x.rhs;
     return c;
 }
 
 Candidate primal(const Extents& x) {
     Candidate c{{.solver = Solver::primal, .tile = primal_block}};
-    c.bytes = 8 * x.features * x.features + primal_block * x.features * (x.bytes + 8) +
-              batch_bytes(x, x.n) + 3 * 8 * x.features * x.rhs + 8 * x.rows * x.rhs + workspaces;
-    c.plan.flops = 2 * x.n * x.features * x.features;
+    c.bytes = 8 * x.features() * x.features() + primal_block * x.features() * (x.bytes + 8) +
+              batch_bytes(x, x.n) + 3 * 8 * x.features() * x.rhs + 8 * x.rows * x.rhs + workspaces;
+    c.plan.flops = 2 * x.n * x.features() * x.features();
     return c;
 }
 
@@ -140,7 +138,7 @@ FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int6
     const bool path = options.ridges.size() > 1;
     const bool eigenvalues = path || x.rows <= static_cast<double>(options.diagnose_up_to);
     const bool any = options.solver == Solver::automatic;
-    if (options.solver == Solver::primal && x.features == 0)
+    if (options.solver == Solver::primal && x.features() == 0)
         throw ValueError(
             "solver = primal: only the trace and sum-of-logits kernels of train = down have features; "
             "take cg");
@@ -162,10 +160,10 @@ FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int6
     if (eigenvalues && !path && (options.solver == Solver::cholesky || any))
         add(cholesky(x, false),
             "K is formed and factorised; its eigenvectors do not fit, so there are no diagnostics");
-    const bool cheap = x.features > 0 && x.features < std::min(x.rows, 200 * x.rhs);
+    const bool cheap = x.features() > 0 && x.features() < std::min(x.rows, 200 * x.rhs);
     if (!path && (options.solver == Solver::primal || (any && cheap)))
         add(primal(x),
-            fmt::format("{:.0f} features are fewer than the {:.0f} rows of K", x.features, x.rows));
+            fmt::format("{:.0f} features are fewer than the {:.0f} rows of K", x.features(), x.rows));
     if (!path && (options.solver == Solver::cg || any)) {
         const auto positive =
             std::any_of(options.ridges.begin(), options.ridges.end(), [](double r) { return r > 0; });

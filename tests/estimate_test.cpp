@@ -105,7 +105,9 @@ TEST(SlowEstimatedSeconds, OfAGramMatrixIsNearTheClock) {
                 plan_gram_file(function, n, symmetric ? std::nullopt : std::optional(right.size()));
             Matrix tile(plan.tile * function.outputs(), plan.tile * function.outputs(), DType::f32);
             expect_near("tiles", [&] {
-                return std::pair{estimate_gram_file(rows, right, plan), seconds([&] {
+                return std::pair{estimate_gram_file(cpu(), function, x,
+                                                    symmetric ? ConstMatrixView{} : other.view(), plan),
+                                 seconds([&] {
                                      for (std::int64_t i = 0; i < n; i += plan.tile)
                                          for (std::int64_t j = 0; j < (symmetric ? i + 1 : right.size());
                                               j += plan.tile) {
@@ -143,8 +145,7 @@ TEST(EstimatedSeconds, OfFewSamples) {
         EXPECT_GT(estimate.setup_seconds, 0);
         EXPECT_LT(estimate.setup_seconds, 1);
         EXPECT_EQ(estimate.iteration_seconds, 0);
-        const KernelBatch batch(cpu(), function, x);
-        EXPECT_GT(estimate_gram_file(batch, batch, plan_gram_file(function, n, {})), 0);
+        EXPECT_GT(estimate_gram_file(cpu(), function, x, {}, plan_gram_file(function, n, {})), 0);
     }
 }
 

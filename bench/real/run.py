@@ -42,13 +42,19 @@ def arguments():
 
 
 def fit(options, folder, *words):
+    """The report of the fit, with the seconds that its plan said before."""
     path = folder / "report.json"
     command = [options.program, "fit", *words, "--memory", options.memory, "--json", path]
     print("+", *command[:-2], file=sys.stderr, flush=True)
-    done = subprocess.run(list(map(str, command)), text=True, capture_output=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(done.stderr)
-    return json.loads(path.read_text(encoding="utf-8"))
+    reports = []
+    for more in (["--dry-run"], []):
+        done = subprocess.run(list(map(str, command + more)), text=True, capture_output=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(done.stderr)
+        reports.append(json.loads(path.read_text(encoding="utf-8")))
+    before, report = reports
+    report["plan"]["estimated_seconds"] = before["plan"]["estimated_seconds"]
+    return report
 
 
 def planned_seconds(report):
@@ -124,7 +130,8 @@ def markdown(result):
             solver += f", {one['iterations']} iterations to {one['residual']:.0e}"
         predict = one["seconds"].get("predict")
         lines.append(f"| {one['name']} | {one['samples']} | {solver} | {one['ridge']:g} | {score} | {one['planned_seconds']:.1f} | "
-                     f"{one['seconds']['fit']:.1f} | {'' if predict is None else format(predict, '.1f')} | {one['plan_bytes'] >> 20} | {one['peak_rss_bytes'] >> 20} |")
+                     f"{one['seconds']['fit']:.1f} | {'' if predict is None else format(predict, '.1f')} | "
+                     f"{one['plan_bytes'] >> 20} | {one['peak_rss_bytes'] >> 20} |")
     lines += ["", "Planned MiB: what the fit may take beside the data and the program; the process: everything. Planned s: the "
               "estimate before the fit, for as many iterations as it took.", ""]
     return "\n".join(lines)

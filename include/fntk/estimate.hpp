@@ -17,9 +17,9 @@ struct FitEstimate {
 FNTK_API FitEstimate estimate_fit(const Device& device, const KernelFunction& function,
                                   ConstMatrixView inputs, std::int64_t targets, const FitPlan& plan);
 
-/// Of the tiles in plan_gram_file's plan; what the disk takes to write file_bytes is not in it. Throws as
-/// KernelBatch::tile does.
-FNTK_API double estimate_gram_file(const KernelBatch& rows, const KernelBatch& cols,
-                                   const GramFilePlan& plan);
+/// Of the tiles in plan_gram_file's plan for K(rows, cols), or the symmetric K(rows, rows) where cols has
+/// no columns; making the batches ready and writing file_bytes are not in it. Throws as KernelBatch does.
+FNTK_API double estimate_gram_file(const Device& device, const KernelFunction& function,
+                                   ConstMatrixView rows, ConstMatrixView cols, const GramFilePlan& plan);
 
 }  // namespace fntk

@@ -65,12 +65,17 @@ int run_fit(FitCommand& options) {
         options.fit.memory = bytes;
         return plan_fit(function, dataset.train.inputs.rows(), targets.matrix().cols, options.fit);
     });
-    const FitEstimate estimate = report.phase("estimate", [&] {
-        return estimate_fit(device, function, dataset.train.inputs, targets.matrix().cols, plan);
-    });
-    report["plan"] = describe(plan, estimate);
-    fmt::print("plan: {}\n", in_words(plan, estimate));
-    if (options.dry_run) return report.finish(), 0;
+    if (options.dry_run) {
+        const FitEstimate estimate = report.phase("estimate", [&] {
+            return estimate_fit(device, function, dataset.train.inputs, targets.matrix().cols, plan);
+        });
+        report["plan"] = describe(plan, estimate);
+        fmt::print("plan: {}\n", in_words(plan, estimate));
+        report.finish();
+        return 0;
+    }
+    report["plan"] = describe(plan);
+    fmt::print("plan: {}\n", in_words(plan));
 
     options.fit.progress = progress_bar("fit");
     KernelModel model = report.phase("fit", [&] {

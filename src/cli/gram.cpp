@@ -61,26 +61,32 @@ GramFileResult save_tiles(Report& report, const Options& options, const Setup& s
     const KernelFunction function =
         options.limit ? KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision)
                       : KernelFunction::of_network(setup.network, output);
-    std::optional<KernelBatch> batch, others;
+    const bool cross = x.cols.cols > 0;
+    std::optional<KernelBatch> rows, others;
     report.phase("batch", [&] {
-        batch.emplace(setup.device, function, x.rows);
-        if (x.cols.cols > 0) others.emplace(setup.device, function, x.cols);
+        rows.emplace(setup.device, function, x.rows);
+        if (cross) others.emplace(setup.device, function, x.cols);
     });
-    const KernelBatch &rows = *batch, &cols = others ? *others : *batch;
     GramFileOptions how{.dtype = dtype, .resume = options.resume, .progress = progress_bar("gram")};
-    GramFileResult result;
-    result.plan = options.memory.spend([&](std::int64_t bytes) {
-        how.memory = bytes;
-        return plan_gram_file(function, rows.size(), others ? std::optional(cols.size()) : std::nullopt,
-                              how);
+    if (options.dry_run) {
+        const GramFilePlan plan = options.memory.spend([&](std::int64_t bytes) {
+            how.memory = bytes;
+            return plan_gram_file(function, x.rows.rows, cross ? std::optional(x.cols.rows) : std::nullopt,
+                                  how);
+        });
+        const double seconds = report.phase(
+            "estimate", [&] { return estimate_gram_file(setup.device, function, x.rows, x.cols, plan); });
+        report["plan"] = describe(plan, seconds);
+        fmt::print("plan: {}\n", in_words(plan, seconds));
+        return {.plan = plan};
+    }
+    const GramFileResult result = report.phase("gram", [&] {
+        return options.memory.spend([&](std::int64_t bytes) {
+            how.memory = bytes;
+            return save_gram(options.out, *rows, others ? *others : *rows, how);
+        });
     });
-    const double seconds =
-        report.phase("estimate", [&] { return estimate_gram_file(rows, cols, result.plan); });
-    if (options.dry_run)
-        fmt::print("plan: {}\n", in_words(result.plan, seconds));
-    else
-        result = report.phase("gram", [&] { return save_gram(options.out, rows, cols, how); });
-    report["plan"] = describe(result.plan, seconds);
+    report["plan"] = describe(result.plan);
     report["tiles_done"] = result.done;
     report["tiles_reused"] = result.reused;
     return result;

@@ -157,9 +157,7 @@ std::string next_steps(Report& report, const Device& device, const Options& opti
                          plan_fit(function, inputs.rows, targets, {.memory = bytes})};
     });
     const FitEstimate fit_seconds = estimate_fit(device, function, inputs, targets, fit);
-    const KernelBatch some(device, function, inputs.row_block(0, std::min(inputs.rows, 2 * gram.tile)));
-    const double pairs = std::pow(static_cast<double>(inputs.rows) / static_cast<double>(some.size()), 2),
-                 gram_seconds = estimate_gram_file(some, some, gram) * pairs;
+    const double gram_seconds = estimate_gram_file(device, function, inputs, {}, gram);
     report["operations"] = {{"gram", describe(gram, gram_seconds)}, {"fit", describe(fit, fit_seconds)}};
     return fmt::format("fntk gram         {}\nfntk fit          {}\n", in_words(gram, gram_seconds),
                        in_words(fit, fit_seconds));

@@ -4,37 +4,44 @@
 
 namespace fntk::cli {
 
-Json describe(const FitPlan& plan, const FitEstimate& estimate) {
+Json describe(const FitPlan& plan) {
     return {{"solver", name(plan.solver)},
             {"stored", plan.stored},
             {"tile", plan.tile},
             {"preconditioner_rank", plan.preconditioner_rank},
             {"peak_bytes", plan.peak_bytes},
             {"flops", plan.flops},
-            {"estimated_seconds",
-             {{"setup", estimate.setup_seconds}, {"iteration", estimate.iteration_seconds}}},
             {"reason", plan.reason}};
 }
+Json describe(const FitPlan& plan, const FitEstimate& estimate) {
+    Json result = describe(plan);
+    result["estimated_seconds"] = {{"setup", estimate.setup_seconds},
+                                   {"iteration", estimate.iteration_seconds}};
+    return result;
+}
 
-Json describe(const GramFilePlan& plan, double seconds) {
+Json describe(const GramFilePlan& plan) {
     return {{"tile", plan.tile},
             {"tiles", plan.tiles},
             {"peak_bytes", plan.peak_bytes},
             {"file_bytes", plan.file_bytes},
             {"flops", plan.flops},
-            {"estimated_seconds", seconds},
             {"reason", plan.reason}};
 }
+Json describe(const GramFilePlan& plan, double seconds) {
+    Json result = describe(plan);
+    result["estimated_seconds"] = seconds;
+    return result;
+}
 
+std::string in_words(const FitPlan& plan) { return fmt::format("{}, {}", name(plan.solver), plan.reason); }
 std::string in_words(const FitPlan& plan, const FitEstimate& estimate) {
     const std::string iterations =
         estimate.iteration_seconds > 0
             ? fmt::format(" and {:.2g} s an iteration", estimate.iteration_seconds)
             : "";
-    return fmt::format("{}, {}; about {:.2g} s{}", name(plan.solver), plan.reason, estimate.setup_seconds,
-                       iterations);
+    return fmt::format("{}; about {:.2g} s{}", in_words(plan), estimate.setup_seconds, iterations);
 }
-
 std::string in_words(const GramFilePlan& plan, double seconds) {
     return fmt::format("{}; about {:.2g} s beside the writing", plan.reason, seconds);
 }

@@ -5,10 +5,13 @@
 
 namespace fntk::cli {
 
+Json describe(const FitPlan& plan);
 Json describe(const FitPlan& plan, const FitEstimate& estimate);
+Json describe(const GramFilePlan& plan);
 Json describe(const GramFilePlan& plan, double seconds);
 
-/// One line each: the way, the bytes, the reason and the seconds.
+/// One line each: the way, the bytes, the reason; and the seconds.
+std::string in_words(const FitPlan& plan);
 std::string in_words(const FitPlan& plan, const FitEstimate& estimate);
 std::string in_words(const GramFilePlan& plan, double seconds);
 
