@@ -136,13 +136,14 @@ class HostBlock {
             raise(thread, "asks in " + text(site) + " for another shared array than the thread before it");
         }
         const std::int64_t bytes = std::max<std::int64_t>(count, 0) * size;
-        shared_bytes_ += kernels::round_up(bytes, 16);
-        if (count < 0 || shared_bytes_ > run_.launch.shared_bytes) {
-            const std::string sizes = std::to_string(shared_bytes_) + " bytes of " +
+        const std::int64_t taken = shared_bytes_ + kernels::round_up(bytes, 16);
+        if (count < 0 || taken > run_.launch.shared_bytes) {
+            const std::string sizes = std::to_string(taken) + " bytes of " +
                                       std::to_string(run_.launch.shared_bytes) + " declared";
             lock.unlock();
             raise(thread, text(site) + " of " + std::to_string(count) + ": " + sizes);
         }
+        shared_bytes_ = taken;
         shared_.push_back({&type, count, Bytes(static_cast<unsigned char*>(::operator new(bytes)))});
         for (std::int64_t i = 0; i < bytes; ++i)
             shared_.back().bytes.get()[i] = static_cast<unsigned char>(uninitialised >> (8 * (i % 4)));
