@@ -49,6 +49,10 @@ struct Case {
     Activation activation;
     DType precision;
 };
+std::string title(const Case& one) {
+    return std::string(name(one.up)) + "_" + name(one.activation) + "_" + name(one.precision);
+}
+void PrintTo(const Case& one, std::ostream* out) { *out << title(one); }
 
 class KernelTest : public ::testing::TestWithParam<Case> {
   protected:
@@ -77,10 +81,8 @@ std::vector<Case> cases() {
                 result.push_back({up, activation, precision});
     return result;
 }
-INSTANTIATE_TEST_SUITE_P(Networks, KernelTest, ::testing::ValuesIn(cases()), [](const auto& instance) {
-    return std::string(name(instance.param.up)) + "_" + name(instance.param.activation) + "_" +
-           name(instance.param.precision);
-});
+INSTANTIATE_TEST_SUITE_P(Networks, KernelTest, ::testing::ValuesIn(cases()),
+                         [](const auto& instance) { return title(instance.param); });
 
 TEST_P(KernelTest, GramIsJacobianTimesItsTranspose) {
     const Matrix x = inputs(6, 1), other = inputs(4, 2);

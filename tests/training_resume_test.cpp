@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <ostream>
 
 namespace fntk {
 namespace {
@@ -27,6 +28,7 @@ struct Run {
     NetworkSpec spec;
     TrainingOptions options;
 };
+void PrintTo(const Run& run, std::ostream* out) { *out << run.name; }
 
 std::vector<Run> runs() {
     const NetworkSpec base{.dim = 6, .width = 130, .rank = 4, .outputs = 2, .seed = 4};
