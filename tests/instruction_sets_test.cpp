@@ -7,6 +7,7 @@
 #include <backend/ops.hpp>
 #include <backend/simd/target.hpp>
 
+#include <algorithm>
 #include <random>
 
 namespace fntk {
@@ -85,6 +86,24 @@ TEST(InstructionSets, GiveTheSameCountsOfCommonGates) {
         expect_equal(rows, cols, weights);
         expect_equal(cols, cols, {});
         expect_equal(cols, cols, weights);
+    }
+}
+
+TEST(InstructionSets, CountWhenEveryGateIsOpen) {
+    const Device cpu = Device::open("cpu", 1);
+    for (const std::int64_t width : {2048, 16384, 32768, 40001}) {
+        BitMatrix open(5, width);
+        for (std::int64_t i = 0; i < 5; ++i)
+            for (std::int64_t r = 0; r < width; ++r)
+                open.view().row(i)[r / 64] |= std::uint64_t{1} << (r % 64);
+        Matrix want(5, 5, DType::i32);
+        std::fill_n(want.row<std::int32_t>(0), 25, static_cast<std::int32_t>(width));
+        for (const std::string& target : backend::simd_targets()) {
+            const Forced forced(target);
+            Matrix have(5, 5, DType::i32);
+            cpu.ops().gate_gram(open, open, {}, have);
+            EXPECT_TRUE(test::same_bits(have, want)) << target << ", width " << width;
+        }
     }
 }
 

@@ -18,7 +18,7 @@ namespace fntk::backend {
 namespace {
 
 constexpr std::int64_t row_block = 128;
-constexpr std::int64_t gate_rows = 64, gate_words = 256;  // two blocks of gates: 256 KiB
+constexpr std::int64_t gate_rows = 32, gate_words = 512;  // two blocks of gates: 256 KiB
 
 }  // namespace
 
