@@ -118,7 +118,7 @@ Matrix Device::zeros(std::int64_t rows, std::int64_t cols, DType dtype) const {
 }
 
 BitMatrix Device::zero_bits(std::int64_t rows, std::int64_t cols) const {
-    return {ops_->allocate(rows, cols < 0 ? cols : (cols + 63) / 64 * 8), rows, cols};
+    return {ops_->allocate(rows, cols <= 0 ? cols : BitMatrix::stride_of(cols) * 8), rows, cols};
 }
 
 Matrix Device::to_device(ConstMatrixView matrix) const {

@@ -61,7 +61,7 @@ inline double batch_bytes(const KernelExtents& x, double n) {
     if (x.limit) return n * (x.d + 1) * x.bytes;
     const double integer = x.bytes;  // ĥ and Ĝ
     return n * (x.p * (x.bytes + integer + 8) + (x.train.down ? x.k * x.p * (x.bytes + integer) : 0) +
-                (x.train.up ? x.m / 8 + 8 : 0) + x.k * (x.bytes + 8) + 24);
+                (x.train.up ? x.m / 8 + 72 : 0) + x.k * (x.bytes + 8) + 24);
 }
 
 /// A tile of rows × cols samples and what makes it: arrays of its size (a block of the full kernel and XXᵀ,

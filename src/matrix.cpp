@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <sys/mman.h>
+
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
@@ -83,16 +85,49 @@ std::int64_t extent_bytes(std::int64_t rows, std::int64_t bytes_per_row) {
     return bytes;
 }
 
+namespace {
+
+// The address sanitizer sees the ends of what malloc gives, not those of mappings.
+#ifdef __SANITIZE_ADDRESS__
+constexpr std::int64_t mapped_from = std::numeric_limits<std::int64_t>::max();
+#else
+constexpr std::int64_t mapped_from = std::int64_t{2} << 20;
+#endif
+constexpr std::int64_t huge_page = std::int64_t{2} << 20, largest_page = std::int64_t{64} << 10;
+
+/// Pages of the system's zeros, huge ones where it has them: each is zeroed when it is first touched, by
+/// the thread that needs it, and given back as soon as it is freed. Null if they cannot be had.
+std::byte* map_zeros(std::int64_t bytes) {
+    const std::int64_t reserved = bytes + huge_page;
+    void* const begin = mmap(nullptr, static_cast<std::size_t>(reserved), PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (begin == MAP_FAILED) return nullptr;
+    auto* const first = static_cast<std::byte*>(begin);
+    const auto before = -reinterpret_cast<std::intptr_t>(first) & (huge_page - 1),
+               after = huge_page - before;
+    if (before > 0) munmap(first, static_cast<std::size_t>(before));
+    if (after > 0) munmap(first + before + bytes, static_cast<std::size_t>(after));
+    madvise(first + before, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
+    return first + before;
+}
+
+}  // namespace
+
 Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) {
     const std::int64_t bytes = extent_bytes(rows, bytes_per_row);
     if (bytes == 0) return {};
-    const std::int64_t rounded = (bytes + 63) / 64 * 64;
-    auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<std::size_t>(rounded)));
+    const bool mapped = bytes >= mapped_from;
+    const std::int64_t unit = mapped ? largest_page : 64, rounded = (bytes + unit - 1) / unit * unit;
+    const auto size = static_cast<std::size_t>(rounded);
+    auto* memory = mapped ? map_zeros(rounded) : static_cast<std::byte*>(std::aligned_alloc(64, size));
     if (memory == nullptr)
         throw MemoryError(fmt::format(
             "{} bytes for a matrix of {} rows cannot be had; use fewer rows at a time", bytes, rows));
-    std::memset(memory, 0, static_cast<std::size_t>(rounded));
     account(Place::host).take(rounded);
+    if (mapped)
+        return Buffer(memory,
+                      FreeMemory{rounded, Place::host, [size](std::byte* zeros) { munmap(zeros, size); }});
+    std::memset(memory, 0, size);
     return Buffer(memory, FreeMemory{rounded, Place::host, {}});
 }
 
@@ -198,6 +233,6 @@ void require_finite(ConstMatrixView view, const char* argument) {
 }
 
 BitMatrix::BitMatrix(std::int64_t rows, std::int64_t cols)
-    : memory_(detail::allocate(rows, cols < 0 ? cols : (cols + 63) / 64 * 8)), rows_(rows), cols_(cols) {}
+    : memory_(detail::allocate(rows, cols <= 0 ? cols : stride_of(cols) * 8)), rows_(rows), cols_(cols) {}
 
 }  // namespace fntk
