@@ -41,7 +41,7 @@ Tangent::Tangent(Device device, const Network& network, ConstMatrixView inputs, 
     options.gates &= spec.activation.homogeneous();
 
     hidden_ = device_.zeros(inputs.rows, spec.rank, spec.precision);
-    values_ = device_.zeros(inputs.rows, spec.outputs, spec.precision);
+    if (options.values) values_ = device_.zeros(inputs.rows, spec.outputs, spec.precision);
     if (options.gradients)
         gradients_ = device_.zeros(inputs.rows, spec.outputs * spec.rank, spec.precision);
     if (options.gates) gates_ = device_.zero_bits(inputs.rows, spec.width);
@@ -67,19 +67,21 @@ void Tangent::exact_pass(TangentOptions keep) {
     }
     ops.dequantise(hidden_int_, hidden_exp_, 1, 0, 1, {}, hidden_);
 
-    values_int_ = device_.zeros(n, k, wide ? DType::f64 : DType::i64);
+    if (keep.values) values_int_ = device_.zeros(n, k, wide ? DType::f64 : DType::i64);
     if (keep.gradients) gradients_int_ = device_.zeros(n, k * p, DType::i32);
-    ops.wide_pass_exact(network_.up(), network_.readout(), hidden_int_,
-                        {keep.gates ? gates_.view() : BitView{}, gradients_int_, values_int_});
+    if (keep.any())
+        ops.wide_pass_exact(network_.up(), network_.readout(), hidden_int_,
+                            {keep.gates ? gates_.view() : BitView{}, gradients_int_, values_int_});
 
     // f = (closed·<h, S> + (open − closed)·f̂·2^e)/√m; S is needed only where closed gates leak
     const double root_m = inverse_root(spec.width);
-    ops.dequantise(values_int_, hidden_exp_, root_m, closed, open, {}, values_);
-    if (closed != 0 || keep.gradients) {
+    const bool leaks = keep.values && closed != 0;
+    if (keep.values) ops.dequantise(values_int_, hidden_exp_, root_m, closed, open, {}, values_);
+    if (leaks || keep.gradients) {
         open_sum_ = device_.zeros(k, p, DType::i32);
         ops.open_sum(network_.up(), network_.readout(), open_sum_);
     }
-    if (closed != 0) {
+    if (leaks) {
         Matrix sum = device_.zeros(k, p, spec.precision);
         ops.dequantise(open_sum_, {}, 1, 0, 1, {}, sum);
         ops.gemm(false, true, closed * root_m, hidden_, sum, 1, values_);
@@ -100,11 +102,18 @@ void Tangent::floating_pass(TangentOptions keep) {
         ops.down_product(inputs_, network_.fixed_down(), inverse_root(p), v, exponents);
         ops.dequantise(v, exponents, 1, 0, 1, {}, hidden_);
     }
-    ops.wide_pass_real(network_.up(), network_.readout(), spec.activation, hidden_,
-                       {keep.gates ? gates_.view() : BitView{}, gradients_, values_});
+    if (keep.any())
+        ops.wide_pass_real(network_.up(), network_.readout(), spec.activation, hidden_,
+                           {keep.gates ? gates_.view() : BitView{}, gradients_, values_});
     const double root_m = inverse_root(spec.width);
-    ops.axpby(root_m, values_, 0, values_);
+    if (keep.values) ops.axpby(root_m, values_, 0, values_);
     if (keep.gradients) ops.axpby(inverse_root(p) * root_m, gradients_, 0, gradients_);
+}
+
+ConstMatrixView Tangent::values() const {
+    if (values_.empty() && size() > 0)
+        throw ValueError("the tangent did not keep f; ask for it with TangentOptions{.values = true}");
+    return values_;
 }
 
 ConstMatrixView Tangent::gradients() const {

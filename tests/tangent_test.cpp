@@ -200,6 +200,40 @@ TEST(TangentErrors, TellWhatWasNotKept) {
     const Tangent smooth = of({.up = true}, Activation::tanh, {.gates = true});
     expect_parts(error_of<ValueError>([&] { (void)smooth.gates(); }), {"smooth"});
     EXPECT_FALSE(of({true, true, true}, Activation::relu, {.only_these = true}).has_gradients());
+    const Tangent silent = of({.up = true}, Activation::relu, {.values = false});
+    expect_parts(error_of<ValueError>([&] { (void)silent.values(); }), {"f;", ".values = true"});
+}
+
+TEST(TangentWithoutValues, HasTheGatesAndGradientsOfTheOneWithThem) {
+    for (const char* backend : {"reference", "cpu"})
+        for (const Up up : test::all_ups)
+            for (const Activation activation : {Activation::leaky_relu, Activation::tanh}) {
+                const Network network = Network::create({.dim = 6,
+                                                         .width = 130,
+                                                         .rank = 4,
+                                                         .outputs = 2,
+                                                         .up = up,
+                                                         .activation = {activation, 0.2}});
+                const Matrix x = normals(70, 6, 1, DType::f32);
+                const Device device = Device::open(backend, 2);
+                for (const auto& [gradients, gates] :
+                     {std::pair{true, true}, {false, true}, {false, false}}) {
+                    TangentOptions keep{.gradients = gradients, .gates = gates, .only_these = true};
+                    const Tangent loud = tangent(device, network, x, keep);
+                    keep.values = false;
+                    const Tangent silent = tangent(device, network, x, keep);
+                    EXPECT_TRUE(test::same_bits(silent.hidden(), loud.hidden()));
+                    EXPECT_TRUE(silent.values_int().empty());
+                    ASSERT_EQ(silent.has_gates(), loud.has_gates());
+                    ASSERT_EQ(silent.has_gradients(), loud.has_gradients());
+                    if (gradients) {
+                        EXPECT_TRUE(test::same_bits(silent.gradients(), loud.gradients()));
+                    }
+                    if (loud.has_gates()) {
+                        EXPECT_TRUE(test::same_bits(silent.gates(), loud.gates()));
+                    }
+                }
+            }
 }
 
 TEST(TangentOfNoSamples, HasItsShapesOnEveryBackend) {

@@ -19,8 +19,11 @@ using Progress = std::function<bool(double)>;
 struct TangentOptions {
     bool gradients = false;  ///< G (always kept when down is trained)
     bool gates = false;  ///< packed gates (always kept when up is trained and σ is relu, leaky_relu or abs)
-    bool only_these = false;    ///< keep nothing beyond what the two flags ask for
+    bool only_these = false;    ///< keep neither G nor gates beyond what the two flags ask for
+    bool values = true;         ///< f; a kernel of V alone is faster without
     bool known_finite = false;  ///< the caller has checked the inputs: they are not read for it once more
+
+    [[nodiscard]] bool any() const { return gradients || gates || values; }
 };
 
 /// Owns H, G, f and gates, in the device's memory; refers to the inputs, which must outlive it unless they
@@ -37,8 +40,8 @@ class FNTK_API Tangent {
 
     /// H, n × p, in the network's precision. For exact networks H = Ĥ·2^e row by row.
     [[nodiscard]] ConstMatrixView hidden() const { return hidden_; }
-    /// f, n × k.
-    [[nodiscard]] ConstMatrixView values() const { return values_; }
+    /// f, n × k. Throws ValueError when it was not kept.
+    [[nodiscard]] ConstMatrixView values() const;
     [[nodiscard]] bool has_gradients() const { return !gradients_.empty(); }
     /// G, n × (k·p), output by output. Throws ValueError when it was not kept.
     [[nodiscard]] ConstMatrixView gradients() const;
@@ -48,7 +51,7 @@ class FNTK_API Tangent {
 
     /// Exact networks only, else empty. ĥ (int32, int64 in float64) n × p and its exponents (int32, n × 1);
     /// Ĝ = Σ_r gate_r a_r V_r (int32, n × k·p); f̂ = <ĥ, Ĝ> (int64, n × k; in float64 rounded to double);
-    /// S = Σ_r a_r V_r (int32, k × p). Ĝ and S stand only beside G.
+    /// S = Σ_r a_r V_r (int32, k × p). Ĝ and S stand only beside G, f̂ beside f.
     /// G = (1/√(p m))·(closed·S + (open − closed)·Ĝ) with the two slopes of σ.
     [[nodiscard]] ConstMatrixView hidden_int() const { return hidden_int_; }
     [[nodiscard]] ConstMatrixView hidden_exp() const { return hidden_exp_; }
