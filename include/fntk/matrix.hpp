@@ -248,8 +248,8 @@ class FNTK_API BitMatrix {
     [[nodiscard]] std::int64_t cols() const { return cols_; }
     [[nodiscard]] Place place() const { return memory_.get_deleter().place; }
     [[nodiscard]] bool empty() const { return rows_ == 0 || cols_ == 0; }
-    /// Words from row to row: ⌈cols/64⌉, and eight more where rows would lie a multiple of 2 KiB apart, which
-    /// would keep a block of them to few sets of a cache.
+    /// Words from row to row: ⌈cols/64⌉, and eight more where rows would lie a multiple of 2 KiB apart,
+    /// which would keep a block of them to few sets of a cache.
     [[nodiscard]] static constexpr std::int64_t stride_of(std::int64_t cols) {
         const std::int64_t words = (cols + 63) / 64;
         return words + (words % 256 == 0 ? 8 : 0);
