@@ -127,10 +127,8 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
 
     Matrix down_gradient;  // dU = Wᵀ X, W_i = Σ_c e_ic G^c_i; taken before V and A move
     if (spec.train.down) {
-        Matrix weighted = device.zeros(batch.data.inputs.rows, spec.rank, spec.precision);
-        ops.row_combine(pass.tangent.gradients(), pass.residual, weighted);
         down_gradient = device.zeros(spec.rank, spec.dim, spec.precision);
-        ops.gemm(true, false, 1, weighted, batch.data.inputs, 0, down_gradient);
+        ops.moment(pass.tangent.gradients(), pass.residual, batch.data.inputs, 1, down_gradient);
     }
     if (spec.train.up || spec.train.readout) {
         const auto element = static_cast<std::int64_t>(size_of(spec.precision));

@@ -143,6 +143,46 @@ TEST(Operations, OuterRowsAreProductsOfEveryPair) {
             }
 }
 
+// Whole numbers whose sums float32 holds, so that no order of additions changes them.
+TEST(Operations, MomentsAreSumsOfOuterProductsAndGoBackAlongThem) {
+    for (const auto& [name, device] : host_devices())
+        for (const DType type : {DType::f32, DType::f64})
+            for (const std::int64_t n : {0, 1, 65, 5003})
+                for (const std::int64_t k : {1, 2}) {
+                    SCOPED_TRACE(name + (", n " + std::to_string(n)) + ", k " + std::to_string(k));
+                    constexpr std::int64_t p = 3, d = 18;
+                    Strided a(n, k * p, type), x(n, d, type), m(p, d, type), out(n, k, type);
+                    device.ops().copy(test::small_integers(n, k * p, 2, 1, type), a.view());
+                    device.ops().copy(test::small_integers(n, d, 2, 2, type), x.view());
+                    device.ops().copy(test::small_integers(p, d, 9, 3, type), m.view());
+                    const Matrix v = test::small_integers(n, k, 2, 4, type);
+
+                    device.ops().moment(a.view(), v, x.view(), 0.5, m.view());
+                    for (std::int64_t q = 0; q < p; ++q)
+                        for (std::int64_t j = 0; j < d; ++j) {
+                            double sum = 0;
+                            for (std::int64_t i = 0; i < n; ++i)
+                                for (std::int64_t c = 0; c < k; ++c)
+                                    sum += value(v, i, c) * value(a.view(), i, c * p + q) *
+                                           value(x.view(), i, j);
+                            ASSERT_EQ(value(m.view(), q, j), 0.5 * sum);
+                        }
+
+                    const Matrix back = test::small_integers(p, d, 5, 6, type);
+                    device.ops().along_moment(a.view(), x.view(), back, out.view());
+                    for (std::int64_t i = 0; i < n; ++i)
+                        for (std::int64_t c = 0; c < k; ++c) {
+                            double sum = 0;
+                            for (std::int64_t q = 0; q < p; ++q)
+                                for (std::int64_t j = 0; j < d; ++j)
+                                    sum += value(a.view(), i, c * p + q) * value(back, q, j) *
+                                           value(x.view(), i, j);
+                            ASSERT_EQ(value(out.view(), i, c), sum);
+                        }
+                    for (std::int64_t q = 0; q < p; ++q) EXPECT_EQ(value(m.owner, q, d), 0);
+                }
+}
+
 TEST(Operations, SlopeRowsWeighGatesByTheReadout) {
     for (const std::int64_t m : {1, 63, 64, 65, 200})
         for (const DType type : {DType::f32, DType::f64}) {

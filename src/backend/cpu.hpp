@@ -65,6 +65,9 @@ class Cpu final : public HostMemory {
     // cpu_rows.cpp
     void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;
     void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) override;
+    void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha,
+                MatrixView m) override;
+    void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) override;
     void slope_rows(ConstBitView gates, std::int64_t first, const Readout& readout, std::int64_t c,
                     double scale, double closed, double open, MatrixView out) override;
     void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;

@@ -163,6 +163,12 @@ class Ops {
     virtual void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) = 0;
     /// out (n × p): out_i = Σ_c v_ic · A_i block c; A: n × (k·p), v: n × k.
     virtual void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) = 0;
+    /// M (p × d) = alpha·Σ_i (Σ_c v_ic · A_i block c) x_iᵀ; A: n × (k·p), v: n × k, X: n × d. Not
+    /// overridden: row_combine and gemm, block by block of the rows.
+    virtual void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha,
+                        MatrixView m);
+    /// out (n × k): out_ic = <A_i block c, M x_i>. Not overridden: gemm and row_dot, block by block.
+    virtual void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out);
     /// Row i of out (n × p·d) = vec(left_i right_iᵀ), row-major; left: n × p, right: n × d.
     virtual void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) = 0;
     /// ‖A‖_F in double. It overflows only where it exceeds double, and is not finite when an entry is not.
