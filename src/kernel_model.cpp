@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
 #include <utility>
 
 namespace fntk {
@@ -100,21 +101,23 @@ class Fit {
         ops_.gemm(true, false, 1, vectors, rhs, 0, turned);
         const Staged along = device_.on_host(turned), q = device_.on_host(vectors);
         std::size_t best = options_.ridges.size();
-        std::vector<Matrix> duals(options_.ridges.size());
+        Matrix chosen;
         for (std::size_t r = 0; r < options_.ridges.size(); ++r) {
             const double shift = options_.ridges[r] * mean_;
             diagnostics_.leave_one_out.push_back(HUGE_VAL);  // no model at this ridge
             diagnostics_.log_evidence.push_back(-HUGE_VAL);
             if (!(lambda.front() + shift > 0)) continue;
-            duals[r] = solution(lambda, along, q, shift);
-            if (singular(duals[r])) continue;
-            judge(lambda, along, q, shift, duals[r]);
+            Matrix dual = solution(lambda, along, q, shift);
+            if (singular(dual)) continue;
+            judge(lambda, along, q, shift, dual);
             const auto better = [&](std::size_t a, std::size_t b) {
                 return options_.selection == Selection::evidence
                            ? diagnostics_.log_evidence[a] > diagnostics_.log_evidence[b]
                            : diagnostics_.leave_one_out[a] < diagnostics_.leave_one_out[b];
             };
-            if (best == options_.ridges.size() || better(r, best)) best = r;
+            if (best < options_.ridges.size() && !better(r, best)) continue;
+            best = r;
+            chosen = std::move(dual);
         }
         if (best == options_.ridges.size())
             refuse_ridge(
@@ -122,7 +125,7 @@ class Fit {
                 fmt::format("smallest eigenvalue {:.3g}, singular to working precision", lambda.front()),
                 n);
         ridge_ = options_.ridges[best];
-        return std::move(duals[best]);
+        return chosen;
     }
 
     /// α = Q (Λ + μ)⁻¹ QᵀY.
@@ -250,27 +253,28 @@ KernelModel fit_kernel(const Device& device, const KernelFunction& function, Con
             "take the trace kernel",
             targets.cols, function.outputs()));
     require_real(device, targets, "targets");
-    FitPlan plan = plan_fit(function, inputs.rows, targets.cols, options);
+    FitPlan plan = plan_fit(function, inputs.rows, targets.cols, options, keep_inputs);
     if (keep_inputs && plan.solver == Solver::primal)
         throw ValueError("solver = primal keeps no training data, which variances need; take cholesky");
-    const KernelBatch batch(device, function, inputs);
-    Matrix rhs = device.zeros(targets.rows, targets.cols, DType::f64);
-    device.ops().axpby(1, device.staged(targets), 0, rhs);
-    if (full) rhs = device.to_device(std::as_const(rhs).view().reshaped(batch.rows(), 1));
-    Fit fit(device, batch, options, plan, std::move(rhs));
-    Matrix solution = fit.solve();
-    KernelModel model{.function = function,
-                      .ridge = fit.ridge(),
-                      .jitter = fit.jitter(),
-                      .targets = targets.cols,
-                      .plan = std::move(plan),
-                      .diagnostics = fit.diagnostics()};
-    const DType precision = function.precision();
+    std::optional<KernelBatch> batch(std::in_place, device, function, inputs);
+    KernelModel model{.function = function, .targets = targets.cols, .plan = plan};
+    Matrix solution;
+    {
+        Matrix rhs = device.zeros(targets.rows, targets.cols, DType::f64);
+        device.ops().axpby(1, device.staged(targets), 0, rhs);
+        if (full) rhs = device.to_device(std::as_const(rhs).view().reshaped(batch->rows(), 1));
+        Fit fit(device, *batch, options, std::move(plan), std::move(rhs));
+        solution = fit.solve();
+        model.ridge = fit.ridge();
+        model.jitter = fit.jitter();
+        model.diagnostics = fit.diagnostics();
+    }
     if (model.plan.solver == Solver::primal) {
-        model.moment = Matrix::converted(solution, precision);
+        model.moment = Matrix::converted(solution, function.precision());
         return model;
     }
-    if (function.has_moments()) model.moment = device.to_host(BatchMoments(batch).moments(solution));
+    if (function.has_moments()) model.moment = device.to_host(BatchMoments(*batch).moments(solution));
+    batch.reset();  // before X is copied
     if (!function.has_moments() || keep_inputs) {
         model.inputs = device.to_host(inputs);
         model.dual = device.to_host(as_double(device, solution));

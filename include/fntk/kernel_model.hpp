@@ -51,10 +51,11 @@ struct FitPlan {
     double flops = 0;             ///< cg: of one product with K and its share of making K; else in all
     std::string reason{};
 };
-/// Throws MemoryError that names the smallest budget which works when nothing fits options.memory,
-/// ValueError for options out of range and for a solver that the kernel has not.
+/// keep_inputs: as fit_kernel will be told. Throws MemoryError that names the smallest budget which works
+/// when nothing fits options.memory, ValueError for options out of range and for a solver that the kernel
+/// has not.
 FNTK_API FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int64_t targets,
-                          const FitOptions& options = {});
+                          const FitOptions& options = {}, bool keep_inputs = false);
 
 /// What was found out on the way; −1 and empty where it was not.
 struct FitDiagnostics {
