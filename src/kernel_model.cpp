@@ -254,8 +254,6 @@ KernelModel fit_kernel(const Device& device, const KernelFunction& function, Con
             targets.cols, function.outputs()));
     require_real(device, targets, "targets");
     FitPlan plan = plan_fit(function, inputs.rows, targets.cols, options, keep_inputs);
-    if (keep_inputs && plan.solver == Solver::primal)
-        throw ValueError("solver = primal keeps no training data, which variances need; take cholesky");
     std::optional<KernelBatch> batch(std::in_place, device, function, inputs);
     KernelModel model{.function = function, .targets = targets.cols, .plan = plan};
     Matrix solution;

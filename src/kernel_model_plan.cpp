@@ -186,6 +186,9 @@ FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int6
         throw ValueError(
             "solver = primal: only the trace and sum-of-logits kernels of train = down have features; "
             "take cg");
+    if (options.solver == Solver::primal && keep_inputs)
+        throw ValueError(
+            "solver = primal keeps no training data, which variances need; take cholesky or cg");
     if (path && !any && options.solver != Solver::cholesky)
         throw ValueError(
             fmt::format("{} ridges with solver = {}: a ridge is chosen by the eigenvalues of K, which only "
@@ -204,7 +207,8 @@ FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int6
     if (eigenvalues && !path && (options.solver == Solver::cholesky || any))
         add(cholesky(x, false),
             "K is formed and factorised; its eigenvectors do not fit, so there are no diagnostics");
-    const bool cheap = x.features() > 0 && x.features() < std::min(x.rows, 200 * x.rhs);
+    // 2NQ² flops are those of Q/2s products of cg, and of no more than a hundred of them
+    const bool cheap = x.features() > 0 && x.features() < std::min(x.rows, 200 * x.rhs) && !keep_inputs;
     if (!path && (options.solver == Solver::primal || (any && cheap)))
         add(primal(x),
             fmt::format("{:.0f} features are fewer than the {:.0f} rows of K", x.features(), x.rows));

@@ -70,7 +70,6 @@ TEST(KernelModelPlan, KeepsItsPromise) {
         const std::int64_t least = least_budget(f, n, s, options, keep);
         options.memory = between(0, 1) == 0 ? least : least + between(0, least);
         const FitPlan plan = plan_fit(f, n, s, options, keep);
-        if (keep && plan.solver == Solver::primal) continue;
         SCOPED_TRACE(std::to_string(fit) + ": n " + std::to_string(n) + ", d " + std::to_string(d) +
                      (f.is_limit() ? ", limit" : ", p " + std::to_string(f.network().spec().rank)) + ", " +
                      to_string(train) + ", " + name(output) + ", " + name(precision) + ", " + way(f, plan) +
@@ -90,6 +89,40 @@ TEST(KernelModelPlan, KeepsItsPromise) {
     }
     EXPECT_EQ(ways, (std::set<std::string>{"eigenvalues", "cholesky", "primal", "cg, stored",
                                            "cg, closed form", "cg, tiles"}));
+}
+
+KernelFunction of_down(std::int64_t dim) {
+    return KernelFunction::of_network(Network::create(
+        {.dim = dim, .width = 64, .rank = 4, .down = Down::gaussian, .train = {.down = true}}));
+}
+/// Beside the workspaces: too little for 8·3000² bytes of K, enough for 200 features.
+const FitOptions small_budget{.memory = std::int64_t{48} << 20};
+
+TEST(KernelModelPlan, TakesFeaturesWhereTheyCostLessThanAHundredProducts) {
+    for (const auto& [dim, targets, solver] : {std::tuple{49, 1, Solver::primal},
+                                               {50, 1, Solver::cg},
+                                               {51, 1, Solver::cg},
+                                               {51, 2, Solver::primal},
+                                               {99, 2, Solver::primal},
+                                               {100, 2, Solver::cg}})
+        EXPECT_EQ(plan_fit(of_down(dim), 3000, targets, small_budget).solver, solver)
+            << dim << ", " << targets;
+    EXPECT_EQ(plan_fit(of_down(49), 3000, 1).solver, Solver::cholesky) << "where it fits";
+    EXPECT_EQ(plan_fit(of_down(49), 30000, 1).solver, Solver::primal) << "N³/3 flops are too many";
+}
+
+TEST(KernelModelPlan, TakesNoFeaturesWhereTheDataAreKept) {
+    const KernelFunction f = of_down(8);
+    const Matrix x = on_sphere(2000, 8, 1, DType::f32), y = normals(2000, 1, 2);
+    const FitOptions options{.ridges = {1e-1}, .memory = std::int64_t{40} << 20};
+    ASSERT_EQ(plan_fit(f, 2000, 1, options).solver, Solver::primal);
+    EXPECT_EQ(plan_fit(f, 2000, 1, options, true).solver, Solver::cg);
+    const KernelModel model = fit_kernel(cpu(), f, x, y, options, true);
+    EXPECT_EQ(model.plan.solver, Solver::cg);
+    EXPECT_EQ(model.inputs.rows(), 2000);
+    test::expect_parts(
+        error_of<ValueError>([&] { (void)plan_fit(f, 2000, 1, {.solver = Solver::primal}, true); }),
+        {"solver = primal", "training data", "cg"});
 }
 
 }  // namespace

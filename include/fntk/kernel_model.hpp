@@ -51,7 +51,7 @@ struct FitPlan {
     double flops = 0;             ///< cg: of one product with K and its share of making K; else in all
     std::string reason{};
 };
-/// keep_inputs: as fit_kernel will be told. Throws MemoryError that names the smallest budget which works
+/// keep_inputs: as fit_kernel will be told; primal keeps none. Throws MemoryError that names the smallest budget which works
 /// when nothing fits options.memory, ValueError for options out of range and for a solver that the kernel
 /// has not.
 FNTK_API FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int64_t targets,
