@@ -1,7 +1,8 @@
 // How a fit will be done: bytes and flops from extents alone. With N rows of the kernel, s right-hand
 // sides, e bytes a number of its precision, t samples a tile, the most of what these take beside the batch:
 //     making it  U's digits in double, where the batch has a network
-//     cholesky   8N² (K, its factor in place); with eigenvalues 40N² (K, a copy, Q, and LAPACK's 2N²)
+//     cholesky   8N² (K, its factor in place); with the inverse 16N²; with eigenvalues 40N² (K, a copy, Q,
+//                and LAPACK's 2N²)
 //     cg         e·N² where K is stored; 7 vectors N × s; the factor N × q, twice where its rank is less,
 //                and while it is made 7·8q²
 //     primal     8Q² for Q features, and blocks of their rows
@@ -81,15 +82,18 @@ struct Candidate {
     }
 };
 
-Candidate cholesky(const Extents& x, bool eigenvalues) {
+enum class Dense : std::uint8_t { factor, inverse, eigenvalues };
+
+Candidate cholesky(const Extents& x, Dense way) {
     const std::int64_t tile = 1024;
-    Candidate c{{.solver = Solver::cholesky, .eigenvalues = eigenvalues, .tile = tile}};
+    const bool eigenvalues = way == Dense::eigenvalues, inverse = way == Dense::inverse;
+    Candidate c{{.solver = Solver::cholesky, .eigenvalues = eigenvalues, .inverse = inverse, .tile = tile}};
     const double one = x.one_tile(tile, tile), square = 8 * x.rows * x.rows;
     c.peak(x,
            eigenvalues ? std::max({5 * square, 2 * square + one, square + 5 * x.vectors()})
-                       : square + std::max(one, x.vectors()),
+                       : square + std::max(one, x.vectors() + (inverse ? square + x.vectors() : 0)),
            model_bytes(x));
-    c.plan.flops = x.rows * x.rows * x.rows * (eigenvalues ? 9 : 1.0 / 3);
+    c.plan.flops = x.rows * x.rows * x.rows * (eigenvalues ? 9 : inverse ? 7.0 / 3 : 1.0 / 3);
     return c;
 }
 
@@ -200,13 +204,14 @@ FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int6
         candidate.plan.reason = std::move(reason);
         candidates.push_back(std::move(candidate));
     };
-    if (options.solver == Solver::cholesky || any)
-        add(cholesky(x, eigenvalues),
-            eigenvalues ? "K is formed and diagonalised: leave-one-out error and evidence of every ridge"
-                        : "K is formed and factorised in double precision");
-    if (eigenvalues && !path && (options.solver == Solver::cholesky || any))
-        add(cholesky(x, false),
-            "K is formed and factorised; its eigenvectors do not fit, so there are no diagnostics");
+    const bool dense = options.solver == Solver::cholesky || any;
+    if (dense && eigenvalues)
+        add(cholesky(x, Dense::eigenvalues),
+            "K is formed and diagonalised: leave-one-out error and evidence of every ridge");
+    if (dense && eigenvalues && !path)
+        add(cholesky(x, Dense::inverse),
+            "K is formed, factorised and inverted: leave-one-out error and evidence without eigenvectors");
+    if (dense && !path) add(cholesky(x, Dense::factor), "K is formed and factorised in double precision");
     // 2NQ² flops are those of Q/2s products of cg, and of no more than a hundred of them
     const bool cheap = x.features() > 0 && x.features() < std::min(x.rows, 200 * x.rhs) && !keep_inputs;
     if (!path && (options.solver == Solver::primal || (any && cheap)))

@@ -146,33 +146,62 @@ TEST(KernelModel, TiledAndStoredKernelsGiveTheSame) {
     }
 }
 
+/// By the solver; with eigenvalues, by the inverse (whose memory the eigenvectors do not fit), or by the
+/// factor alone.
+enum class Way { eigenvalues, inverse, factor };
+KernelModel fit_by(Way way, const KernelFunction& f, ConstMatrixView x, ConstMatrixView y) {
+    FitOptions options{.ridges = {1e-1}, .solver = Solver::cholesky};
+    if (way == Way::factor) options.diagnose_up_to = 0;
+    for (bool asked = way == Way::inverse; asked; asked = !plan_fit(f, x.rows, y.cols, options).inverse)
+        options.memory = plan_fit(f, x.rows, y.cols, options).peak_bytes - 1;
+    return fit_kernel(cpu(), f, x, y, options);
+}
+
 TEST(KernelModel, LeaveOneOutIsTheErrorOfRefits) {
     const Matrix x = on_sphere(14, 6, 1), y = normals(14, 2, 2);
-    for (const KernelFunction& f : {limit(), of_network({.up = true}, KernelOutput::trace)}) {
-        const KernelModel model = fit_kernel(cpu(), f, x, y, {.ridges = {1e-1}});
+    for (const KernelFunction& f : functions()) {
+        const double jitter = fit_by(Way::factor, f, x, y).jitter;
         double squares = 0;
         for (std::int64_t i = 0; i < 14; ++i) {
             const auto without = [&](const Matrix& all) {
                 return test::filled(13, all.cols(), DType::f64,
                                     [&](auto r, auto c) { return value(all, r < i ? r : r + 1, c); });
             };
-            const Matrix mean = answer(f, without(x), without(y), x.view().row_block(i, 1), model.jitter);
+            const Matrix mean = answer(f, without(x), without(y), x.view().row_block(i, 1), jitter);
             for (std::int64_t c = 0; c < 2; ++c) squares += std::pow(value(mean, 0, c) - value(y, i, c), 2);
         }
-        EXPECT_NEAR(model.diagnostics.leave_one_out.at(0), std::sqrt(squares / 28), 1e-10);
+        for (const Way way : {Way::eigenvalues, Way::inverse}) {
+            const KernelModel model = fit_by(way, f, x, y);
+            EXPECT_EQ(model.plan.inverse, way == Way::inverse);
+            EXPECT_NEAR(model.diagnostics.leave_one_out.at(0), std::sqrt(squares / 28), 1e-10) << label(f);
+        }
+        EXPECT_TRUE(fit_by(Way::factor, f, x, y).diagnostics.leave_one_out.empty());
     }
 }
 
 TEST(KernelModel, EvidenceIsTheGaussianDensity) {
-    const Matrix x = on_sphere(12, 6, 1), y = normals(12, 2, 2);
-    const KernelModel model = fit_kernel(cpu(), limit(), x, y, {.ridges = {1e-1}});
-    const Inverse inverse(kernel(limit(), x, x), model.jitter);
-    long double expected = -2 * (inverse.log_det / 2 + 6 * std::log(2 * std::numbers::pi_v<long double>));
-    for (std::size_t i = 0; i < 12; ++i)
-        for (std::size_t j = 0; j < 12; ++j)
-            for (std::int64_t c = 0; c < 2; ++c)
-                expected -= 0.5L * value(y, i, c) * inverse.a[i][j] * value(y, j, c);
-    EXPECT_NEAR(model.diagnostics.log_evidence.at(0), double(expected), 1e-8 * std::abs(double(expected)));
+    const Matrix x = on_sphere(40, 6, 1), y = normals(40, 2, 2);
+    for (const KernelFunction& f : functions()) {
+        SCOPED_TRACE(label(f));
+        const double jitter = fit_by(Way::factor, f, x, y).jitter;
+        const Inverse inverse(kernel(f, x, x), jitter);
+        const bool full = f.output() == KernelOutput::full;
+        const ConstMatrixView targets = full ? y.view().reshaped(80, 1) : y.view();
+        const auto n = static_cast<long double>(targets.rows), s = static_cast<long double>(targets.cols);
+        long double expected =
+            -s / 2 * (inverse.log_det + n * std::log(2 * std::numbers::pi_v<long double>));
+        for (std::int64_t i = 0; i < targets.rows; ++i)
+            for (std::int64_t j = 0; j < targets.rows; ++j)
+                for (std::int64_t c = 0; c < targets.cols; ++c)
+                    expected -= 0.5L * value(targets, i, c) * inverse.a[i][j] * value(targets, j, c);
+        const auto expect = [&](const KernelModel& model) {
+            EXPECT_NEAR(model.diagnostics.log_evidence.at(0), double(expected),
+                        1e-8 * std::abs(double(expected)));
+        };
+        for (const Way way : {Way::eigenvalues, Way::inverse, Way::factor}) expect(fit_by(way, f, x, y));
+        if (f.has_moments() && !full)
+            expect(fit_kernel(cpu(), f, x, y, {.ridges = {1e-1}, .solver = Solver::primal}));
+    }
 }
 
 TEST(KernelModel, TakesTheBestRidgeOfAPath) {
