@@ -27,12 +27,16 @@ struct KernelExtents {
     bool on_host = false;   // a limit that is made on the host: that of erf
     bool by_units = false;  // summed over the width in blocks of units: readout, and up without gates
     bool weighted = false;  // up without gates: a weight for every unit
+    bool exact = false;     // ĥ and Ĝ are kept beside H and G
+    double digits = 0;      // of U, each a matrix p × d; 0 where U is the identity
 
     [[nodiscard]] int factors() const { return train.down + train.up + train.readout; }
     [[nodiscard]] bool full() const { return output == KernelOutput::full; }
     [[nodiscard]] bool summed() const { return output == KernelOutput::sum_of_logits; }
+    /// Columns of the gradients behind one row of the kernel.
+    [[nodiscard]] double gradients() const { return full() || summed() ? p : p * k; }
     /// Of K = ΦΦᵀ; 0 where it has none but a row of the kernel for each output.
-    [[nodiscard]] double features() const { return moments && !full() ? p * d * (summed() ? 1 : k) : 0; }
+    [[nodiscard]] double features() const { return moments && !full() ? gradients() * d : 0; }
 };
 
 inline KernelExtents kernel_extents(const KernelFunction& function) {
@@ -51,17 +55,25 @@ inline KernelExtents kernel_extents(const KernelFunction& function) {
     x.p = static_cast<double>(spec.rank);
     x.m = static_cast<double>(spec.width);
     x.k = static_cast<double>(spec.outputs);
+    x.exact = function.network().exactness() == Exactness::integer;
+    x.digits = function.network().fixed_down().count();
     x.weighted = x.train.up && !(spec.activation.homogeneous() && function.network().readout().signs());
     x.by_units = x.train.readout || x.weighted;
     return x;
 }
 
-/// What a KernelBatch of n samples takes at its most.
+/// What a KernelBatch of n samples keeps: unit rows and norms, or H, f, G with their integers and the
+/// gates.
 inline double batch_bytes(const KernelExtents& x, double n) {
     if (x.limit) return n * (x.d + 1) * x.bytes;
-    const double integer = x.bytes;  // ĥ and Ĝ
-    return n * (x.p * (x.bytes + integer + 8) + (x.train.down ? x.k * x.p * (x.bytes + integer) : 0) +
-                (x.train.up ? x.m / 8 + 72 : 0) + x.k * (x.bytes + 8) + 24);
+    const double gradients = x.train.down ? x.k * x.p : 0;
+    return n * ((x.p + x.k + gradients) * x.bytes + (x.train.up ? x.m / 8 + 72 : 0) +
+                (x.exact ? x.p * x.bytes + 4 * gradients + 8 * x.k + 4 : 0));
+}
+
+/// What making it takes beside: H in double, and the digits of U.
+inline double making_bytes(const KernelExtents& x, double n) {
+    return x.limit ? 0 : n * (8 * x.p + 4) + x.digits * x.p * x.d * 8;
 }
 
 /// A tile of rows × cols samples and what makes it: arrays of its size (a block of the full kernel and XXᵀ,

@@ -168,11 +168,6 @@ LowRankPreconditioner::LowRankPreconditioner(Device device, Matrix factor, doubl
         ops.gemm(false, false, 1, rows, whiten, 0, turned);
         ops.axpby(1, turned, 0, part.col_block(0, kept));
     }
-    if (kept < q) {
-        Matrix shorter = device_.zeros(n, kept, basis_.dtype());
-        ops.axpby(1, basis_.view().col_block(0, kept), 0, shorter);
-        basis_ = std::move(shorter);
-    }
     Matrix weights(kept, kept, DType::f64);
     for (std::int64_t j = 0; j < kept; ++j)
         weights.at<double>(j, j) =
@@ -183,14 +178,15 @@ LowRankPreconditioner::LowRankPreconditioner(Device device, Matrix factor, doubl
 
 void LowRankPreconditioner::apply(ConstMatrixView r, MatrixView out) const {
     backend::Ops& ops = device_.ops();
-    const std::int64_t q = basis_.cols();
+    const std::int64_t q = weights_.cols();
+    const ConstMatrixView basis = basis_.view().col_block(0, q);
     Matrix along = device_.zeros(q, r.cols, basis_.dtype()),
            weighted = device_.zeros(q, r.cols, basis_.dtype());
     ops.axpby(1, r, 0, out);
     if (q == 0) return;
-    ops.gemm(true, false, 1, basis_, r, 0, along);
+    ops.gemm(true, false, 1, basis, r, 0, along);
     ops.gemm(false, false, 1, weights_, along, 0, weighted);
-    ops.gemm(false, false, 1, basis_, weighted, 1, out);
+    ops.gemm(false, false, 1, basis, weighted, 1, out);
 }
 
 }  // namespace fntk

@@ -253,5 +253,24 @@ TEST(Operations, NormShowsWhatIsNotFinite) {
                     }
 }
 
+TEST(Operations, SolveSpdLeavesTheFactorInTheLowerTriangle) {
+    for (const auto& [name, device] : host_devices())
+        for (const std::int64_t n : {1, 33, 65}) {
+            SCOPED_TRACE(name);
+            const Matrix entries = normals(n, n, 1);  // L, with a diagonal of 1 to 2
+            const Matrix l = test::filled(n, n, DType::f64, [&](auto i, auto j) {
+                return i == j  ? 1.5 + 0.5 * std::sin(static_cast<double>(i))
+                       : i > j ? value(entries, i, j) / static_cast<double>(n)
+                               : 0.0;
+            });
+            Strided k(n, n, DType::f64), b(n, 1, DType::f64);
+            device.ops().copy(test::times(l, test::transposed(l)), k.view());
+            EXPECT_EQ(device.ops().solve_spd(k.view(), b.view()), 0);
+            for (std::int64_t i = 0; i < n; ++i)
+                for (std::int64_t j = 0; j <= i; ++j)
+                    EXPECT_NEAR(value(k.view(), i, j), value(l, i, j), 1e-13);
+        }
+}
+
 }  // namespace
 }  // namespace fntk

@@ -30,8 +30,8 @@ struct FitOptions {
     Selection selection = Selection::leave_one_out;
     Solver solver = Solver::automatic;
     std::int64_t memory = 0;  ///< bytes that the call may take beside its arguments; 0: no limit
-    /// Leave-one-out error and evidence for one ridge too, up to this many rows of the kernel: they take an
-    /// eigendecomposition.
+    /// The leave-one-out error for one ridge too, up to this many rows of the kernel: it takes an
+    /// eigendecomposition or, where that does not fit, the inverse.
     std::int64_t diagnose_up_to = 4096;
     double tolerance = 1e-3;                ///< of cg: relative residual, > 0; float32 ends near 1e-4
     int max_iterations = 500;               ///< of cg
@@ -44,6 +44,7 @@ struct FitOptions {
 struct FitPlan {
     Solver solver = Solver::cholesky;
     bool eigenvalues = false;  ///< cholesky: by eigendecomposition
+    bool inverse = false;      ///< cholesky: (K + μI)⁻¹ too, for the leave-one-out error
     bool stored = false;       ///< cg: K is stored
     std::int64_t tile = 0;     ///< samples a side of a tile of K
     std::int64_t preconditioner_rank = 0;
@@ -51,16 +52,18 @@ struct FitPlan {
     double flops = 0;             ///< cg: of one product with K and its share of making K; else in all
     std::string reason{};
 };
-/// Throws MemoryError that names the smallest budget which works when nothing fits options.memory,
-/// ValueError for options out of range and for a solver that the kernel has not.
+/// keep_inputs: as fit_kernel will be told; primal keeps none. Throws MemoryError that names the smallest
+/// budget which works when nothing fits options.memory, ValueError for options out of range and for a
+/// solver that the kernel has not.
 FNTK_API FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int64_t targets,
-                          const FitOptions& options = {});
+                          const FitOptions& options = {}, bool keep_inputs = false);
 
 /// What was found out on the way; −1 and empty where it was not.
 struct FitDiagnostics {
-    /// Root mean square over all targets of y_i − f_{−i}(x_i) = α_i/[(K + μI)⁻¹]_ii, one for each ridge.
+    /// Root mean square over all targets of y_i − f_{−i}(x_i) = [(K + μI)⁻¹]_ii⁻¹ α_i, one for each ridge;
+    /// f_{−i} is fitted without sample i, whose k rows of the full kernel are one block.
     std::vector<double> leave_one_out{};
-    /// log N(Y; 0, K + μI), summed over the columns of Y, one for each ridge.
+    /// log N(Y; 0, K + μI), summed over the columns of Y, one for each ridge; not after cg.
     std::vector<double> log_evidence{};
     int iterations = -1;              ///< of cg
     std::vector<double> residuals{};  ///< of cg, relative, one a right-hand side

@@ -39,7 +39,7 @@ class FNTK_API LowRankPreconditioner final : public Preconditioner {
 
   private:
     Device device_;
-    Matrix basis_, weights_;  // U, and diag(w) as q × q
+    Matrix basis_, weights_;  // U in the first q columns, and diag(w) as q × q
     std::vector<double> eigenvalues_;
 };
 

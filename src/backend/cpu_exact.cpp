@@ -83,47 +83,61 @@ void Cpu::digit_product(ConstMatrixView x, const FixedPoint& u, double scale, Ma
     const int u_exponent = down_exponent(u);
     for (int b = 0; b < u.count(); ++b) u_digits.push_back(Matrix::converted(u.digit(b), DType::f64));
     const int last = sizeof(T) == 4 ? 0 : 2, last_u = static_cast<int>(u_digits.size()) - 1;
-    const bool chunked = x.cols > kernels::exact_columns;  // else one product is the exact integer
+    const std::int64_t chunk = std::min(x.cols, kernels::exact_columns);
+    const bool chunked = x.cols > chunk;  // else one product is the exact integer
 
     const std::int64_t block = std::clamp<std::int64_t>(x.rows / (2 * threads()), 16, row_block);
     pool_.run(x.rows, block, [&](std::int64_t begin, std::int64_t end) {
         const std::int64_t rows = end - begin;
-        std::vector<Matrix> x_digits;
-        for (int a = 0; a <= last; ++a) x_digits.emplace_back(rows, x.cols, DType::f64);
-        Matrix partial(rows, u.rows, DType::f64), total(chunked ? rows : 0, u.rows, DType::i64);
+        std::vector<Matrix> x_digits, totals;  // of one chunk, so that no buffer grows with the columns
+        for (int a = 0; a <= last; ++a) x_digits.emplace_back(rows, chunk, DType::f64);
+        for (int b = 0; b <= last_u; ++b) totals.emplace_back(chunked ? rows : 0, u.rows, DType::i64);
+        Matrix partial(rows, u.rows, DType::f64);
+        std::vector<int> exponents(rows);
         for (std::int64_t i = 0; i < rows; ++i) {
-            const T* row = x.row<T>(begin + i);
-            const int exponent = kernels::exponent_of(largest_magnitude(row, x.cols));
-            row_exponents.at<std::int32_t>(begin + i, 0) = exponent + u_exponent;
-            double* digits[3] = {};
-            for (int a = 0; a <= last; ++a) digits[a] = x_digits[a].row<double>(i);
-            split_digits(row, x.cols, exponent, digits, last + 1);
+            exponents[i] = kernels::exponent_of(largest_magnitude(x.row<T>(begin + i), x.cols));
+            row_exponents.at<std::int32_t>(begin + i, 0) = exponents[i] + u_exponent;
         }
-        for (int a = last; a >= 0; --a)
-            for (int b = last_u; b >= 0; --b) {
-                for (std::int64_t j = 0; j < x.cols; j += kernels::exact_columns) {
-                    const std::int64_t cols = std::min(kernels::exact_columns, x.cols - j);
-                    blas_gemm(false, true, 1, x_digits[a].view().col_block(j, cols),
-                              u_digits[b].view().col_block(j, cols), 0, partial);
-                    for (std::int64_t i = 0; i < (chunked ? rows : 0); ++i)
-                        for (std::int64_t q = 0; q < u.rows; ++q) {
-                            const auto exact = static_cast<std::int64_t>(partial.row<double>(i)[q]);
-                            auto& sum = total.row<std::int64_t>(i)[q];
-                            sum = j == 0 ? exact : sum + exact;
-                        }
+        const auto split = [&](int a, std::int64_t j, std::int64_t cols) {
+            for (std::int64_t i = 0; i < rows; ++i) {
+                double* digits[3] = {};
+                for (int place = 0; place <= a; ++place) digits[place] = x_digits[place].row<double>(i);
+                split_digits(x.row<T>(begin + i) + j, cols, exponents[i], digits, a + 1);
+            }
+        };
+        const auto add_to_total = [&](int b, bool first) {
+            for (std::int64_t i = 0; i < rows; ++i)
+                for (std::int64_t q = 0; q < u.rows; ++q) {
+                    const auto exact = static_cast<std::int64_t>(partial.row<double>(i)[q]);
+                    auto& sum = totals[b].row<std::int64_t>(i)[q];
+                    sum = first ? exact : sum + exact;
                 }
-                const double weight = kernels::digit_term(1, a, b);
-                for (std::int64_t i = 0; i < rows; ++i) {
-                    double* to = v.row<double>(begin + i);
-                    for (std::int64_t q = 0; q < u.rows; ++q) {
-                        const double term =
-                            weight * (chunked ? static_cast<double>(total.row<std::int64_t>(i)[q])
-                                              : partial.row<double>(i)[q]);
-                        to[q] = (a == last && b == last_u ? 0.0 : to[q]) + term;
-                        if (a == 0 && b == 0) to[q] *= scale;
-                    }
+        };
+        const auto add_to_product = [&](int a, int b) {
+            const double weight = kernels::digit_term(1, a, b);
+            for (std::int64_t i = 0; i < rows; ++i) {
+                double* to = v.row<double>(begin + i);
+                for (std::int64_t q = 0; q < u.rows; ++q) {
+                    const double term =
+                        weight * (chunked ? static_cast<double>(totals[b].row<std::int64_t>(i)[q])
+                                          : partial.row<double>(i)[q]);
+                    to[q] = (a == last && b == last_u ? 0.0 : to[q]) + term;
+                    if (a == 0 && b == 0) to[q] *= scale;
                 }
             }
+        };
+        for (int a = last; a >= 0; --a) {
+            for (std::int64_t j = 0; j < x.cols; j += chunk) {
+                const std::int64_t cols = std::min(chunk, x.cols - j);
+                split(a, j, cols);
+                for (int b = last_u; b >= 0; --b) {
+                    blas_gemm(false, true, 1, x_digits[a].view().col_block(0, cols),
+                              u_digits[b].view().col_block(j, cols), 0, partial);
+                    chunked ? add_to_total(b, j == 0) : add_to_product(a, b);
+                }
+            }
+            for (int b = last_u; b >= 0 && chunked; --b) add_to_product(a, b);
+        }
     });
 }
 

@@ -183,8 +183,9 @@ class Ops {
     /// Symmetric K (f64): eigenvalues ascending; the columns of vectors (f64, n × n) are eigenvectors
     /// unless it is empty. Returns false when the iteration fails.
     virtual bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) = 0;
-    /// Overwrites B (f64) by K⁻¹B, K (f64, destroyed) symmetric positive definite. Returns 0, or the
-    /// 1-based order of the leading minor that is not positive.
+    /// Overwrites B (f64) by K⁻¹B, K (f64) symmetric positive definite, and K's lower triangle by L of
+    /// K = L Lᵀ. Returns 0, or the 1-based order of the leading minor that is not positive: K and B are
+    /// destroyed.
     virtual std::int64_t solve_spd(MatrixView k, MatrixView b) = 0;
 };
 

@@ -1,0 +1,130 @@
+// Plans of fits against the memory that is really taken, and which way they choose.
+#include "support.hpp"
+#include "temp_folder.hpp"
+
+#include <fntk/error.hpp>
+#include <fntk/kernel_model.hpp>
+
+#include <set>
+
+namespace fntk {
+namespace {
+
+using test::cpu;
+using test::error_of;
+using test::normals;
+using test::on_sphere;
+
+/// The smallest budget that works, as the refusal of a smaller one names it.
+std::int64_t least_budget(const KernelFunction& f, std::int64_t n, std::int64_t s, FitOptions options,
+                          bool keep_inputs) {
+    options.memory = 1;
+    const std::string text = error_of<MemoryError>([&] { (void)plan_fit(f, n, s, options, keep_inputs); });
+    return std::stoll(text.substr(text.find("takes ") + 6)) << 20;
+}
+
+std::string way(const KernelFunction& f, const FitPlan& plan) {
+    if (plan.solver == Solver::cholesky)
+        return plan.eigenvalues ? "eigenvalues" : plan.inverse ? "inverse" : "cholesky";
+    if (plan.solver == Solver::primal) return "primal";
+    return plan.stored ? "cg, stored" : f.has_moments() ? "cg, closed form" : "cg, tiles";
+}
+
+TEST(KernelModelPlan, KeepsItsPromise) {
+    std::mt19937_64 random(7);
+    const auto between = [&](std::int64_t low, std::int64_t high) {
+        return low + static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(high - low + 1));
+    };
+    constexpr std::int64_t spare = std::int64_t{16} << 20;  // of 24 MiB of workspaces 8 serve one thread
+    std::set<std::string> ways;
+    for (int fit = 0; fit < 100; ++fit) {
+        const bool wide = fit % 2 == 0;
+        const std::int64_t n = wide ? between(100, 300) : between(50, 1500),
+                           d = wide ? between(1000, 20000) : between(4, 40), s = between(1, 4),
+                           rank = between(0, 1) == 0 ? 4 : between(4, 64);
+        const DType precision = between(0, 1) == 0 ? DType::f32 : DType::f64;
+        const Train train = between(0, 1) == 0 ? Train{.down = true} : Train{.up = true};
+        const auto output = static_cast<KernelOutput>(between(0, 2));
+        const std::int64_t outputs = output == KernelOutput::full ? s : between(1, 3);
+        const KernelFunction f = between(0, 2) == 0
+                                     ? KernelFunction::limit({}, train, d, precision)
+                                     : KernelFunction::of_network(
+                                           Network::create({.dim = d,
+                                                            .width = 64 * between(1, 64),
+                                                            .rank = rank,
+                                                            .outputs = outputs,
+                                                            .down = rank == 4 ? Down::srht : Down::gaussian,
+                                                            .up = Up::rademacher,
+                                                            .train = train,
+                                                            .precision = precision}),
+                                           output);
+        FitOptions options{.ridges = {1e-1},
+                           .solver = static_cast<Solver>(between(0, 3)),
+                           .diagnose_up_to = between(0, 800),
+                           .max_iterations = 5};
+        const std::int64_t features = f.has_moments() ? f.network().spec().rank * d * outputs : 0;
+        const bool primal = features > 0 && features < 2000 && output != KernelOutput::full;
+        if (options.solver == Solver::primal && !primal) options.solver = Solver::automatic;
+        if (options.solver == Solver::cholesky && n < 700 && between(0, 1) == 0)
+            options.ridges = {1e-3, 1e-2, 1e-1};
+        const bool keep = options.solver != Solver::primal && between(0, 1) == 0;
+        const std::int64_t least = least_budget(f, n, s, options, keep);
+        options.memory = between(0, 1) == 0 ? least : least + between(0, least);
+        const FitPlan plan = plan_fit(f, n, s, options, keep);
+        SCOPED_TRACE(std::to_string(fit) + ": n " + std::to_string(n) + ", d " + std::to_string(d) +
+                     (f.is_limit() ? ", limit" : ", p " + std::to_string(f.network().spec().rank)) + ", " +
+                     to_string(train) + ", " + name(output) + ", " + name(precision) + ", " + way(f, plan) +
+                     ": " + plan.reason);
+        EXPECT_LE(plan.peak_bytes, options.memory);
+        const Matrix x = normals(n, d, 1, precision), y = normals(n, s, 2);
+        reset_memory_peak();
+        const std::int64_t before = memory_use().current;
+        (void)fit_kernel(cpu(), f, x, y, options, keep);
+        const std::int64_t taken = memory_use().peak - before;
+        EXPECT_LE(taken, plan.peak_bytes - spare);
+        // what no Matrix is: LAPACK's 2N² doubles
+        const std::int64_t rows = n * f.outputs();
+        const std::int64_t beside = (std::int64_t{24} << 20) + (plan.eigenvalues ? 16 * rows * rows : 0);
+        EXPECT_GE(2 * taken, plan.peak_bytes - beside);
+        ways.insert(way(f, plan));
+    }
+    EXPECT_EQ(ways, (std::set<std::string>{"eigenvalues", "inverse", "cholesky", "primal", "cg, stored",
+                                           "cg, closed form", "cg, tiles"}));
+}
+
+KernelFunction of_down(std::int64_t dim) {
+    return KernelFunction::of_network(Network::create(
+        {.dim = dim, .width = 64, .rank = 4, .down = Down::gaussian, .train = {.down = true}}));
+}
+/// Beside the workspaces: too little for 8·3000² bytes of K, enough for 200 features.
+const FitOptions small_budget{.memory = std::int64_t{48} << 20};
+
+TEST(KernelModelPlan, TakesFeaturesWhereTheyCostLessThanAHundredProducts) {
+    for (const auto& [dim, targets, solver] : {std::tuple{49, 1, Solver::primal},
+                                               {50, 1, Solver::cg},
+                                               {51, 1, Solver::cg},
+                                               {51, 2, Solver::primal},
+                                               {99, 2, Solver::primal},
+                                               {100, 2, Solver::cg}})
+        EXPECT_EQ(plan_fit(of_down(dim), 3000, targets, small_budget).solver, solver)
+            << dim << ", " << targets;
+    EXPECT_EQ(plan_fit(of_down(49), 3000, 1).solver, Solver::cholesky) << "where it fits";
+    EXPECT_EQ(plan_fit(of_down(49), 30000, 1).solver, Solver::primal) << "N³/3 flops are too many";
+}
+
+TEST(KernelModelPlan, TakesNoFeaturesWhereTheDataAreKept) {
+    const KernelFunction f = of_down(8);
+    const Matrix x = on_sphere(2000, 8, 1, DType::f32), y = normals(2000, 1, 2);
+    const FitOptions options{.ridges = {1e-1}, .memory = std::int64_t{40} << 20};
+    ASSERT_EQ(plan_fit(f, 2000, 1, options).solver, Solver::primal);
+    EXPECT_EQ(plan_fit(f, 2000, 1, options, true).solver, Solver::cg);
+    const KernelModel model = fit_kernel(cpu(), f, x, y, options, true);
+    EXPECT_EQ(model.plan.solver, Solver::cg);
+    EXPECT_EQ(model.inputs.rows(), 2000);
+    test::expect_parts(
+        error_of<ValueError>([&] { (void)plan_fit(f, 2000, 1, {.solver = Solver::primal}, true); }),
+        {"solver = primal", "training data", "cg"});
+}
+
+}  // namespace
+}  // namespace fntk
