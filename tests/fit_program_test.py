@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """`fntk fit` and `fntk predict`: means, variances, leave-one-out errors and evidence against NumPy, the budget, interrupts."""
 
+import json
 import os
 import re
 import resource
@@ -98,6 +99,31 @@ class Fits(ProgramCase):
         self.assertIn("test split", printed)
         self.assertEqual(np.load(self.mean).shape, (10000, 10))
         self.assertGreater(again["test_accuracy"], 0.7)
+
+    def test_a_target_that_cannot_be_written_is_known_before_the_work(self):
+        self.fit("--limit")
+        room = (self.x.size + len(self.y)) * 8  # of X and alpha
+        fit = ("fit", self.data, "--labels", self.labels, "--limit", "--precision", "float64", "--out")
+        predict = ("predict", self.model, self.other, "--out")
+        missing, json_path = self.out / "missing" / "file", self.out / "report.json"
+        for command in ((*fit, missing), (*fit, self.out), (*predict, missing), (*predict, self.mean, "--variance", missing)):
+            process = run(*command)
+            self.assertEqual((process.returncode, process.stdout), (4, ""), process.stderr)
+            self.assertRegex(process.stderr, r"\Afntk: error: [^\n]*cannot be written[^\n]*\n\Z")
+        for command, bytes_needed in (((*fit, self.model), room), ((*predict, self.mean), 25 * 8)):
+            process = run(*command, largest_file=bytes_needed - 1)  # as on a full disk
+            self.assertEqual((process.returncode, process.stdout), (4, ""), process.stderr)
+            self.assertRegex(process.stderr, rf"File too large; it needs {bytes_needed} bytes")
+        self.assertEqual(list(self.out.glob("*")), [self.model])
+        self.model.unlink()
+        process = run(*fit, self.model, "--json", json_path, largest_file=room)  # the header comes on top
+        self.assertEqual(process.returncode, 4, process.stderr)
+        self.assertRegex(process.stderr, r"\Afntk: error: [^\n]*m.safetensors: cannot be written: File too large[^\n]*\n\Z")
+        self.assertIn("fitted 60 samples", process.stdout)
+        written = json.loads(json_path.read_text(encoding="utf-8"))
+        self.assertIs(written["saved"], False)
+        self.assertEqual(len(written["path"]), 1)
+        self.assertEqual(list(self.out.glob("*")), [json_path])
 
     def test_an_interrupt_ends_it_without_a_model(self):
         data = self.npy("long.npy", files.sphere(4000, DIM, 5))

@@ -38,6 +38,20 @@ FNTK_API void save_npy(const std::string& path, ConstMatrixView matrix);
 /// Writes a text file whole: temporary file, fsync, rename.
 FNTK_API void save_text(const std::string& path, const std::string& text);
 
+/// Room for a file that long work ends with, held while it lasts: a target that cannot be written and a
+/// disk without `bytes` are an IoError before the work. A file without a name holds the room, so that
+/// nothing is left of it when the process is killed; end it, then write the file.
+class FNTK_API FileReservation {
+  public:
+    FileReservation(const std::string& path, std::int64_t bytes);
+    ~FileReservation();
+    FileReservation(const FileReservation&) = delete;
+    FileReservation& operator=(const FileReservation&) = delete;
+
+  private:
+    int file_ = -1;
+};
+
 /// Labelled rows.
 struct Samples {
     Matrix inputs;               ///< n × d

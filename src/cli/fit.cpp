@@ -5,6 +5,9 @@
 
 #include <fmt/format.h>
 
+#include <exception>
+#include <optional>
+
 namespace fntk::cli {
 
 namespace {
@@ -34,6 +37,50 @@ KernelFunction function_of(const FitCommand& options, const Network& network) {
     const NetworkSpec& spec = network.spec();
     if (options.limit) return KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision);
     return KernelFunction::of_network(network, parse_kernel_output(options.kernel));
+}
+
+/// What M, X and α of the model to come take on disk; its header and stored factors are little beside them.
+std::int64_t bytes_of_model(const KernelFunction& function, std::int64_t samples, std::int64_t targets,
+                            bool keep_inputs) {
+    const std::int64_t d = function.dim(), e = static_cast<std::int64_t>(size_of(function.precision())),
+                       columns = function.output() == KernelOutput::full ? 1 : targets;
+    std::int64_t bytes = 0;
+    if (function.has_moments()) {
+        const NetworkSpec& spec = function.network().spec();
+        bytes +=
+            columns * (function.output() == KernelOutput::trace ? spec.outputs : 1) * spec.rank * d * e;
+    }
+    if (!function.has_moments() || keep_inputs)
+        bytes += samples * (d * e + function.outputs() * columns * 8);
+    return bytes;
+}
+
+/// The ridge, its path and the end of the iterations, to the report and to people.
+void tell(Report& report, const KernelModel& model, const std::vector<double>& ridges) {
+    const FitDiagnostics& found = model.diagnostics;
+    report["ridge"] = model.ridge;
+    report["jitter"] = model.jitter;
+    if (!found.leave_one_out.empty()) {
+        Json path = Json::array();
+        fmt::print("{:>12} {:>18} {:>18}\n", "ridge", "leave-one-out rmse", "log evidence");
+        for (std::size_t r = 0; r < ridges.size(); ++r) {
+            path.push_back({{"ridge", ridges[r]},
+                            {"leave_one_out_rmse", finite_or_null(found.leave_one_out[r])},
+                            {"log_evidence", finite_or_null(found.log_evidence[r])}});
+            fmt::print("{:>12.4g} {:>18.6g} {:>18.8g}{}\n", ridges[r], found.leave_one_out[r],
+                       found.log_evidence[r], ridges[r] == model.ridge ? "  chosen" : "");
+        }
+        report["path"] = path;
+    }
+    if (found.iterations < 0) return;
+    const double worst = *std::max_element(found.residuals.begin(), found.residuals.end());
+    report["iterations"] = found.iterations;
+    report["residual"] = worst;
+    report["converged"] = found.converged;
+    fmt::print("{} iterations, relative residual {:.2e}{}\n", found.iterations, worst,
+               found.converged
+                   ? ""
+                   : ": above the tolerance; raise --max-iterations or the ridge, or use float64");
 }
 
 int run_fit(FitCommand& options) {
@@ -74,6 +121,10 @@ int run_fit(FitCommand& options) {
         report.finish();
         return 0;
     }
+    std::optional<FileReservation> room;
+    if (!options.out.empty())
+        room.emplace(options.out, bytes_of_model(function, dataset.train.inputs.rows(),
+                                                 targets.matrix().cols, options.variance));
     report["plan"] = describe(plan);
     fmt::print("plan: {}\n", in_words(plan));
 
@@ -84,43 +135,38 @@ int run_fit(FitCommand& options) {
     });
     model.notes = {{"classes", std::to_string(targets.classification() ? dataset.classes : 0)},
                    {"normalize", options.data.no_normalize ? "no" : "yes"}};
-    if (!options.out.empty()) report.phase("write", [&] { save_model(options.out, model); });
-
-    const FitDiagnostics& found = model.diagnostics;
-    report["ridge"] = model.ridge;
-    report["jitter"] = model.jitter;
-    if (!found.leave_one_out.empty()) {
-        Json path = Json::array();
-        fmt::print("{:>12} {:>18} {:>18}\n", "ridge", "leave-one-out rmse", "log evidence");
-        for (std::size_t r = 0; r < options.fit.ridges.size(); ++r) {
-            const double ridge = options.fit.ridges[r];
-            path.push_back({{"ridge", ridge},
-                            {"leave_one_out_rmse", finite_or_null(found.leave_one_out[r])},
-                            {"log_evidence", finite_or_null(found.log_evidence[r])}});
-            fmt::print("{:>12.4g} {:>18.6g} {:>18.8g}{}\n", ridge, found.leave_one_out[r],
-                       found.log_evidence[r], ridge == model.ridge ? "  chosen" : "");
+    // What was found out is reported even where the model cannot be saved or the test rows not be scored.
+    std::exception_ptr failure;
+    const auto attempt = [&](auto&& step) {
+        try {
+            step();
+        } catch (const std::exception&) {
+            if (!failure) failure = std::current_exception();
         }
-        report["path"] = path;
+    };
+    if (room) {
+        room.reset();
+        attempt([&] { report.phase("write", [&] { save_model(options.out, model); }); });
+        report["saved"] = !failure;
     }
-    if (found.iterations >= 0) {
-        const double worst = *std::max_element(found.residuals.begin(), found.residuals.end());
-        report["iterations"] = found.iterations;
-        report["residual"] = worst;
-        report["converged"] = found.converged;
-        fmt::print("{} iterations, relative residual {:.2e}{}\n", found.iterations, worst,
-                   found.converged
-                       ? ""
-                       : ": above the tolerance; raise --max-iterations or the ridge, or use float64");
-    }
+    const bool saved = !options.out.empty() && !failure;
+    tell(report, model, options.fit.ridges);
     fmt::print("fitted {} samples at ridge {:.4g} in {:.2f} s\n", dataset.train.inputs.rows(), model.ridge,
                report.seconds("fit"));
-    if (!dataset.test.inputs.empty() && !dataset.test.labels.empty()) {
-        const Prediction prediction = report.phase("predict", [&] {
-            return predict_kernel(device, model, dataset.test.inputs, false, progress_bar("predict"));
+    if (!dataset.test.inputs.empty() && !dataset.test.labels.empty())
+        attempt([&] {
+            const Prediction prediction = report.phase("predict", [&] {
+                return predict_kernel(device, model, dataset.test.inputs, false, progress_bar("predict"));
+            });
+            score(report, "test", targets, prediction.mean, dataset.test);
         });
-        score(report, "test", targets, prediction.mean, dataset.test);
-    }
     report.finish();
+    if (saved && interrupted()) {
+        fmt::print(stderr, "fntk: error: interrupted; {} is written, its test score is not known\n",
+                   options.out);
+        return 130;
+    }
+    if (failure) std::rethrow_exception(failure);
     return 0;
 }
 
@@ -138,11 +184,18 @@ int run_predict(PredictCommand& options) {
     report["data"] = DataOptions::describe(dataset);
     const bool split = !dataset.test.inputs.empty();  // what the model has not been fitted to
     const Samples& samples = split ? dataset.test : dataset.train;
+    std::optional<FileReservation> room(std::in_place, options.out,
+                                        samples.inputs.rows() * model.targets * 8),
+        more;
+    if (!options.variance.empty())
+        more.emplace(options.variance, samples.inputs.rows() * model.function.outputs() * 8);
     const Prediction prediction = report.phase("predict", [&] {
         return predict_kernel(device, model, samples.inputs, !options.variance.empty(),
                               progress_bar("predict"));
     });
     report.phase("write", [&] {
+        room.reset();
+        more.reset();
         save_npy(options.out, prediction.mean);
         if (!options.variance.empty()) save_npy(options.variance, prediction.variance);
     });

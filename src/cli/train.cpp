@@ -72,6 +72,7 @@ int run_train(Options& options) {
         report.phase("network", [&] { return options.network.make(dataset.train.inputs, wanted); });
     report.network(start);
     const Targets targets(dataset, start.spec().outputs, training.loss);
+    if (!options.out.empty()) FileReservation(options.out, 0);  // refused before the work, not after it
     training.seed = start.spec().seed;
     training.progress = progress_bar("training");
     const bool plain = training.momentum == 0 && training.batch == 0 && training.loss == Loss::squared;
