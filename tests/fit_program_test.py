@@ -92,6 +92,39 @@ class Fits(ProgramCase):
         self.assertEqual(process.returncode, 3)
         self.assertIn("3", process.stderr)
 
+    def test_whole_numbers_are_classes_or_values_as_the_user_says(self):
+        numbers = np.round(100 + 60 * self.y)
+        labels = self.npy("n.npy", numbers)
+        command = ("fit", self.data, "--labels", labels, "--limit", "--precision", "float64", "--ridge", 0.05)
+        classes = int(numbers.max()) + 1
+        self.assertGreater(classes, 60)
+        for other in (command, ("train", self.data, "--labels", labels, "--steps", 1, *SMALL)):
+            process = run(*other)
+            self.assertEqual(process.returncode, 3, process.stderr)
+            for part in ("60 labels", f"{classes} classes", "--targets values", "--targets classes"):
+                self.assertIn(part, process.stderr)
+        fntk(*command, "--targets", "values", "--out", self.model)
+        _, written = report("predict", self.model, self.data, "--labels", labels, "--out", self.mean)
+        predicted = np.load(self.mean)
+        self.assertEqual(predicted.shape, (60, 1))
+        self.assertAlmostEqual(written["test_rmse"], np.sqrt(np.mean((predicted[:, 0] - numbers) ** 2)))
+        printed = fntk(*command, "--targets", "classes", "--out", self.model)
+        self.assertIn(f"fitted 60 samples of {classes} classes", printed)
+        fntk("predict", self.model, self.data, "--out", self.mean)
+        self.assertEqual(np.load(self.mean).shape, (60, classes))
+        for kind, part in (("classes", "row 0"), ("numbers", "auto, classes or values")):
+            process = run("fit", self.data, "--labels", self.labels, "--targets", kind)
+            self.assertEqual(process.returncode, 3, process.stderr)
+            self.assertIn(part, process.stderr)
+
+    def test_a_network_of_too_few_outputs_for_its_classes(self):
+        x, labels = clusters(90, 3, DIM, 5)
+        data, labels = self.npy("c.npy", x), self.npy("l.npy", labels)
+        for command in (("fit", data, "--kernel", "full"), ("train", data, "--steps", 1)):
+            process = run(*command, "--labels", labels, *SMALL, "--outputs", 2)
+            self.assertEqual(process.returncode, 3, process.stderr)
+            self.assertRegex(process.stderr, r"outputs is 2; 3 classes need 3: set --outputs 3")
+
     def test_the_test_split_of_fashion_mnist(self):
         _, written = report("fit", "fashion-mnist", "--samples", 600, "--test-samples", 500, "--limit", "--out", self.model)
         self.assertGreater(written["test_accuracy"], 0.7)

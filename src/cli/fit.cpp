@@ -90,16 +90,15 @@ int run_fit(FitCommand& options) {
     const Device device = options.run.open();
     report.device(device);
     const Dataset dataset = report.phase("load", [&] {
-        return load_dataset(options.data.source, {.dtype = options.network.dtype(),
-                                                  .labels = options.data.labels,
-                                                  .normalize = !options.data.no_normalize,
-                                                  .max_samples = options.data.samples,
-                                                  .max_test_samples = options.test_samples});
+        LoadOptions load = options.data.load_options(options.network.dtype());
+        load.max_test_samples = options.test_samples;
+        return load_dataset(options.data.source, load);
     });
     report["data"] = DataOptions::describe(dataset);
     if (dataset.train.labels.empty())
         throw ValueError(
             fmt::format("DATA {} has no labels of its own; give them with --labels", options.data.source));
+    refuse_guessed_classes(dataset, parse_target_kind(options.data.targets));
     const bool full = options.kernel == "full" && !options.limit;
     const Network network = report.phase("network", [&] {
         return options.network.make(dataset.train.inputs, full ? default_outputs(dataset) : 1);
@@ -151,8 +150,9 @@ int run_fit(FitCommand& options) {
     }
     const bool saved = !options.out.empty() && !failure;
     tell(report, model, options.fit.ridges);
-    fmt::print("fitted {} samples at ridge {:.4g} in {:.2f} s\n", dataset.train.inputs.rows(), model.ridge,
-               report.seconds("fit"));
+    fmt::print("fitted {} samples of {} at ridge {:.4g} in {:.2f} s\n", dataset.train.inputs.rows(),
+               targets.classification() ? fmt::format("{} classes", dataset.classes) : "values",
+               model.ridge, report.seconds("fit"));
     if (!dataset.test.inputs.empty() && !dataset.test.labels.empty())
         attempt([&] {
             const Prediction prediction = report.phase("predict", [&] {
@@ -179,7 +179,10 @@ int run_predict(PredictCommand& options) {
         const auto found = model.notes.find(key);
         return found == model.notes.end() ? std::string() : found->second;
     };
+    const std::string classes = note("classes");
+    const std::int64_t fitted = classes.empty() ? 0 : std::stoll(classes);
     options.data.no_normalize |= note("normalize") == "no";
+    options.data.targets = fitted > 0 ? "classes" : "values";
     Dataset dataset = report.phase("load", [&] { return options.data.load(model.function.precision()); });
     report["data"] = DataOptions::describe(dataset);
     const bool split = !dataset.test.inputs.empty();  // what the model has not been fitted to
@@ -204,9 +207,7 @@ int run_predict(PredictCommand& options) {
     fmt::print("{}: {} × {} predictions{}\n", options.out, prediction.mean.rows(), prediction.mean.cols(),
                split ? " of the test split" : "");
     if (!samples.labels.empty()) {
-        const std::string classes = note("classes");
-        const std::int64_t fitted = classes.empty() ? 0 : std::stoll(classes);
-        if (fitted > 0 && (dataset.classes == 0 || dataset.classes > fitted))
+        if (dataset.classes > fitted)
             throw ValueError(fmt::format(
                 "the labels have {} classes, the model was fitted to {}; give labels in [0, {})",
                 dataset.classes, fitted, fitted));
@@ -225,6 +226,7 @@ void add_fit(CLI::App& app, Action& run) {
     auto options = std::make_shared<FitCommand>();
     FitOptions& fit = options->fit;
     options->add(*command, true);
+    options->data.add_targets(*command);
     command->add_option("--out", options->out, "write the model to this .safetensors file");
     command->add_option("--kernel", options->kernel, "full, trace or sum-of-logits")->capture_default_str();
     command->add_flag("--limit", options->limit,

@@ -31,12 +31,25 @@ void DataOptions::add(CLI::App& app, bool with_labels) {
                  "leave the rows as they are instead of scaling them to unit length");
 }
 
-Dataset DataOptions::load(DType dtype) const {
+void DataOptions::add_targets(CLI::App& app) {
+    app.add_option(
+           "--targets", targets,
+           "what labels are: classes (one-hot columns), values (numbers), or auto: classes when all "
+           "of them are whole numbers from 0 to 4095")
+        ->capture_default_str();
+}
+
+LoadOptions DataOptions::load_options(DType dtype) const {
     if (samples < 0)
         throw ValueError(fmt::format("samples is {}; it must be at least 1, or 0 for all rows", samples));
-    return load_dataset(
-        source, {.dtype = dtype, .labels = labels, .normalize = !no_normalize, .max_samples = samples});
+    return {.dtype = dtype,
+            .labels = labels,
+            .normalize = !no_normalize,
+            .max_samples = samples,
+            .targets = parse_target_kind(targets)};
 }
+
+Dataset DataOptions::load(DType dtype) const { return load_dataset(source, load_options(dtype)); }
 
 Dataset DataOptions::load_other(const std::string& other, DType dtype) const {
     return load_dataset(other, {.dtype = dtype, .labels = {}, .normalize = !no_normalize});

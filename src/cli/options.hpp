@@ -20,11 +20,14 @@ struct RunOptions {
 
 struct DataOptions {
     std::string source;
-    std::string labels;
+    std::string labels, targets = "auto";
     bool no_normalize = false;
     std::int64_t samples = 0;
 
     void add(CLI::App& app, bool with_labels);
+    /// --targets, of commands that fit labels.
+    void add_targets(CLI::App& app);
+    [[nodiscard]] LoadOptions load_options(DType dtype) const;
     [[nodiscard]] Dataset load(DType dtype) const;
     /// Another file loaded the same way: --against.
     [[nodiscard]] Dataset load_other(const std::string& other, DType dtype) const;

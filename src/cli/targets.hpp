@@ -9,6 +9,10 @@ namespace fntk::cli {
 /// One output per class beyond two; one for two classes and for real targets.
 std::int64_t default_outputs(const Dataset& dataset);
 
+/// Throws ValueError where labels are only taken for classes (TargetKind::automatic) and would be more
+/// classes than labels: numbers, most likely, which are for the user to tell.
+void refuse_guessed_classes(const Dataset& dataset, TargetKind kind);
+
 class Targets {
   public:
     /// Squared loss: centred one-hot columns; cross-entropy: probabilities. `outputs` is the network's.
