@@ -59,8 +59,7 @@ std::int64_t bytes_of_whole(const Network& network, const Inputs& x, std::int64_
                  made = k > 1 ? kernel + result : result,
                  written = result + (dtype == x.rows.dtype ? 0 : pairs * copies * in_file),
                  projected = fixed_down ? 8 * p * (rows + cols + 4096) : 0;
-    const double all =
-        std::max(made, written) + projected + 8 * 4096 * d + 32 * (rows + cols) + workspaces;
+    const double all = std::max(made, written) + projected + 8 * 4096 * d + 32 * (rows + cols) + workspaces;
     return static_cast<std::int64_t>(std::min(all, 9e18));
 }
 
