@@ -7,11 +7,13 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 namespace fntk::detail {
 namespace {
@@ -65,6 +67,21 @@ std::string writable_target(const std::string& path) {
     return target.string();
 }
 
+void allocate(int file, const std::string& path, std::int64_t bytes) {
+    int error = 0;
+    do {
+        error = bytes > 0 ? ::posix_fallocate(file, 0, bytes) : 0;
+    } while (error == EINTR);
+    if (error == 0) return;
+    struct statvfs disk {};
+    const std::uint64_t free =
+        ::fstatvfs(file, &disk) == 0 ? std::uint64_t{disk.f_bavail} * disk.f_frsize : 0;
+    throw IoError(fmt::format(
+        "{}: cannot be written: {}; it needs {} bytes, {} are free: free some space, choose another "
+        "disk, or use fewer samples",
+        path, std::generic_category().message(error), bytes, free));
+}
+
 void take_name(const std::string& path, const std::string& from, const std::string& target) {
     if (std::rename(from.c_str(), target.c_str()) != 0) refuse_write(path, "take its final name", errno);
     const int folder = ::open(folder_of(target).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -82,7 +99,7 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(writable_
     for (int i = 0; file_ < 0; ++i) {
         const std::string suffix = i == 0 ? "" : fmt::format("-{}", i);
         temporary_ = fmt::format("{}/.{}.{}{}.tmp", folder_of(target_), name, ::getpid(), suffix);
-        file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        file_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (file_ < 0 && (errno != EEXIST || i == attempts)) refuse_write(path_, "be written", errno);
     }
 }
@@ -114,6 +131,8 @@ void AtomicFile::write_through(const char* data, std::size_t bytes) {
     }
 }
 
+void AtomicFile::allocate(std::int64_t bytes) { detail::allocate(file_, path_, bytes); }
+
 void AtomicFile::commit() {
     write_through(buffer_.data(), buffer_.size());
     buffer_.clear();
@@ -125,9 +144,25 @@ void AtomicFile::commit() {
     temporary_.clear();
 }
 
+int AtomicFile::without_name() {
+    ::unlink(temporary_.c_str());
+    temporary_.clear();
+    return std::exchange(file_, -1);
+}
+
 }  // namespace fntk::detail
 
 namespace fntk {
+
+FileReservation::FileReservation(const std::string& path, std::int64_t bytes) {
+    detail::AtomicFile file(path);
+    file.allocate(bytes);
+    file_ = file.without_name();
+}
+
+FileReservation::~FileReservation() {
+    if (file_ >= 0) ::close(file_);
+}
 
 void save_text(const std::string& path, const std::string& text) {
     detail::AtomicFile file(path);

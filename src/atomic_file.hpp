@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,9 @@ namespace fntk::detail {
 /// The file that `path` names behind links. Only a regular file may be replaced: renaming over /dev/null
 /// would be a disaster, over a directory it fails. Throws IoError.
 std::string writable_target(const std::string& path);
+/// Takes blocks for so many bytes of an open file from the disk, beyond its end too. Throws IoError with
+/// the bytes needed and free.
+void allocate(int file, const std::string& path, std::int64_t bytes);
 /// Renames `from` over `target`, which `path` names in messages, so that it lasts through a power cut.
 /// Throws IoError.
 void take_name(const std::string& path, const std::string& from, const std::string& target);
@@ -30,7 +34,10 @@ class AtomicFile {
 
     void write(const void* data, std::size_t bytes);
     void write(std::string_view text) { write(text.data(), text.size()); }
+    void allocate(std::int64_t bytes);
     void commit();
+    /// Gives up the name and hands over the open file, which is gone when it is closed.
+    [[nodiscard]] int without_name();
 
   private:
     void write_through(const char* data, std::size_t bytes);

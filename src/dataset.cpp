@@ -114,13 +114,22 @@ Samples read_samples(const Table& table, std::vector<double> labels, const std::
             std::move(labels)};
 }
 
-/// max + 1 (at least 2) when every label is an integer in [0, 4096), else 0.
-std::int64_t count_classes(const Dataset& data) {
+/// max + 1 (at least 2) when every label is an integer in [0, 4096), else 0, or a refusal where classes
+/// were promised.
+std::int64_t count_classes(const Dataset& data, TargetKind kind) {
     constexpr double most_classes = 4096;
+    if (kind == TargetKind::values) return 0;
     double largest = -1;
     for (const auto* labels : {&data.train.labels, &data.test.labels})
-        for (const double label : *labels) {
-            if (label < 0 || label >= most_classes || label != std::floor(label)) return 0;
+        for (std::size_t i = 0; i < labels->size(); ++i) {
+            const double label = (*labels)[i];
+            if (label < 0 || label >= most_classes || label != std::floor(label)) {
+                if (kind == TargetKind::automatic) return 0;
+                throw ValueError(
+                    fmt::format("targets = classes: the label of row {} (from 0) is {}, no whole number in "
+                                "[0, {}); number the classes from 0, or take targets = values",
+                                i, label, most_classes));
+            }
             largest = std::max(largest, label);
         }
     return largest < 0 ? 0 : std::max<std::int64_t>(2, static_cast<std::int64_t>(largest) + 1);
@@ -191,8 +200,15 @@ Dataset load_dataset(const std::string& source, const LoadOptions& options) {
                         options.max_samples, options.max_test_samples));
     Dataset data =
         source == "fashion-mnist" ? detail::load_fashion(options) : detail::load_file(source, options);
-    data.classes = detail::count_classes(data);
+    data.classes = detail::count_classes(data, options.targets);
     return data;
+}
+
+TargetKind parse_target_kind(std::string_view text) {
+    if (text == "auto") return TargetKind::automatic;
+    if (text == "classes") return TargetKind::classes;
+    if (text == "values") return TargetKind::values;
+    throw ValueError(fmt::format("targets is '{}'; choose auto, classes or values", text));
 }
 
 std::vector<double> load_labels(const std::string& path) {

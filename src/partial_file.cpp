@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 #include <cerrno>
 #include <system_error>
@@ -37,7 +36,7 @@ PartialFile::PartialFile(const std::string& path)
 }
 
 PartialFile::~PartialFile() {
-    if (worthless_) ::unlink(partial_.c_str());
+    if (worthless_ && in_place()) ::unlink(partial_.c_str());
     close();
 }
 
@@ -59,19 +58,7 @@ void PartialFile::clear() {
 }
 
 void PartialFile::allocate(std::int64_t bytes) {
-    int error = 0;
-    do {
-        error = ::posix_fallocate(file_, 0, bytes);
-    } while (error == EINTR);
-    if (error != 0) {
-        struct statvfs disk {};
-        const std::uint64_t free =
-            ::fstatvfs(file_, &disk) == 0 ? std::uint64_t{disk.f_bavail} * disk.f_frsize : 0;
-        throw IoError(fmt::format(
-            "{}: cannot be written: {}; it needs {} bytes, {} are free: free some space, choose another "
-            "disk, or use fewer samples",
-            path_, std::generic_category().message(error), bytes, free));
-    }
+    detail::allocate(file_, path_, bytes);
     if (::ftruncate(file_, bytes) != 0) refuse_write(path_, "be written", errno);  // it was longer
 }
 
@@ -108,6 +95,11 @@ void PartialFile::sync() {
 
 void PartialFile::commit() {
     if (::fsync(file_) != 0) refuse_write(path_, "be synced", errno);
+    if (!in_place())
+        throw IoError(
+            fmt::format("{}: cannot take its final name: {} was replaced or removed meanwhile; "
+                        "what stands there is left as it is: move it away and start anew",
+                        path_, partial_));
     worthless_ = false;
     take_name(path_, partial_, target_);  // under the lock
     close();

@@ -144,6 +144,28 @@ TEST(Labels, AreClassesWhenSmallIntegersFromZero) {
     EXPECT_EQ(classes(1e300, 1), 0);
 }
 
+TEST(Labels, AreWhatTheCallerSaysTheyAre) {
+    const TempFolder folder;
+    const std::string path = save<float>(folder, "x.npy", 2, 1, {1, 2});
+    LoadOptions options = with_labels(save<double>(folder, "y.npy", 2, 1, {346, 25}));
+    options.targets = TargetKind::values;
+    const Dataset values = load_dataset(path, options);
+    EXPECT_EQ(values.classes, 0);
+    EXPECT_EQ(values.train.labels, (Values{346, 25}));
+    options.targets = TargetKind::classes;
+    EXPECT_EQ(load_dataset(path, options).classes, 347);
+    for (const auto& [label, text] : {std::pair{0.5, "0.5"}, {-1.0, "-1"}, {4096.0, "4096"}}) {
+        options.labels = save<double>(folder, "z.npy", 2, 1, {1, label});
+        expect_parts(error_of<ValueError>([&] { load_dataset(path, options); }),
+                     {"row 1", std::string("is ") + text, "[0, 4096)", "targets = values"});
+    }
+    EXPECT_EQ(parse_target_kind("auto"), TargetKind::automatic);
+    EXPECT_EQ(parse_target_kind("classes"), TargetKind::classes);
+    EXPECT_EQ(parse_target_kind("values"), TargetKind::values);
+    expect_parts(error_of<ValueError>([&] { parse_target_kind("numbers"); }),
+                 {"'numbers'", "auto, classes or values"});
+}
+
 TEST(Labels, OfEveryNpyType) {
     const TempFolder folder;
     const auto load = [&](const std::string& descr, const std::string& data) {

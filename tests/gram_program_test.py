@@ -2,7 +2,6 @@
 """`fntk gram` and `fntk limit` with matrices larger than their memory: the budget is kept, a run that is killed or
 interrupted goes on to the same bytes, and under the final name stands a whole file or none."""
 
-import json
 import os
 import random
 import re
@@ -28,40 +27,28 @@ class GramFiles(ProgramCase):
         self.many = self.npy("many.npy", files.sphere(3000, DIM, 3))
         self.kernel = self.out / "K.npy"
 
-    def least_memory(self, *command):
-        """The smallest number of MiB that the program does not refuse."""
-        before, refused, enough = self.names(), 3, 400
-        while enough - refused > 1:  # by plans alone; the runs begin a little below
-            memory = (refused + enough) // 2
-            enough, refused = (enough, memory) if self.is_refused(*command, "--memory", f"{memory}MiB", "--dry-run") else (memory, refused)
-            self.assertEqual(self.names(), before)
-        for memory in range(max(4, enough - 8), 400):
-            if not self.is_refused(*command, "--memory", f"{memory}MiB"):
-                return memory
-            self.assertEqual(self.names(), before)
-        self.fail("400 MiB are refused")
+    def named_memory(self, *command):
+        """The MiB that the refusal of 1 MiB names as the least; nothing is left behind."""
+        before = self.names()
+        process = run(*command, "--memory", "1MiB")
+        self.assertEqual((process.returncode, process.stdout, self.names()), (6, "", before), process.stderr)
+        self.assertRegex(process.stderr, r"\Afntk: error: memory = 1 MiB: [^\n]*; give --memory \d+MiB, or use fewer --samples\n\Z")
+        return int(re.search(r"--memory (\d+)MiB", process.stderr)[1])
 
-    def is_refused(self, *command):
-        process = run(*command)
-        if process.returncode == 0:
-            return False
+    def least_memory(self, *command):
+        """named_memory, with which the command runs, and with a little less does not."""
+        memory = self.named_memory(*command)
+        process = run(*command, "--memory", f"{memory - 5}MiB")
         self.assertEqual(process.returncode, 6, process.stderr)
-        self.assertRegex(process.stderr, r"\Afntk: error: memory = \d+ MiB: [^\n]*program and the data[^\n]* \d+ MiB[^\n]*\n\Z")
-        return True
+        self.assertIn(f"memory = {memory - 5} MiB: the program and the data take", process.stderr)
+        fntk(*command, "--memory", f"{memory}MiB")
+        return memory
 
     def start(self, *arguments):
         return subprocess.Popen([files.program(), *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def names(self):
         return sorted(path.name for path in self.out.iterdir())
-
-    def peak_of_process(self, *command):
-        """(report, bytes). Forked by a shell: a process begins with the peak of the one that started it."""
-        path = self.folder / "report.json"
-        subprocess.run(["sh", "-c", '"$@"; exit $?', "sh", files.program(), *map(str, command), "--json", path], check=True,
-                       stdout=subprocess.DEVNULL, timeout=120)
-        written = json.loads(path.read_text(encoding="utf-8"))
-        return written, written["peak_rss_bytes"]
 
     def test_a_matrix_larger_than_the_memory(self):
         other = self.npy("other.npy", files.sphere(1500, DIM, 4))
@@ -100,10 +87,14 @@ class GramFiles(ProgramCase):
         self.assertIn("dtype is 'int8'", process.stderr)
 
     def test_killed_runs_go_on_to_the_same_bytes(self):
-        command = ("gram", self.many, *SLOW, "--out", self.kernel)
-        memory = f"{self.least_memory(*command) + 3}MiB"
-        command = (*command, "--memory", memory, "--resume")
-        self.kernel.unlink()
+        other = self.npy("other.npy", files.sphere(1500, DIM, 4))
+        for extra, kills in (((), 12), (("--against", other), 6), (("--dtype", "float64"), 6)):
+            with self.subTest(extra=extra):
+                self.kill("gram", self.many, *SLOW, *extra, "--out", self.kernel, kills=kills)
+
+    def kill(self, *command, kills):
+        """Kills as many runs, each third of which is followed by one that ends."""
+        command = (*command, "--memory", f"{self.named_memory(*command) + 1}MiB", "--resume")
         start = time.monotonic()
         _, written = report(*command)
         seconds, tiles = time.monotonic() - start, written["plan"]["tiles"]
@@ -111,22 +102,21 @@ class GramFiles(ProgramCase):
         expected = self.kernel.read_bytes()
         self.kernel.unlink()
         moments = random.Random(1)
-        kills = reused = 0
-        while kills < 20:
+        killed = reused = 0
+        while killed < kills:
             process = self.start(*command)
             time.sleep(moments.uniform(0, 0.7 * seconds))
             process.kill()
             _, errors = process.communicate(timeout=60)
             self.assertIn(process.returncode, (0, -signal.SIGKILL), errors)
-            kills += process.returncode != 0
+            killed += process.returncode != 0
             if self.kernel.exists():  # whole, or not at all
                 self.assertEqual(self.kernel.read_bytes(), expected)
                 self.kernel.unlink()
-            elif kills % 3 == 0:  # else the next run is killed too
+            elif killed % 3 == 0:  # else the next run is killed too
                 _, written = report(*command)
                 reused += written["tiles_reused"]
                 self.assertEqual(self.kernel.read_bytes(), expected)
-                self.assertEqual(self.names(), ["K.npy"])
                 self.kernel.unlink()
         self.assertGreater(reused, tiles / 2)  # not everything was made anew
 
@@ -161,6 +151,24 @@ class GramFiles(ProgramCase):
             self.assertEqual(written["plan"]["tiles"], 1)
             self.assertGreater(written["plan"]["estimated_seconds"], 0)
         self.assertEqual(list(self.out.glob("dry_k*")), [])
+
+    def test_a_kernel_made_in_one_piece_keeps_to_the_memory_too(self):
+        for extra in (("--fixed-down",), ("--fixed-down", "--dtype", "float64"), ("--kernel", "full", "--outputs", 2),
+                      ("--kernel", "full", "--outputs", 2, "--precision", "float64", "--dtype", "float32")):
+            with self.subTest(extra=extra):
+                command = ("limit", self.many, "--samples", 2000, *extra, "--out", self.kernel)
+                memory = self.least_memory(*command)
+                size = self.kernel.stat().st_size
+                _, peak = self.peak_of_process(*command, "--memory", f"{memory}MiB")
+                self.assertLessEqual(peak, memory * MIB)
+                self.assertGreater(peak, size)
+                self.kernel.unlink()
+
+    def test_gates_that_do_not_fit_are_not_made(self):
+        command = ("gram", self.many, "--train", "up", "--width", 2**30, "--rank", 8, "--out", self.kernel)
+        gates = 3000 * 2**30 / 8 / MIB
+        self.assertGreater(self.named_memory(*command), gates)
+        self.assertGreater(self.named_memory(*command, "--dry-run"), gates)
 
     def test_a_kernel_made_in_one_piece_cannot_be_resumed(self):
         process = run("limit", self.data, "--fixed-down", "--resume", "--out", self.kernel)

@@ -94,6 +94,30 @@ TEST(SaveText, AFailureHalfWayKeepsTheOldFileAndRemovesTheTemporaryOne) {
     EXPECT_EQ(folder.names(), Names{"a.txt"});
 }
 
+TEST(FileReservation, LeavesNothingAndTakesNoName) {
+    const TempFolder folder;
+    const std::string path = folder.write("model", "old");
+    {
+        const FileReservation room(path, 1 << 20);
+        EXPECT_EQ(folder.names(), Names{"model"});
+        save_text(path, "new");
+    }
+    EXPECT_EQ(folder.read("model"), "new");
+    EXPECT_EQ(folder.names(), Names{"model"});
+}
+
+TEST(FileReservation, RefusesBeforeTheWork) {
+    const TempFolder folder;
+    const std::string file = folder.write("file", "text");
+    for (const std::string& path : {folder.path("missing/model"), file + "/model", folder.path("")})
+        expect_parts(error_of<IoError>([&] { const FileReservation room(path, 0); }),
+                     {path, "cannot be written"});
+    expect_parts(
+        error_of<IoError>([&] { const FileReservation room(folder.path("m"), std::int64_t{1} << 60); }),
+        {folder.path("m"), "it needs 1152921504606846976 bytes", " are free"});
+    EXPECT_EQ(folder.names(), Names{"file"});
+}
+
 // ---- .npy ----------------------------------------------------------------------------------------
 
 Matrix counting(std::int64_t rows, std::int64_t cols, DType dtype) {

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -38,6 +39,20 @@ FNTK_API void save_npy(const std::string& path, ConstMatrixView matrix);
 /// Writes a text file whole: temporary file, fsync, rename.
 FNTK_API void save_text(const std::string& path, const std::string& text);
 
+/// Room for a file that long work ends with, held while it lasts: a target that cannot be written and a
+/// disk without `bytes` are an IoError before the work. A file without a name holds the room, so that
+/// nothing is left of it when the process is killed; end it, then write the file.
+class FNTK_API FileReservation {
+  public:
+    FileReservation(const std::string& path, std::int64_t bytes);
+    ~FileReservation();
+    FileReservation(const FileReservation&) = delete;
+    FileReservation& operator=(const FileReservation&) = delete;
+
+  private:
+    int file_ = -1;
+};
+
 /// Labelled rows.
 struct Samples {
     Matrix inputs;               ///< n × d
@@ -47,15 +62,20 @@ struct Dataset {
     std::string name;
     Samples train;
     Samples test;  ///< inputs empty when the source has no test split
-    /// > 0 when every label is an integer in [0, classes), at most 4096; 0 for real targets or none.
+    /// > 0 when the labels are classes, integers in [0, classes), at most 4096; 0 for values or none.
     std::int64_t classes = 0;
 };
+/// What labels stand for. automatic: classes when all of them are integers in [0, 4096), else values.
+enum class TargetKind : std::uint8_t { automatic, classes, values };
+/// "auto", "classes" or "values"; throws ValueError.
+FNTK_API TargetKind parse_target_kind(std::string_view text);
 struct LoadOptions {
     DType dtype = DType::f32;
     std::string labels = {};  ///< a file of n labels: .npy (any integer or float type), .csv, .idx[.gz]
     bool normalize = true;    ///< rows to unit length; a row of zeros is then refused by its number
     std::int64_t max_samples = 0;  ///< first rows of the training data only; 0 = all
     std::int64_t max_test_samples = 0;
+    TargetKind targets = TargetKind::automatic;
 };
 /// source: a file by its ending, .npy, .csv (comma separated numbers, an optional header line), .idx or
 /// .idx.gz (also the names of the MNIST family, *-ubyte[.gz]; unsigned bytes are divided by 255), or
@@ -63,7 +83,8 @@ struct LoadOptions {
 /// share/datasets/fashion-mnist under /usr and /usr/local. Rows are checked, normalised in double and
 /// rounded to options.dtype one at a time; with max_samples the rows behind it are neither read from a .npy
 /// nor decompressed. Labels are counted against all rows of the file, then cut. Throws IoError, and
-/// ValueError for 0 rows, NaN or infinity (file, row, column), a zero row, labels of another length.
+/// ValueError for 0 rows, NaN or infinity (file, row, column), a zero row, labels of another length,
+/// and labels that are no classes where options.targets says they are.
 FNTK_API Dataset load_dataset(const std::string& source, const LoadOptions& options = {});
 /// Labels alone: one finite number a row, in a file of one column (unsigned bytes stand for themselves).
 FNTK_API std::vector<double> load_labels(const std::string& path);

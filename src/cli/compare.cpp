@@ -81,16 +81,14 @@ int run_compare(Options& options) {
     std::optional<Network> given;
     if (!options.network.empty()) given = load_network(options.network);
     const DType dtype = given ? given->spec().precision : parse_precision(options.precision);
-    LoadOptions load{.dtype = dtype,
-                     .labels = options.data.labels,
-                     .normalize = !options.data.no_normalize,
-                     .max_samples = options.data.samples,
-                     .max_test_samples = options.test_samples};
     if (options.data.samples < 0 || options.test_samples < 0)
         throw ValueError(
             fmt::format("samples is {} and test-samples {}; each must be at least 1, or 0 for all",
                         options.data.samples, options.test_samples));
+    LoadOptions load = options.data.load_options(dtype);
+    load.max_test_samples = options.test_samples;
     const Dataset dataset = report.phase("load", [&] { return load_dataset(options.data.source, load); });
+    refuse_guessed_classes(dataset, load.targets);
     const std::int64_t dim = dataset.train.inputs.cols();
     if (options.ranks.empty()) options.ranks = default_ranks(dim);
 
@@ -146,6 +144,7 @@ void add_compare(CLI::App& app, Action& run) {
     auto options = std::make_shared<Options>();
     options->data.samples = 2000;
     options->data.add(*command, true);
+    options->data.add_targets(*command);
     options->run.add(*command);
     command->add_option("--test-samples", options->test_samples, "first N rows of the test split")
         ->capture_default_str();

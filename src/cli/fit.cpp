@@ -1,9 +1,12 @@
-// fntk fit and fntk predict: kernel ridge regression on labelled data, saved, and its predictions.
+// fntk fit: kernel ridge regression on labelled data, inside a memory budget, saved.
 #include "options.hpp"
 #include "plans.hpp"
 #include "targets.hpp"
 
 #include <fmt/format.h>
+
+#include <exception>
+#include <optional>
 
 namespace fntk::cli {
 
@@ -16,24 +19,55 @@ struct FitCommand : CommandOptions {
     MemoryOption memory;
     bool limit = false, variance = false, dry_run = false;
 };
-struct PredictCommand {
-    RunOptions run;
-    DataOptions data;
-    std::string model, out, variance;
-};
-
-/// Accuracy or root mean square error beside the labels, into the report.
-void score(Report& report, const std::string& prefix, const Targets& targets, ConstMatrixView mean,
-           const Samples& samples) {
-    const double value = targets.score(mean, samples);
-    report[(prefix + (targets.classification() ? "_accuracy" : "_rmse")).c_str()] = value;
-    fmt::print("{} {} {:.4f}\n", prefix, targets.classification() ? "accuracy" : "rmse", value);
-}
 
 KernelFunction function_of(const FitCommand& options, const Network& network) {
     const NetworkSpec& spec = network.spec();
     if (options.limit) return KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision);
     return KernelFunction::of_network(network, parse_kernel_output(options.kernel));
+}
+
+/// What M, X and α of the model to come take on disk; its header and stored factors are little beside them.
+std::int64_t bytes_of_model(const KernelFunction& function, std::int64_t samples, std::int64_t targets,
+                            bool keep_inputs) {
+    const std::int64_t d = function.dim(), e = static_cast<std::int64_t>(size_of(function.precision())),
+                       columns = function.output() == KernelOutput::full ? 1 : targets;
+    std::int64_t bytes = 0;
+    if (function.has_moments()) {
+        const NetworkSpec& spec = function.network().spec();
+        bytes +=
+            columns * (function.output() == KernelOutput::trace ? spec.outputs : 1) * spec.rank * d * e;
+    }
+    if (!function.has_moments() || keep_inputs)
+        bytes += samples * (d * e + function.outputs() * columns * 8);
+    return bytes;
+}
+
+/// The ridge, its path and the end of the iterations, to the report and to people.
+void tell(Report& report, const KernelModel& model, const std::vector<double>& ridges) {
+    const FitDiagnostics& found = model.diagnostics;
+    report["ridge"] = model.ridge;
+    report["jitter"] = model.jitter;
+    if (!found.leave_one_out.empty()) {
+        Json path = Json::array();
+        fmt::print("{:>12} {:>18} {:>18}\n", "ridge", "leave-one-out rmse", "log evidence");
+        for (std::size_t r = 0; r < ridges.size(); ++r) {
+            path.push_back({{"ridge", ridges[r]},
+                            {"leave_one_out_rmse", finite_or_null(found.leave_one_out[r])},
+                            {"log_evidence", finite_or_null(found.log_evidence[r])}});
+            fmt::print("{:>12.4g} {:>18.6g} {:>18.8g}{}\n", ridges[r], found.leave_one_out[r],
+                       found.log_evidence[r], ridges[r] == model.ridge ? "  chosen" : "");
+        }
+        report["path"] = path;
+    }
+    if (found.iterations < 0) return;
+    const double worst = *std::max_element(found.residuals.begin(), found.residuals.end());
+    report["iterations"] = found.iterations;
+    report["residual"] = worst;
+    report["converged"] = found.converged;
+    fmt::print("{} iterations, relative residual {:.2e}{}\n", found.iterations, worst,
+               found.converged
+                   ? ""
+                   : ": above the tolerance; raise --max-iterations or the ridge, or use float64");
 }
 
 int run_fit(FitCommand& options) {
@@ -43,16 +77,15 @@ int run_fit(FitCommand& options) {
     const Device device = options.run.open();
     report.device(device);
     const Dataset dataset = report.phase("load", [&] {
-        return load_dataset(options.data.source, {.dtype = options.network.dtype(),
-                                                  .labels = options.data.labels,
-                                                  .normalize = !options.data.no_normalize,
-                                                  .max_samples = options.data.samples,
-                                                  .max_test_samples = options.test_samples});
+        LoadOptions load = options.data.load_options(options.network.dtype());
+        load.max_test_samples = options.test_samples;
+        return load_dataset(options.data.source, load);
     });
     report["data"] = DataOptions::describe(dataset);
     if (dataset.train.labels.empty())
         throw ValueError(
             fmt::format("DATA {} has no labels of its own; give them with --labels", options.data.source));
+    refuse_guessed_classes(dataset, parse_target_kind(options.data.targets));
     const bool full = options.kernel == "full" && !options.limit;
     const Network network = report.phase("network", [&] {
         return options.network.make(dataset.train.inputs, full ? default_outputs(dataset) : 1);
@@ -61,7 +94,7 @@ int run_fit(FitCommand& options) {
     const Targets targets(dataset, full ? network.spec().outputs : default_outputs(dataset));
     const KernelFunction function = function_of(options, network);
     report["kernel"] = options.limit ? "limit" : name(function.output());
-    const FitPlan plan = options.memory.spend([&](std::int64_t bytes) {
+    const FitPlan plan = options.memory.within([&](std::int64_t bytes) {
         options.fit.memory = bytes;
         return plan_fit(function, dataset.train.inputs.rows(), targets.matrix().cols, options.fit);
     });
@@ -74,6 +107,10 @@ int run_fit(FitCommand& options) {
         report.finish();
         return 0;
     }
+    std::optional<FileReservation> room;
+    if (!options.out.empty())
+        room.emplace(options.out, bytes_of_model(function, dataset.train.inputs.rows(),
+                                                 targets.matrix().cols, options.variance));
     report["plan"] = describe(plan);
     fmt::print("plan: {}\n", in_words(plan));
 
@@ -84,83 +121,39 @@ int run_fit(FitCommand& options) {
     });
     model.notes = {{"classes", std::to_string(targets.classification() ? dataset.classes : 0)},
                    {"normalize", options.data.no_normalize ? "no" : "yes"}};
-    if (!options.out.empty()) report.phase("write", [&] { save_model(options.out, model); });
-
-    const FitDiagnostics& found = model.diagnostics;
-    report["ridge"] = model.ridge;
-    report["jitter"] = model.jitter;
-    if (!found.leave_one_out.empty()) {
-        Json path = Json::array();
-        fmt::print("{:>12} {:>18} {:>18}\n", "ridge", "leave-one-out rmse", "log evidence");
-        for (std::size_t r = 0; r < options.fit.ridges.size(); ++r) {
-            const double ridge = options.fit.ridges[r];
-            path.push_back({{"ridge", ridge},
-                            {"leave_one_out_rmse", finite_or_null(found.leave_one_out[r])},
-                            {"log_evidence", finite_or_null(found.log_evidence[r])}});
-            fmt::print("{:>12.4g} {:>18.6g} {:>18.8g}{}\n", ridge, found.leave_one_out[r],
-                       found.log_evidence[r], ridge == model.ridge ? "  chosen" : "");
+    // What was found out is reported even where the model cannot be saved or the test rows not be scored.
+    std::exception_ptr failure;
+    const auto attempt = [&](auto&& step) {
+        try {
+            step();
+        } catch (const std::exception&) {
+            if (!failure) failure = std::current_exception();
         }
-        report["path"] = path;
-    }
-    if (found.iterations >= 0) {
-        const double worst = *std::max_element(found.residuals.begin(), found.residuals.end());
-        report["iterations"] = found.iterations;
-        report["residual"] = worst;
-        report["converged"] = found.converged;
-        fmt::print("{} iterations, relative residual {:.2e}{}\n", found.iterations, worst,
-                   found.converged
-                       ? ""
-                       : ": above the tolerance; raise --max-iterations or the ridge, or use float64");
-    }
-    fmt::print("fitted {} samples at ridge {:.4g} in {:.2f} s\n", dataset.train.inputs.rows(), model.ridge,
-               report.seconds("fit"));
-    if (!dataset.test.inputs.empty() && !dataset.test.labels.empty()) {
-        const Prediction prediction = report.phase("predict", [&] {
-            return predict_kernel(device, model, dataset.test.inputs, false, progress_bar("predict"));
-        });
-        score(report, "test", targets, prediction.mean, dataset.test);
-    }
-    report.finish();
-    return 0;
-}
-
-int run_predict(PredictCommand& options) {
-    Report report("predict", options.run.json);
-    const Device device = options.run.open();
-    report.device(device);
-    const KernelModel model = report.phase("model", [&] { return load_model(options.model); });
-    const auto note = [&](const char* key) {
-        const auto found = model.notes.find(key);
-        return found == model.notes.end() ? std::string() : found->second;
     };
-    options.data.no_normalize |= note("normalize") == "no";
-    Dataset dataset = report.phase("load", [&] { return options.data.load(model.function.precision()); });
-    report["data"] = DataOptions::describe(dataset);
-    const bool split = !dataset.test.inputs.empty();  // what the model has not been fitted to
-    const Samples& samples = split ? dataset.test : dataset.train;
-    const Prediction prediction = report.phase("predict", [&] {
-        return predict_kernel(device, model, samples.inputs, !options.variance.empty(),
-                              progress_bar("predict"));
-    });
-    report.phase("write", [&] {
-        save_npy(options.out, prediction.mean);
-        if (!options.variance.empty()) save_npy(options.variance, prediction.variance);
-    });
-    report["rows"] = prediction.mean.rows();
-    report["targets"] = prediction.mean.cols();
-    fmt::print("{}: {} × {} predictions{}\n", options.out, prediction.mean.rows(), prediction.mean.cols(),
-               split ? " of the test split" : "");
-    if (!samples.labels.empty()) {
-        const std::string classes = note("classes");
-        const std::int64_t fitted = classes.empty() ? 0 : std::stoll(classes);
-        if (fitted > 0 && (dataset.classes == 0 || dataset.classes > fitted))
-            throw ValueError(fmt::format(
-                "the labels have {} classes, the model was fitted to {}; give labels in [0, {})",
-                dataset.classes, fitted, fitted));
-        dataset.classes = fitted;
-        score(report, "test", Targets(dataset, model.targets), prediction.mean, samples);
+    if (room) {
+        room.reset();
+        attempt([&] { report.phase("write", [&] { save_model(options.out, model); }); });
+        report["saved"] = !failure;
     }
+    const bool saved = !options.out.empty() && !failure;
+    tell(report, model, options.fit.ridges);
+    fmt::print("fitted {} samples of {} at ridge {:.4g} in {:.2f} s\n", dataset.train.inputs.rows(),
+               targets.classification() ? fmt::format("{} classes", dataset.classes) : "values",
+               model.ridge, report.seconds("fit"));
+    if (!dataset.test.inputs.empty() && !dataset.test.labels.empty())
+        attempt([&] {
+            const Prediction prediction = report.phase("predict", [&] {
+                return predict_kernel(device, model, dataset.test.inputs, false, progress_bar("predict"));
+            });
+            report_score(report, "test", targets, prediction.mean, dataset.test);
+        });
     report.finish();
+    if (saved && interrupted()) {
+        fmt::print(stderr, "fntk: error: interrupted; {} is written, its test score is not known\n",
+                   options.out);
+        return 130;
+    }
+    if (failure) std::rethrow_exception(failure);
     return 0;
 }
 
@@ -172,6 +165,7 @@ void add_fit(CLI::App& app, Action& run) {
     auto options = std::make_shared<FitCommand>();
     FitOptions& fit = options->fit;
     options->add(*command, true);
+    options->data.add_targets(*command);
     command->add_option("--out", options->out, "write the model to this .safetensors file");
     command->add_option("--kernel", options->kernel, "full, trace or sum-of-logits")->capture_default_str();
     command->add_flag("--limit", options->limit,
@@ -197,18 +191,6 @@ void add_fit(CLI::App& app, Action& run) {
                       "keep the training data in the model: variances need them");
     command->add_flag("--dry-run", options->dry_run, "print the plan and stop");
     command->callback([=, &run] { run = [=] { return run_fit(*options); }; });
-}
-
-void add_predict(CLI::App& app, Action& run) {
-    auto* command =
-        app.add_subcommand("predict", "predictions of a fitted model for DATA, or for its test split");
-    auto options = std::make_shared<PredictCommand>();
-    command->add_option("MODEL", options->model, "what fntk fit --out wrote")->required();
-    options->data.add(*command, true);
-    options->run.add(*command);
-    command->add_option("--out", options->out, "the .npy file of the means, n × targets")->required();
-    command->add_option("--variance", options->variance, "write the variances to this .npy file too");
-    command->callback([=, &run] { run = [=] { return run_predict(*options); }; });
 }
 
 }  // namespace fntk::cli

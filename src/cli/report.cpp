@@ -9,7 +9,6 @@
 #include <cmath>
 #include <csignal>
 #include <cstdio>
-#include <filesystem>
 
 namespace fntk::cli {
 
@@ -25,10 +24,7 @@ void on_interrupt(int) {
 }  // namespace
 
 Report::Report(const std::string& command, std::string path) : path_(std::move(path)) {
-    const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
-    if (!folder.empty() && !std::filesystem::is_directory(folder))  // known before the work, not after it
-        throw IoError(fmt::format("--json {}: the folder {} does not exist; create it first", path_,
-                                  folder.string()));
+    if (!path_.empty()) FileReservation(path_, 0);  // what cannot be written is known before the work
     json_["fntk"] = FNTK_VERSION;
     json_["command"] = command;
 }

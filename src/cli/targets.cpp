@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -16,6 +17,15 @@ std::vector<std::int64_t> as_classes(const std::vector<double>& labels) {
 }  // namespace
 
 std::int64_t default_outputs(const Dataset& dataset) { return dataset.classes > 2 ? dataset.classes : 1; }
+
+void refuse_guessed_classes(const Dataset& dataset, TargetKind kind) {
+    const auto labels = static_cast<std::int64_t>(dataset.train.labels.size() + dataset.test.labels.size());
+    if (kind != TargetKind::automatic || dataset.classes <= std::max<std::int64_t>(2, labels)) return;
+    throw ValueError(fmt::format(
+        "targets is auto; {} labels, whole numbers up to {}, would be {} classes: give --targets "
+        "values for numbers, --targets classes for classes",
+        labels, dataset.classes - 1, dataset.classes));
+}
 
 Targets::Targets(const Dataset& dataset, std::int64_t outputs, Loss loss)
     : classification_(dataset.classes > 0), labelled_(!dataset.train.labels.empty()) {
@@ -47,6 +57,13 @@ double Targets::score(ConstMatrixView scores, const Samples& samples) const {
     for (std::int64_t i = 0; i < scores.rows; ++i)
         sum += std::pow(value(scores, i, 0) - samples.labels[i], 2);
     return std::sqrt(sum / static_cast<double>(scores.rows));
+}
+
+void report_score(Report& report, const std::string& prefix, const Targets& targets, ConstMatrixView mean,
+                  const Samples& samples) {
+    const double value = targets.score(mean, samples);
+    report[(prefix + (targets.classification() ? "_accuracy" : "_rmse")).c_str()] = value;
+    fmt::print("{} {} {:.4f}\n", prefix, targets.classification() ? "accuracy" : "rmse", value);
 }
 
 }  // namespace fntk::cli

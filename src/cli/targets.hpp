@@ -2,12 +2,16 @@
 // without labels.
 #pragma once
 
-#include <fntk/fntk.hpp>
+#include "report.hpp"
 
 namespace fntk::cli {
 
 /// One output per class beyond two; one for two classes and for real targets.
 std::int64_t default_outputs(const Dataset& dataset);
+
+/// Throws ValueError where labels are only taken for classes (TargetKind::automatic) and would be more
+/// classes than labels: numbers, most likely, which are for the user to tell.
+void refuse_guessed_classes(const Dataset& dataset, TargetKind kind);
 
 class Targets {
   public:
@@ -25,5 +29,9 @@ class Targets {
     bool classification_ = false;
     bool labelled_ = true;
 };
+
+/// Accuracy or root mean square error beside the labels, into the report and to people.
+void report_score(Report& report, const std::string& prefix, const Targets& targets, ConstMatrixView mean,
+                  const Samples& samples);
 
 }  // namespace fntk::cli

@@ -56,22 +56,24 @@ int run_train(Options& options) {
     if (options.resume && training.checkpoint.empty())
         throw ValueError("--resume needs the file to go on from; name it with --checkpoint");
 
-    LoadOptions load{.dtype = options.network.dtype(),
-                     .labels = options.data.labels,
-                     .normalize = !options.data.no_normalize,
-                     .max_samples = options.data.samples,
-                     .max_test_samples = options.test_samples};
+    LoadOptions load = options.data.load_options(options.network.dtype());
+    load.max_test_samples = options.test_samples;
     const Dataset dataset = report.phase("load", [&] { return load_dataset(options.data.source, load); });
     report["data"] = DataOptions::describe(dataset);
     if (dataset.train.labels.empty())
         throw ValueError(
             fmt::format("DATA {} has no labels of its own; give them with --labels", options.data.source));
+    refuse_guessed_classes(dataset, load.targets);
+    if (training.loss == Loss::cross_entropy && dataset.classes == 0)
+        throw ValueError(
+            "loss is cross-entropy, which needs classes; the labels are values: take --loss squared");
     const std::int64_t wanted =
         training.loss == Loss::cross_entropy ? dataset.classes : default_outputs(dataset);
     const Network start =
         report.phase("network", [&] { return options.network.make(dataset.train.inputs, wanted); });
     report.network(start);
     const Targets targets(dataset, start.spec().outputs, training.loss);
+    if (!options.out.empty()) FileReservation(options.out, 0);  // refused before the work, not after it
     training.seed = start.spec().seed;
     training.progress = progress_bar("training");
     const bool plain = training.momentum == 0 && training.batch == 0 && training.loss == Loss::squared;
@@ -127,6 +129,7 @@ void add_train(CLI::App& app, Action& run) {
     training.certificate = true;
     training.kernel_drift = true;
     options->add(*command, true);
+    options->data.add_targets(*command);
     command
         ->add_option("--test-samples", options->test_samples,
                      "first N rows of the data set's test split; 0: all")
