@@ -2,6 +2,7 @@
 // σ is a function of unit rows u and norms |x|, K∞ = |x||x'|·κ(<u, u'>), made by one operation; that of erf
 // by limit_kernel.
 #include "device_memory.hpp"
+#include "kernel_bytes.hpp"
 #include "limit_check.hpp"
 #include "tiles.hpp"
 
@@ -162,6 +163,11 @@ std::vector<double> KernelBatch::diagonal() const {
         for (std::int64_t j = 0; j < count * k; ++j) result.push_back(value(host, j, j));
     }
     return result;
+}
+
+std::int64_t batch_bytes(const KernelFunction& function, std::int64_t samples) {
+    const double bytes = batch_bytes(kernel_extents(function), static_cast<double>(samples));
+    return static_cast<std::int64_t>(std::ceil(std::min(bytes, 9e18)));
 }
 
 TiledOperator::TiledOperator(const KernelBatch& rows, const KernelBatch& cols, std::int64_t tile)

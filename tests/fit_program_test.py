@@ -203,9 +203,13 @@ class Fits(ProgramCase):
             if not os.environ.get("FNTK_SANITIZE"):  # whose own memory no plan knows
                 self.assertLessEqual(written["peak_rss_bytes"], max(budget << 20, inherited))
         self.assertEqual(taken, {"cg", "cholesky"})
-        process = run(*fit, f"{resident + 8}MiB")
-        self.assertEqual(process.returncode, 6)
-        self.assertRegex(process.stderr, r"takes [0-9]+ MiB at least")
+        named = int(re.search(r"--memory ([0-9]+)MiB", process.stderr).group(1))
+        for budget in (resident + 8, named - 5):
+            process = run(*fit, f"{budget}MiB")
+            self.assertEqual(process.returncode, 6, process.stderr)
+            again = int(re.search(r"the work [0-9]+ MiB at least; give --memory ([0-9]+)MiB", process.stderr).group(1))
+            self.assertAlmostEqual(again, named, delta=2)
+        fntk(*fit, f"{named}MiB")
 
 
 if __name__ == "__main__":

@@ -28,26 +28,22 @@ class GramFiles(ProgramCase):
         self.many = self.npy("many.npy", files.sphere(3000, DIM, 3))
         self.kernel = self.out / "K.npy"
 
-    def least_memory(self, *command):
-        """The smallest number of MiB that the program does not refuse."""
-        before, refused, enough = self.names(), 3, 400
-        while enough - refused > 1:  # by plans alone; the runs begin a little below
-            memory = (refused + enough) // 2
-            enough, refused = (enough, memory) if self.is_refused(*command, "--memory", f"{memory}MiB", "--dry-run") else (memory, refused)
-            self.assertEqual(self.names(), before)
-        for memory in range(max(4, enough - 8), 400):
-            if not self.is_refused(*command, "--memory", f"{memory}MiB"):
-                return memory
-            self.assertEqual(self.names(), before)
-        self.fail("400 MiB are refused")
+    def named_memory(self, *command):
+        """The MiB that the refusal of 1 MiB names as the least; nothing is left behind."""
+        before = self.names()
+        process = run(*command, "--memory", "1MiB")
+        self.assertEqual((process.returncode, process.stdout, self.names()), (6, "", before), process.stderr)
+        self.assertRegex(process.stderr, r"\Afntk: error: memory = 1 MiB: [^\n]*; give --memory \d+MiB, or use fewer --samples\n\Z")
+        return int(re.search(r"--memory (\d+)MiB", process.stderr)[1])
 
-    def is_refused(self, *command):
-        process = run(*command)
-        if process.returncode == 0:
-            return False
+    def least_memory(self, *command):
+        """named_memory, with which the command runs, and with a little less does not."""
+        memory = self.named_memory(*command)
+        process = run(*command, "--memory", f"{memory - 5}MiB")
         self.assertEqual(process.returncode, 6, process.stderr)
-        self.assertRegex(process.stderr, r"\Afntk: error: memory = \d+ MiB: [^\n]*program and the data[^\n]* \d+ MiB[^\n]*\n\Z")
-        return True
+        self.assertIn(f"memory = {memory - 5} MiB: the program and the data take", process.stderr)
+        fntk(*command, "--memory", f"{memory}MiB")
+        return memory
 
     def start(self, *arguments):
         return subprocess.Popen([files.program(), *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -68,7 +64,7 @@ class GramFiles(ProgramCase):
         for command in (("gram", self.many), ("limit", self.many), ("gram", self.many, "--against", other)):
             with self.subTest(command=command):
                 whole, tiled = self.out / "whole.npy", self.kernel
-                memory = self.least_memory(*command, "--out", tiled) + 3
+                memory = self.least_memory(*command, "--out", tiled)
                 fntk(*command, "--out", whole, "--memory", 0)
                 written, peak = self.peak_of_process(*command, "--out", tiled, "--memory", f"{memory}MiB")
                 plan = written["plan"]
@@ -161,6 +157,24 @@ class GramFiles(ProgramCase):
             self.assertEqual(written["plan"]["tiles"], 1)
             self.assertGreater(written["plan"]["estimated_seconds"], 0)
         self.assertEqual(list(self.out.glob("dry_k*")), [])
+
+    def test_a_kernel_made_in_one_piece_keeps_to_the_memory_too(self):
+        for extra in (("--fixed-down",), ("--fixed-down", "--dtype", "float64"), ("--kernel", "full", "--outputs", 2),
+                      ("--kernel", "full", "--outputs", 2, "--precision", "float64", "--dtype", "float32")):
+            with self.subTest(extra=extra):
+                command = ("limit", self.many, "--samples", 2000, *extra, "--out", self.kernel)
+                memory = self.least_memory(*command)
+                size = self.kernel.stat().st_size
+                _, peak = self.peak_of_process(*command, "--memory", f"{memory}MiB")
+                self.assertLessEqual(peak, memory * MIB)
+                self.assertGreater(peak, size)
+                self.kernel.unlink()
+
+    def test_gates_that_do_not_fit_are_not_made(self):
+        command = ("gram", self.many, "--train", "up", "--width", 2**30, "--rank", 8, "--out", self.kernel)
+        gates = 3000 * 2**30 / 8 / MIB
+        self.assertGreater(self.named_memory(*command), gates)
+        self.assertGreater(self.named_memory(*command, "--dry-run"), gates)
 
     def test_a_kernel_made_in_one_piece_cannot_be_resumed(self):
         process = run("limit", self.data, "--fixed-down", "--resume", "--out", self.kernel)

@@ -79,6 +79,9 @@ class FNTK_API KernelBatch {
     std::unique_ptr<State> state_;
 };
 
+/// What a batch of so many samples takes at most while it is made, beside its inputs.
+FNTK_API std::int64_t batch_bytes(const KernelFunction& function, std::int64_t samples);
+
 /// K(X, X')·V tile by tile, each tile made once for all columns of V; of a symmetric kernel (rows and cols
 /// one batch) one triangle only, each tile used twice. Refers to the batches, which must outlive it.
 class FNTK_API TiledOperator final : public LinearOperator {

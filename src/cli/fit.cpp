@@ -107,7 +107,7 @@ int run_fit(FitCommand& options) {
     const Targets targets(dataset, full ? network.spec().outputs : default_outputs(dataset));
     const KernelFunction function = function_of(options, network);
     report["kernel"] = options.limit ? "limit" : name(function.output());
-    const FitPlan plan = options.memory.spend([&](std::int64_t bytes) {
+    const FitPlan plan = options.memory.within([&](std::int64_t bytes) {
         options.fit.memory = bytes;
         return plan_fit(function, dataset.train.inputs.rows(), targets.matrix().cols, options.fit);
     });

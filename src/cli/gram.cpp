@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 namespace fntk::cli {
@@ -43,15 +44,43 @@ Matrix whole_limit(const Device& device, const Network& network, const Inputs& x
     return full;
 }
 
+/// Bytes of whole_limit and of what it becomes in the file: K∞, K∞ ⊗ I_k, a copy of another type; blocks of
+/// 1024 rows in double, and U x of every row.
+std::int64_t bytes_of_whole(const Network& network, const Inputs& x, std::int64_t k, DType dtype,
+                            bool fixed_down) {
+    constexpr double workspaces = 32 << 20;
+    const bool cross = x.cols.cols > 0;
+    const auto rows = static_cast<double>(x.rows.rows),
+               cols = static_cast<double>((cross ? x.cols : x.rows).rows),
+               d = static_cast<double>(x.rows.cols), p = static_cast<double>(network.spec().rank),
+               pairs = rows * cols, copies = static_cast<double>(k) * static_cast<double>(k);
+    const auto element = static_cast<double>(size_of(x.rows.dtype)),
+               in_file = static_cast<double>(size_of(dtype));
+    const double kernel = pairs * element, result = copies * kernel,
+                 made = k > 1 ? kernel + result : result,
+                 written = result + (dtype == x.rows.dtype ? 0 : pairs * copies * in_file),
+                 projected = fixed_down ? 8 * p * (rows + (cross ? cols : 0) + 1024) : 0;
+    const double all = std::max(made, written) + projected + 8 * 4096 * d + 32 * (rows + cols) + workspaces;
+    return static_cast<std::int64_t>(std::min(all, 9e18));
+}
+
 void save_whole(Report& report, const Options& options, const Setup& setup, const Inputs& x,
                 KernelOutput output, DType dtype) {
     if (options.resume || options.dry_run)
         throw ValueError(
             fmt::format("--{}: this kernel is made in one piece, in memory; it has no tiles to {}",
                         options.resume ? "resume" : "dry-run", options.resume ? "go on with" : "plan"));
+    const std::int64_t k = output == KernelOutput::full ? setup.network.spec().outputs : 1,
+                       needed = bytes_of_whole(setup.network, x, k, dtype, options.fixed_down);
+    options.memory.within([&](std::int64_t bytes) {
+        if (bytes != 0 && bytes < needed) throw MemoryError("the kernel does not fit in one piece");
+    });
     const Matrix kernel = report.phase(
         "gram", [&] { return whole_limit(setup.device, setup.network, x, output, options.fixed_down); });
-    report.phase("write", [&] { save_npy(options.out, Matrix::converted(kernel, dtype)); });
+    report.phase("write", [&] {
+        dtype == kernel.dtype() ? save_npy(options.out, kernel)
+                                : save_npy(options.out, Matrix::converted(kernel, dtype));
+    });
 }
 
 /// Tile by tile inside the budget. With --dry-run the plan alone.
@@ -61,30 +90,33 @@ GramFileResult save_tiles(Report& report, const Options& options, const Setup& s
     const KernelFunction function =
         options.limit ? KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision)
                       : KernelFunction::of_network(setup.network, output);
-    const bool cross = x.cols.cols > 0;
-    std::optional<KernelBatch> rows, others;
-    report.phase("batch", [&] {
-        rows.emplace(setup.device, function, x.rows);
-        if (cross) others.emplace(setup.device, function, x.cols);
-    });
+    const std::optional<std::int64_t> others = x.cols.cols > 0 ? std::optional(x.cols.rows) : std::nullopt;
+    const std::int64_t batches =
+        batch_bytes(function, x.rows.rows) + (others ? batch_bytes(function, *others) : 0);
     GramFileOptions how{.dtype = dtype, .resume = options.resume, .progress = progress_bar("gram")};
+    const GramFilePlan plan = options.memory.within([&](std::int64_t bytes) {
+        if (bytes != 0 && bytes <= batches) throw MemoryError("the batches do not fit");
+        how.memory = bytes == 0 ? 0 : bytes - batches;
+        return plan_gram_file(function, x.rows.rows, others, how);
+    });
     if (options.dry_run) {
-        const GramFilePlan plan = options.memory.spend([&](std::int64_t bytes) {
-            how.memory = bytes;
-            return plan_gram_file(function, x.rows.rows, cross ? std::optional(x.cols.rows) : std::nullopt,
-                                  how);
-        });
         const double seconds = report.phase(
             "estimate", [&] { return estimate_gram_file(setup.device, function, x.rows, x.cols, plan); });
         report["plan"] = describe(plan, seconds);
         fmt::print("plan: {}\n", in_words(plan, seconds));
         return {.plan = plan};
     }
+    std::optional<KernelBatch> rows, cols;
+    report.phase("batch", [&] {
+        rows.emplace(setup.device, function, x.rows);
+        if (others) cols.emplace(setup.device, function, x.cols);
+    });
     const GramFileResult result = report.phase("gram", [&] {
-        return options.memory.spend([&](std::int64_t bytes) {
-            how.memory = bytes;
-            return save_gram(options.out, *rows, others ? *others : *rows, how);
-        });
+        try {
+            return save_gram(options.out, *rows, cols ? *cols : *rows, how);
+        } catch (const MemoryError& error) {  // the tile of what is resumed is larger than the plan's
+            throw MemoryError(error.what() + options.memory.beside(options.memory.bytes - how.memory));
+        }
     });
     report["plan"] = describe(result.plan);
     report["tiles_done"] = result.done;

@@ -102,12 +102,27 @@ std::int64_t MemoryOption::taken_already() const {
     if (bytes == 0) return 0;
     std::int64_t pages = 0, resident = 0;
     std::ifstream("/proc/self/statm") >> pages >> resident;
-    const std::int64_t taken = resident * sysconf(_SC_PAGESIZE);
-    if (bytes <= taken)
-        throw MemoryError(fmt::format(
-            "memory = {} MiB: the program and the data take {} MiB; allow more, or use fewer --samples",
-            bytes >> 20, (taken >> 20) + 1));
-    return taken;
+    return resident * sysconf(_SC_PAGESIZE);
+}
+
+void MemoryOption::refuse(std::int64_t taken) const {
+    throw MemoryError(fmt::format(
+        "memory = {} MiB: the program and the data take {} MiB; allow more, or use fewer --samples",
+        bytes >> 20, (taken >> 20) + 1));
+}
+
+void MemoryOption::refuse(std::int64_t taken, const std::function<bool(std::int64_t)>& works) const {
+    constexpr std::int64_t scatter = 2;  // MiB from the start of one process to that of another
+    std::int64_t refused = 0, enough = std::int64_t{1} << 40;  // MiB beside what is taken
+    while (enough - refused > 1) {
+        const std::int64_t middle = refused + (enough - refused) / 2;
+        (works(middle << 20) ? enough : refused) = middle;
+    }
+    const std::int64_t taken_mib = (taken >> 20) + 1;
+    throw MemoryError(fmt::format(
+        "memory = {} MiB: the program and the data take {} MiB, the work {} MiB at least; give --memory "
+        "{}MiB, or use fewer --samples",
+        bytes >> 20, taken_mib, enough, taken_mib + enough + scatter));
 }
 
 std::string MemoryOption::beside(std::int64_t taken) const {

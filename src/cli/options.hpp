@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <functional>
 #include <optional>
 
 namespace fntk::cli {
@@ -64,16 +65,41 @@ struct MemoryOption {
     template <class Body>
     auto spend(Body&& body) const {
         const std::int64_t taken = taken_already();
+        if (bytes != 0 && bytes <= taken) refuse(taken);
         try {
             return body(bytes - taken);
         } catch (const MemoryError& error) {
             throw MemoryError(error.what() + beside(taken));
         }
     }
+    /// spend for a plan: a pure function that throws MemoryError below some budget. The refusal names the
+    /// least --memory that works.
+    template <class Plan>
+    auto within(Plan&& plan) const {
+        const std::int64_t taken = taken_already();
+        const auto works = [&](std::int64_t budget) {
+            try {
+                (void)plan(budget);
+                return true;
+            } catch (const MemoryError&) {
+                return false;
+            }
+        };
+        if (bytes != 0 && (bytes <= taken || !works(bytes - taken))) {
+            (void)plan(std::int64_t{1} << 60);  // throws its own error where no budget helps
+            refuse(taken, works);
+        }
+        return plan(bytes - taken);
+    }
+    /// What to add to an error that counts only the budget beside `taken` bytes.
+    [[nodiscard]] std::string beside(std::int64_t taken) const;
 
   private:
+    /// 0 where there is no limit.
     [[nodiscard]] std::int64_t taken_already() const;
-    [[nodiscard]] std::string beside(std::int64_t taken) const;
+    [[noreturn]] void refuse(std::int64_t taken) const;
+    /// works(budget): whether it suffices beside what is taken.
+    [[noreturn]] void refuse(std::int64_t taken, const std::function<bool(std::int64_t)>& works) const;
 };
 
 /// Refuses what is no whole number in [0, 2^64): a sign would wrap around unseen.
