@@ -36,7 +36,7 @@ PartialFile::PartialFile(const std::string& path)
 }
 
 PartialFile::~PartialFile() {
-    if (worthless_) ::unlink(partial_.c_str());
+    if (worthless_ && in_place()) ::unlink(partial_.c_str());
     close();
 }
 
@@ -95,6 +95,11 @@ void PartialFile::sync() {
 
 void PartialFile::commit() {
     if (::fsync(file_) != 0) refuse_write(path_, "be synced", errno);
+    if (!in_place())
+        throw IoError(
+            fmt::format("{}: cannot take its final name: {} was replaced or removed meanwhile; "
+                        "what stands there is left as it is: move it away and start anew",
+                        path_, partial_));
     worthless_ = false;
     take_name(path_, partial_, target_);  // under the lock
     close();

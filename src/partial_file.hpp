@@ -14,7 +14,7 @@ class PartialFile {
     /// Opens PATH.partial, which is made where it is missing; what it holds stays. Throws IoError, as all
     /// members do: for a target that cannot be written, and when another process holds the file.
     explicit PartialFile(const std::string& path);
-    /// Removes a file that was empty or cleared, unless it was kept or committed.
+    /// Removes a file that was empty or cleared, unless it was kept, committed or replaced by another.
     ~PartialFile();
     PartialFile(const PartialFile&) = delete;
     PartialFile& operator=(const PartialFile&) = delete;
@@ -29,7 +29,7 @@ class PartialFile {
     void read(std::int64_t offset, void* data, std::size_t bytes) const;
     /// Returns when what was written is on the disk.
     void sync();
-    /// Syncs it and gives it its final name.
+    /// Syncs it and gives it its final name, unless another file stands under its name now: IoError.
     void commit();
     /// What it holds is worth going on with.
     void keep() { worthless_ = false; }

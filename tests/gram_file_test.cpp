@@ -121,6 +121,26 @@ TEST_F(GramFile, IsWrittenByOneAtATime) {
     EXPECT_EQ(folder_.names(), Names{"K.npy"});
 }
 
+TEST_F(GramFile, LeavesAFileThatTookItsPlace) {
+    const Matrix x = normals(7, 5, 1);
+    const KernelBatch batch(cpu(), of_network({.up = true}, KernelOutput::trace), x);
+    const std::string partial = folder_.path("K.npy.partial");
+    std::ignore = folder_.write("K.npy", "old");
+    for (const bool removed : {false, true}) {
+        const Progress swap = [&](double) {
+            std::filesystem::remove(partial);
+            if (!removed) std::ignore = folder_.write("K.npy.partial", "another's");
+            return true;
+        };
+        expect_parts(error_of<IoError>([&] { std::ignore = save(batch, {.tile = 4, .progress = swap}); }),
+                     {path(), partial, "replaced or removed", "start anew"});
+        EXPECT_EQ(bytes(), "old");
+        EXPECT_EQ(folder_.read("K.npy.partial"), removed ? "" : "another's");
+    }
+    EXPECT_FALSE(save(batch, {.tile = 4}).cancelled);
+    EXPECT_EQ(folder_.names(), Names{"K.npy"});
+}
+
 TEST_F(GramFile, ReportsItsShare) {
     const Matrix x = normals(17, 5, 1);
     const KernelBatch batch(cpu(), of_network({.up = true}, KernelOutput::trace), x);
