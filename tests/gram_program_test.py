@@ -96,35 +96,38 @@ class GramFiles(ProgramCase):
         self.assertIn("dtype is 'int8'", process.stderr)
 
     def test_killed_runs_go_on_to_the_same_bytes(self):
-        command = ("gram", self.many, *SLOW, "--out", self.kernel)
-        memory = f"{self.least_memory(*command) + 3}MiB"
-        command = (*command, "--memory", memory, "--resume")
-        self.kernel.unlink()
+        other = self.npy("other.npy", files.sphere(1500, DIM, 4))
+        for extra, kills in (((), 12), (("--against", other), 6), (("--dtype", "float64"), 6)):
+            with self.subTest(extra=extra):
+                self.kill("gram", self.many, *SLOW, *extra, "--out", self.kernel, kills=kills)
+
+    def kill(self, *command, kills):
+        """Kills as many runs, each third of which is followed by one that ends."""
+        command = (*command, "--memory", f"{self.named_memory(*command) + 1}MiB", "--resume")
         start = time.monotonic()
         _, written = report(*command)
         seconds, tiles = time.monotonic() - start, written["plan"]["tiles"]
-        self.assertGreater(tiles, 20)
+        self.assertGreater(tiles, 12)
         expected = self.kernel.read_bytes()
         self.kernel.unlink()
         moments = random.Random(1)
-        kills = reused = 0
-        while kills < 20:
+        killed = reused = 0
+        while killed < kills:
             process = self.start(*command)
             time.sleep(moments.uniform(0, 0.7 * seconds))
             process.kill()
             _, errors = process.communicate(timeout=60)
             self.assertIn(process.returncode, (0, -signal.SIGKILL), errors)
-            kills += process.returncode != 0
+            killed += process.returncode != 0
             if self.kernel.exists():  # whole, or not at all
                 self.assertEqual(self.kernel.read_bytes(), expected)
                 self.kernel.unlink()
-            elif kills % 3 == 0:  # else the next run is killed too
+            elif killed % 3 == 0:  # else the next run is killed too
                 _, written = report(*command)
                 reused += written["tiles_reused"]
                 self.assertEqual(self.kernel.read_bytes(), expected)
-                self.assertEqual(self.names(), ["K.npy"])
                 self.kernel.unlink()
-        self.assertGreater(reused, tiles / 2)  # not everything was made anew
+        self.assertGreater(reused, tiles / 8)  # not everything was made anew
 
     def test_an_interrupted_run_says_how_to_go_on(self):
         command = ("gram", self.many, *SLOW, "--out", self.kernel)
