@@ -1,4 +1,4 @@
-// fntk fit and fntk predict: kernel ridge regression on labelled data, saved, and its predictions.
+// fntk fit: kernel ridge regression on labelled data, inside a memory budget, saved.
 #include "options.hpp"
 #include "plans.hpp"
 #include "targets.hpp"
@@ -19,19 +19,6 @@ struct FitCommand : CommandOptions {
     MemoryOption memory;
     bool limit = false, variance = false, dry_run = false;
 };
-struct PredictCommand {
-    RunOptions run;
-    DataOptions data;
-    std::string model, out, variance;
-};
-
-/// Accuracy or root mean square error beside the labels, into the report.
-void score(Report& report, const std::string& prefix, const Targets& targets, ConstMatrixView mean,
-           const Samples& samples) {
-    const double value = targets.score(mean, samples);
-    report[(prefix + (targets.classification() ? "_accuracy" : "_rmse")).c_str()] = value;
-    fmt::print("{} {} {:.4f}\n", prefix, targets.classification() ? "accuracy" : "rmse", value);
-}
 
 KernelFunction function_of(const FitCommand& options, const Network& network) {
     const NetworkSpec& spec = network.spec();
@@ -158,7 +145,7 @@ int run_fit(FitCommand& options) {
             const Prediction prediction = report.phase("predict", [&] {
                 return predict_kernel(device, model, dataset.test.inputs, false, progress_bar("predict"));
             });
-            score(report, "test", targets, prediction.mean, dataset.test);
+            report_score(report, "test", targets, prediction.mean, dataset.test);
         });
     report.finish();
     if (saved && interrupted()) {
@@ -167,54 +154,6 @@ int run_fit(FitCommand& options) {
         return 130;
     }
     if (failure) std::rethrow_exception(failure);
-    return 0;
-}
-
-int run_predict(PredictCommand& options) {
-    Report report("predict", options.run.json);
-    const Device device = options.run.open();
-    report.device(device);
-    const KernelModel model = report.phase("model", [&] { return load_model(options.model); });
-    const auto note = [&](const char* key) {
-        const auto found = model.notes.find(key);
-        return found == model.notes.end() ? std::string() : found->second;
-    };
-    const std::string classes = note("classes");
-    const std::int64_t fitted = classes.empty() ? 0 : std::stoll(classes);
-    options.data.no_normalize |= note("normalize") == "no";
-    options.data.targets = fitted > 0 ? "classes" : "values";
-    Dataset dataset = report.phase("load", [&] { return options.data.load(model.function.precision()); });
-    report["data"] = DataOptions::describe(dataset);
-    const bool split = !dataset.test.inputs.empty();  // what the model has not been fitted to
-    const Samples& samples = split ? dataset.test : dataset.train;
-    std::optional<FileReservation> room(std::in_place, options.out,
-                                        samples.inputs.rows() * model.targets * 8),
-        more;
-    if (!options.variance.empty())
-        more.emplace(options.variance, samples.inputs.rows() * model.function.outputs() * 8);
-    const Prediction prediction = report.phase("predict", [&] {
-        return predict_kernel(device, model, samples.inputs, !options.variance.empty(),
-                              progress_bar("predict"));
-    });
-    report.phase("write", [&] {
-        room.reset();
-        more.reset();
-        save_npy(options.out, prediction.mean);
-        if (!options.variance.empty()) save_npy(options.variance, prediction.variance);
-    });
-    report["rows"] = prediction.mean.rows();
-    report["targets"] = prediction.mean.cols();
-    fmt::print("{}: {} × {} predictions{}\n", options.out, prediction.mean.rows(), prediction.mean.cols(),
-               split ? " of the test split" : "");
-    if (!samples.labels.empty()) {
-        if (dataset.classes > fitted)
-            throw ValueError(fmt::format(
-                "the labels have {} classes, the model was fitted to {}; give labels in [0, {})",
-                dataset.classes, fitted, fitted));
-        dataset.classes = fitted;
-        score(report, "test", Targets(dataset, model.targets), prediction.mean, samples);
-    }
-    report.finish();
     return 0;
 }
 
@@ -252,18 +191,6 @@ void add_fit(CLI::App& app, Action& run) {
                       "keep the training data in the model: variances need them");
     command->add_flag("--dry-run", options->dry_run, "print the plan and stop");
     command->callback([=, &run] { run = [=] { return run_fit(*options); }; });
-}
-
-void add_predict(CLI::App& app, Action& run) {
-    auto* command =
-        app.add_subcommand("predict", "predictions of a fitted model for DATA, or for its test split");
-    auto options = std::make_shared<PredictCommand>();
-    command->add_option("MODEL", options->model, "what fntk fit --out wrote")->required();
-    options->data.add(*command, true);
-    options->run.add(*command);
-    command->add_option("--out", options->out, "the .npy file of the means, n × targets")->required();
-    command->add_option("--variance", options->variance, "write the variances to this .npy file too");
-    command->callback([=, &run] { run = [=] { return run_predict(*options); }; });
 }
 
 }  // namespace fntk::cli

@@ -59,4 +59,11 @@ double Targets::score(ConstMatrixView scores, const Samples& samples) const {
     return std::sqrt(sum / static_cast<double>(scores.rows));
 }
 
+void report_score(Report& report, const std::string& prefix, const Targets& targets, ConstMatrixView mean,
+                  const Samples& samples) {
+    const double value = targets.score(mean, samples);
+    report[(prefix + (targets.classification() ? "_accuracy" : "_rmse")).c_str()] = value;
+    fmt::print("{} {} {:.4f}\n", prefix, targets.classification() ? "accuracy" : "rmse", value);
+}
+
 }  // namespace fntk::cli

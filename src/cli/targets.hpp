@@ -2,7 +2,7 @@
 // without labels.
 #pragma once
 
-#include <fntk/fntk.hpp>
+#include "report.hpp"
 
 namespace fntk::cli {
 
@@ -29,5 +29,9 @@ class Targets {
     bool classification_ = false;
     bool labelled_ = true;
 };
+
+/// Accuracy or root mean square error beside the labels, into the report and to people.
+void report_score(Report& report, const std::string& prefix, const Targets& targets, ConstMatrixView mean,
+                  const Samples& samples);
 
 }  // namespace fntk::cli

@@ -1,0 +1,81 @@
+// fntk predict: what a fitted model says of other data, scored where they are labelled.
+#include "options.hpp"
+#include "targets.hpp"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+namespace fntk::cli {
+
+namespace {
+
+struct Options {
+    RunOptions run;
+    DataOptions data;
+    std::string model, out, variance;
+};
+
+int run_predict(Options& options) {
+    Report report("predict", options.run.json);
+    const Device device = options.run.open();
+    report.device(device);
+    const KernelModel model = report.phase("model", [&] { return load_model(options.model); });
+    const auto note = [&](const char* key) {
+        const auto found = model.notes.find(key);
+        return found == model.notes.end() ? std::string() : found->second;
+    };
+    const std::string classes = note("classes");
+    const std::int64_t fitted = classes.empty() ? 0 : std::stoll(classes);
+    options.data.no_normalize |= note("normalize") == "no";
+    options.data.targets = fitted > 0 ? "classes" : "values";
+    Dataset dataset = report.phase("load", [&] { return options.data.load(model.function.precision()); });
+    report["data"] = DataOptions::describe(dataset);
+    if (dataset.classes > fitted)
+        throw ValueError(
+            fmt::format("the labels have {} classes, the model was fitted to {}; give labels in [0, {})",
+                        dataset.classes, fitted, fitted));
+    const bool split = !dataset.test.inputs.empty();  // what the model has not been fitted to
+    const Samples& samples = split ? dataset.test : dataset.train;
+    std::optional<FileReservation> room(std::in_place, options.out,
+                                        samples.inputs.rows() * model.targets * 8),
+        more;
+    if (!options.variance.empty())
+        more.emplace(options.variance, samples.inputs.rows() * model.function.outputs() * 8);
+    const Prediction prediction = report.phase("predict", [&] {
+        return predict_kernel(device, model, samples.inputs, !options.variance.empty(),
+                              progress_bar("predict"));
+    });
+    report.phase("write", [&] {
+        room.reset();
+        more.reset();
+        save_npy(options.out, prediction.mean);
+        if (!options.variance.empty()) save_npy(options.variance, prediction.variance);
+    });
+    report["rows"] = prediction.mean.rows();
+    report["targets"] = prediction.mean.cols();
+    fmt::print("{}: {} × {} predictions{}\n", options.out, prediction.mean.rows(), prediction.mean.cols(),
+               split ? " of the test split" : "");
+    if (!samples.labels.empty()) {
+        dataset.classes = fitted;
+        report_score(report, "test", Targets(dataset, model.targets), prediction.mean, samples);
+    }
+    report.finish();
+    return 0;
+}
+
+}  // namespace
+
+void add_predict(CLI::App& app, Action& run) {
+    auto* command =
+        app.add_subcommand("predict", "predictions of a fitted model for DATA, or for its test split");
+    auto options = std::make_shared<Options>();
+    command->add_option("MODEL", options->model, "what fntk fit --out wrote")->required();
+    options->data.add(*command, true);
+    options->run.add(*command);
+    command->add_option("--out", options->out, "the .npy file of the means, n × targets")->required();
+    command->add_option("--variance", options->variance, "write the variances to this .npy file too");
+    command->callback([=, &run] { run = [=] { return run_predict(*options); }; });
+}
+
+}  // namespace fntk::cli
