@@ -2,7 +2,6 @@
 """`fntk gram` and `fntk limit` with matrices larger than their memory: the budget is kept, a run that is killed or
 interrupted goes on to the same bytes, and under the final name stands a whole file or none."""
 
-import json
 import os
 import random
 import re
@@ -50,14 +49,6 @@ class GramFiles(ProgramCase):
 
     def names(self):
         return sorted(path.name for path in self.out.iterdir())
-
-    def peak_of_process(self, *command):
-        """(report, bytes). Forked by a shell: a process begins with the peak of the one that started it."""
-        path = self.folder / "report.json"
-        subprocess.run(["sh", "-c", '"$@"; exit $?', "sh", files.program(), *map(str, command), "--json", path], check=True,
-                       stdout=subprocess.DEVNULL, timeout=120)
-        written = json.loads(path.read_text(encoding="utf-8"))
-        return written, written["peak_rss_bytes"]
 
     def test_a_matrix_larger_than_the_memory(self):
         other = self.npy("other.npy", files.sphere(1500, DIM, 4))

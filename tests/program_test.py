@@ -57,6 +57,14 @@ class ProgramCase(unittest.TestCase):
         fntk("tangent", *arguments, "--out", path, environment=environment)
         return files.read_safetensors(path)[1]
 
+    def peak_of_process(self, *command):
+        """(report, bytes). Forked by a shell: a process begins with the peak of the one that started it."""
+        path = self.folder / "report.json"
+        subprocess.run(["sh", "-c", '"$@"; exit $?', "sh", files.program(), *map(str, command), "--json", path], check=True,
+                       stdout=subprocess.DEVNULL, timeout=120)
+        written = json.loads(path.read_text(encoding="utf-8"))
+        return written, written["peak_rss_bytes"]
+
     def assert_same_file(self, one, other):
         self.assertTrue(filecmp.cmp(one, other, shallow=False), f"{one} and {other} differ")
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <optional>
 
 namespace fntk::cli {
@@ -15,6 +16,13 @@ struct Options {
     DataOptions data;
     std::string model, out, variance;
 };
+
+/// P_variance.npy for P.npy.
+std::string variance_beside(const std::string& mean) {
+    const std::filesystem::path path(mean);
+    const std::string name = path.stem().string() + "_variance" + path.extension().string();
+    return std::filesystem::path(path).replace_filename(name).string();
+}
 
 int run_predict(Options& options) {
     Report report("predict", options.run.json);
@@ -74,8 +82,16 @@ void add_predict(CLI::App& app, Action& run) {
     options->data.add(*command, true);
     options->run.add(*command);
     command->add_option("--out", options->out, "the .npy file of the means, n × targets")->required();
-    command->add_option("--variance", options->variance, "write the variances to this .npy file too");
-    command->callback([=, &run] { run = [=] { return run_predict(*options); }; });
+    auto* variance = command
+                         ->add_option("--variance", options->variance,
+                                      "write the variances too, to this .npy file or to P_variance.npy "
+                                      "beside P.npy")
+                         ->expected(0, 1);
+    command->callback([=, &run] {
+        if (variance->count() > 0 && options->variance.empty())
+            options->variance = variance_beside(options->out);
+        run = [=] { return run_predict(*options); };
+    });
 }
 
 }  // namespace fntk::cli
