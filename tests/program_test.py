@@ -155,7 +155,6 @@ class RefusesBadInput(ProgramCase):
         for option in ("--largest", "--smallest", "--trace-probes"):
             self.refused(2, [option, "0"], "spectrum", self.data, *SMALL, option, 0)
             self.refused(2, [option, "--eigenvalues"], "spectrum", self.data, option, 2, "--eigenvalues", self.out / "w.npy")
-        self.refused(2, ["--trace-probes", "--limit"], "spectrum", self.data, "--trace-probes", 2, "--limit")
 
     def test_outputs_that_cannot_be_written(self):
         for out in (self.out / "missing" / "file", self.data / "file", self.out):
@@ -253,6 +252,19 @@ class ReportsAndOutput(ProgramCase):
         self.assertIn("not certified", printed)
         _, written = report("spectrum", self.data, *SMALL, "--limit", "--smallest", 1)
         self.assertIs(written["smallest"][0]["certified"], True)
+
+    def test_products_with_the_limit_kernel_stand_for_it(self):
+        for train in ("up", "down+readout"):
+            limit = ("spectrum", self.data, *SMALL, "--limit", "--train", train, "--precision", "float64")
+            eigenvalues = report(*limit)[1]["eigenvalues"]
+            _, written = report(*limit, "--largest", 3, "--smallest", 2, "--matrix-free", "--trace-probes", 64)
+            self.assertEqual(set(written["seconds"]), {"load", "network", "batch", "extremal", "probes"})
+            for end, truth in (("largest", eigenvalues[::-1][:3]), ("smallest", eigenvalues[:2])):
+                np.testing.assert_allclose([one["value"] for one in written[end]], truth, rtol=0, atol=1e-8 * eigenvalues[-1])
+                self.assertFalse(any(one["certified"] for one in written[end]))
+            for name, value in (("trace", sum(eigenvalues)), ("squared_norm", sum(x * x for x in eigenvalues))):
+                estimate = written["estimates"][name]
+                self.assertLess(abs(estimate["value"] - value), 4 * estimate["standard_error"] + 1e-12 * value, name)
 
     def test_estimates_by_probes_lie_near_the_sums(self):
         kernel = self.out / "k.npy"

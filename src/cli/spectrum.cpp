@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <memory>
 #include <optional>
 
 namespace fntk::cli {
@@ -17,6 +18,7 @@ struct Options : CommandOptions {
     std::uint64_t probe_seed = 0;
 
     [[nodiscard]] bool all() const { return largest == 0 && smallest == 0 && probes == 0; }
+    [[nodiscard]] bool products() const { return matrix_free || probes > 0; }
     [[nodiscard]] bool dense() const { return all() || (!matrix_free && largest + smallest > 0); }
 };
 
@@ -85,17 +87,27 @@ int run_spectrum(Options& options) {
     const Network& network = setup.network;
     report["kernel"] = name(output);
     report["limit"] = options.limit;
+    const ConstMatrixView inputs = setup.dataset.train.inputs;
     std::optional<Tangent> at;
-    std::optional<KernelOperator> products;
+    std::optional<KernelBatch> batch;
+    std::unique_ptr<LinearOperator> products;
     Matrix kernel;
     if (options.limit) {  // of the full kernel, K ⊗ I_k, every eigenvalue has multiplicity k
-        kernel = report.phase("gram", [&] {
-            return limit_kernel(device, network.spec().activation, network.spec().train,
-                                setup.dataset.train.inputs);
-        });
+        const NetworkSpec& spec = network.spec();
+        if (options.products()) {
+            report.phase("batch", [&] {
+                batch.emplace(device,
+                              KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision),
+                              inputs);
+            });
+            products = make_operator(*batch, *batch);
+        }
+        if (options.dense())
+            kernel = report.phase(
+                "gram", [&] { return limit_kernel(device, spec.activation, spec.train, inputs); });
     } else {
-        at = report.phase("tangent", [&] { return tangent(device, network, setup.dataset.train.inputs); });
-        products.emplace(*at, output);
+        at = report.phase("tangent", [&] { return tangent(device, network, inputs); });
+        products = std::make_unique<KernelOperator>(*at, output);
         if (options.dense()) kernel = report.phase("gram", [&] { return gram(*at, output); });
     }
     const std::string title =
@@ -137,19 +149,16 @@ void add_spectrum(CLI::App& app, Action& run) {
     command->add_option("--kernel", options->kernel, "full, trace or sum-of-logits")->capture_default_str();
     auto* file = command->add_option("--eigenvalues", options->eigenvalues,
                                      "write all of them, ascending, to this .npy file");
-    auto* limit = command->add_flag("--limit", options->limit, "of the infinite-width kernel instead");
+    command->add_flag("--limit", options->limit, "of the infinite-width kernel instead");
     const auto number = [&](const char* name, std::int64_t& variable, const char* text) {
         return command->add_option(name, variable, text)->check(CLI::PositiveNumber)->excludes(file);
     };
     number("--largest", options->largest, "instead, the K largest ones as certified intervals");
     number("--smallest", options->smallest, "the K smallest ones, in the same way");
     number("--trace-probes", options->probes,
-           "estimate trace, squared norm and effective rank by N products; needs no kernel in memory")
-        ->excludes(limit);
-    command
-        ->add_flag("--matrix-free", options->matrix_free,
-                   "--largest and --smallest by products, without the kernel: not certified")
-        ->excludes(limit);
+           "estimate trace, squared norm and effective rank by N products; needs no kernel in memory");
+    command->add_flag("--matrix-free", options->matrix_free,
+                      "--largest and --smallest by products, without the kernel: not certified");
     command->add_option("--probe-seed", options->probe_seed, "of Lanczos and the probes")
         ->capture_default_str()
         ->check(whole_number());
