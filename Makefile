@@ -1,7 +1,7 @@
 # The few commands of everyday work; CMakePresets.json has every configuration. `make` alone lists them.
 JOBS ?= $(shell nproc)
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp' '*.cu')
-.PHONY: help deps build test demo bench check format tidy clean
+.PHONY: help deps build test demo real bench check format tidy clean
 
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /make \1\t/' | expand -t 14
@@ -19,6 +19,9 @@ test: build  ## Build, then run every test
 demo: build  ## Compare dense with factorised networks on Fashion-MNIST: a table, JSON and a page of plots
 	mkdir -p build/demo
 	build/release/bin/fntk compare fashion-mnist --json build/demo/compare.json --plot build/demo/compare.html
+
+real: build  ## Fit all of Fashion-MNIST, and two tables where scikit-learn is installed: build/real/real.md, half an hour
+	python3 bench/real/run.py
 
 check:  ## Everything CI does
 	.ci/run

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building, testing and trying fntk needs on Debian and Ubuntu. Does nothing when all of it is there.
 #     scripts/install-deps.sh          the compiler, the libraries, the data of the demo
-#     scripts/install-deps.sh --ci     and the tools that .ci/run adds: ccache, clang and its sanitizers, clang-format, clang-tidy
+#     scripts/install-deps.sh --ci     and the tools that .ci/run adds: ccache, clang and its sanitizers, clang-format, clang-tidy,
+#                                      and scikit-learn, whose tables a test fits
 set -euo pipefail
 
 packages=(
@@ -15,7 +16,7 @@ packages=(
 )
 case "${1:-}" in
     "") ;;
-    --ci) packages+=(ccache clang libclang-rt-dev clang-format clang-tidy) ;;
+    --ci) packages+=(ccache clang libclang-rt-dev clang-format clang-tidy python3-sklearn) ;;
     *) echo "usage: $0 [--ci]" >&2; exit 2 ;;
 esac
 
