@@ -48,9 +48,10 @@ Matrix whole_limit(const Device& device, const Network& network, const Inputs& x
 /// 1024 rows in double, and U x of every row.
 std::int64_t bytes_of_whole(const Network& network, const Inputs& x, std::int64_t k, DType dtype,
                             bool fixed_down) {
-    constexpr double workspaces = 48 << 20;
+    constexpr double workspaces = 32 << 20;
+    const bool cross = x.cols.cols > 0;
     const auto rows = static_cast<double>(x.rows.rows),
-               cols = static_cast<double>((x.cols.cols > 0 ? x.cols : x.rows).rows),
+               cols = static_cast<double>((cross ? x.cols : x.rows).rows),
                d = static_cast<double>(x.rows.cols), p = static_cast<double>(network.spec().rank),
                pairs = rows * cols, copies = static_cast<double>(k) * static_cast<double>(k);
     const auto element = static_cast<double>(size_of(x.rows.dtype)),
@@ -58,7 +59,7 @@ std::int64_t bytes_of_whole(const Network& network, const Inputs& x, std::int64_
     const double kernel = pairs * element, result = copies * kernel,
                  made = k > 1 ? kernel + result : result,
                  written = result + (dtype == x.rows.dtype ? 0 : pairs * copies * in_file),
-                 projected = fixed_down ? 8 * p * (rows + cols + 4096) : 0;
+                 projected = fixed_down ? 8 * p * (rows + (cross ? cols : 0) + 1024) : 0;
     const double all = std::max(made, written) + projected + 8 * 4096 * d + 32 * (rows + cols) + workspaces;
     return static_cast<std::int64_t>(std::min(all, 9e18));
 }
