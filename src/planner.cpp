@@ -90,10 +90,8 @@ void Planner::begin() {
     plan_.pilot_samples = pilots_.size();
     plan_.law = error_law(device_, pilots_.exact_rows());
     plan_.hard.applied = spectral;
-    if (spectral) {
-        plan_.limit_lambda_min = pilots_.limit().lambda_min;
-        plan_.limit_condition = pilots_.limit().condition();
-    }
+    plan_.limit_lambda_min = pilots_.limit().lambda_min;
+    plan_.limit_condition = pilots_.limit().condition();
     plan_.theory = theory_bound(pilots_, options_, plan_.law, sizes_);
     if (!down()) return;  // the least m is known once p is
     plan_.hard.least = sizes_.least_rank();
@@ -238,6 +236,7 @@ NetworkPlan plan_network(const Device& device, ConstMatrixView inputs, const Pla
                         inputs.rows, inputs.cols));
     const Staged host = device.on_host(inputs);
     require_real(host, "inputs");
+    check_budget(options, inputs);
     if (options.criterion != PlanCriterion::frobenius) require_distinct_rows(host);
     NetworkPlan plan;
     plan.samples = inputs.rows;

@@ -8,7 +8,7 @@
 
 namespace fntk {
 
-/// A kernel in host memory, float64, and its extreme eigenvalues where the criterion needs them.
+/// A kernel in host memory, float64, and its extreme eigenvalues.
 struct ReferenceKernel {
     Matrix kernel;
     double lambda_min = 0, lambda_max = 0;
@@ -66,6 +66,10 @@ class PilotSet {
 /// Bytes of matrices, at most, that a draw takes at n rows: factors, tangent, Gram and three n × n doubles
 /// for its eigenvalues.
 std::int64_t draw_bytes(const NetworkSpec& spec, std::int64_t n);
+
+/// Throws MemoryError where the rank of the data, or the least draw on the pilot rows, is beyond the
+/// budget.
+void check_budget(const PlannerOptions& options, ConstMatrixView inputs);
 
 /// Throws ValueError that names the first zero row, or two equal rows.
 void require_distinct_rows(ConstMatrixView inputs);

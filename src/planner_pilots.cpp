@@ -111,6 +111,31 @@ std::int64_t draw_bytes(const NetworkSpec& spec, std::int64_t n) {
     return total < 9e18 ? static_cast<std::int64_t>(total) : std::numeric_limits<std::int64_t>::max();
 }
 
+void check_budget(const PlannerOptions& options, ConstMatrixView inputs) {
+    if (options.memory_budget == 0) return;
+    const std::int64_t rows = std::min(inputs.rows, options.pilot_samples),
+                       least = draw_bytes({.dim = inputs.cols,
+                                           .width = 1,
+                                           .rank = 1,
+                                           .outputs = options.outputs,
+                                           .down = Down::identity,
+                                           .up = Up::rademacher,
+                                           .train = options.train,
+                                           .precision = inputs.dtype},
+                                          rows);
+    if (least > options.memory_budget)
+        throw MemoryError(
+            fmt::format("memory_budget = {}: kernels of {} rows and their eigenvalues take {} "
+                        "bytes at least; allow as much, or use fewer pilot_samples",
+                        options.memory_budget, rows, least));
+    const auto r = static_cast<double>(std::min(inputs.rows, inputs.cols));
+    if (const double rank = 8 * (2 * r * r + 1024 * r); rank > static_cast<double>(options.memory_budget))
+        throw MemoryError(fmt::format(
+            "memory_budget = {}: the rank of the {} × {} inputs takes {:.0f} bytes, two matrices of order "
+            "{:.0f}; allow as much, or give fewer rows or columns",
+            options.memory_budget, inputs.rows, inputs.cols, rank, r));
+}
+
 PilotSet::PilotSet(const Device& device, ConstMatrixView inputs, const PlannerOptions& options)
     : device_(device),
       inputs_(inputs),
@@ -123,14 +148,8 @@ PilotSet::PilotSet(const Device& device, ConstMatrixView inputs, const PlannerOp
 }
 
 ReferenceKernel PilotSet::reference(Matrix kernel) const {
-    ReferenceKernel result;
-    if (criterion_ != PlanCriterion::frobenius) {
-        const Spectrum eigen = spectrum(device_, kernel);
-        result.lambda_min = eigen.min();
-        result.lambda_max = eigen.max();
-    }
-    result.kernel = std::move(kernel);
-    return result;
+    const Spectrum eigen = spectrum(device_, kernel);
+    return {std::move(kernel), eigen.min(), eigen.max()};
 }
 
 void PilotSet::require_definite_limit() const {
@@ -220,16 +239,19 @@ MeasuredDraw PilotSet::measure(const Network& network, const ReferenceKernel& re
     const KernelError off = error(measured, reference);
     draw.error = off.criterion;
     draw.frobenius = off.frobenius;
+    draw.lambda_min = measured.lambda_min;
     return {draw, std::move(measured)};
 }
 
 PlannerDraw PilotSet::measure_limit(const Network& network) const {
-    const KernelError off = error(limit_at(network), limit_);
+    const ReferenceKernel kernel = limit_at(network);
+    const KernelError off = error(kernel, limit_);
     return {.rank = network.spec().rank,
             .width = 0,
             .seed = network.spec().seed,
             .error = off.criterion,
-            .frobenius = off.frobenius};
+            .frobenius = off.frobenius,
+            .lambda_min = kernel.lambda_min};
 }
 
 }  // namespace fntk

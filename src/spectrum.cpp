@@ -213,17 +213,20 @@ std::int64_t numerical_rank(const Device& device, ConstMatrixView inputs) {
     require_finite(device, inputs, "inputs");
     if (inputs.empty()) return 0;
     const bool wide = inputs.cols > inputs.rows;
-    const std::int64_t n = std::min(inputs.rows, inputs.cols);
-    const Matrix x = as_double(device, inputs);
+    const std::int64_t n = std::min(inputs.rows, inputs.cols), length = std::max(inputs.rows, inputs.cols);
+    constexpr std::int64_t block = 1024;  // rows of XᵀX's sum, columns of XXᵀ's
     Matrix product = device.zeros(n, n, DType::f64);
-    device.ops().gemm(!wide, wide, 1, x, x, 0, product);
+    for (std::int64_t i = 0; i < length; i += block) {
+        const std::int64_t count = std::min(block, length - i);
+        const Matrix x = as_double(device, wide ? inputs.col_block(i, count) : inputs.row_block(i, count));
+        device.ops().gemm(!wide, wide, 1, x, x, i == 0 ? 0 : 1, product);
+    }
     std::vector<double> eigenvalues;
     if (!device.ops().eigh(product, eigenvalues, {}))
         throw Error(
             fmt::format("the rank of the {} × {} inputs was not found: their eigenvalues did not converge",
                         inputs.rows, inputs.cols));
-    const double threshold =
-        1e-12 * static_cast<double>(std::max(inputs.rows, inputs.cols)) * eigenvalues.back();
+    const double threshold = 1e-12 * static_cast<double>(length) * eigenvalues.back();
     return std::count_if(eigenvalues.begin(), eigenvalues.end(),
                          [=](double value) { return value > threshold; });
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """`fntk plan`: the network it prints has the error it reports, its choices follow its pilots, and what it refuses."""
 
+import re
 import unittest
 from pathlib import Path
 
@@ -54,8 +55,9 @@ class Plans(ProgramCase):
                 measured = self.errors(np.load(self.out / "k.npy"), limit)
                 np.testing.assert_allclose(last["error"], measured[criterion], rtol=0, atol=1e-6)
                 np.testing.assert_allclose(last["frobenius"], measured["frobenius"], rtol=0, atol=1e-6)
-                if criterion != "frobenius":
-                    self.assertAlmostEqual(plan["limit"]["lambda_min"] / np.linalg.eigvalsh(limit)[0], 1, delta=1e-9)
+                self.assertAlmostEqual(last["lambda_min"] / np.linalg.eigvalsh(np.load(self.out / "k.npy"))[0], 1, delta=1e-6)
+                self.assertIn(f"{last['lambda_min']:.3e}", printed)
+                self.assertAlmostEqual(plan["limit"]["lambda_min"] / np.linalg.eigvalsh(limit)[0], 1, delta=1e-9)
                 for words in ("practical choice", "theory bound", "not the choice", "hard condition", "dense width", "evidence"):
                     self.assertIn(words, printed)
 
@@ -71,6 +73,17 @@ class Plans(ProgramCase):
         self.assertEqual(written["network"]["rank"] & (written["network"]["rank"] - 1), 0)
         self.assertGreaterEqual(written["network"]["width"], 4 * written["network"]["rank"])
         self.assertGreater(plan["theory"]["rank"], plan["practical"]["rank"])
+
+    def test_a_plan_is_printed_though_the_next_step_does_not_fit(self):
+        data = self.npy("wide.npy", files.sphere(2000, 12, 3))
+        plan = ("plan", data, "--criterion", "frobenius", "--target-error", 0.9, "--pilot-samples", 2, "--seeds", 1, "--train", "up")
+        resident = int(re.search(r"take ([0-9]+) MiB", run(*plan, "--memory", "1MiB").stderr).group(1))
+        printed, written = report(*plan, "--memory", f"{resident + 12}MiB")  # less than the workspaces of a fit
+        self.assertIn("practical choice", printed)
+        self.assertRegex(printed, r"(?m)^fntk network ")
+        for step in ("gram", "fit"):
+            self.assertRegex(printed, rf"(?m)^fntk {step} +does not fit: memory = ")
+            self.assertRegex(written["operations"][step]["does_not_fit"], r"takes [0-9]+ MiB at least")
 
     def test_what_it_refuses(self):
         def refused(words, *arguments):

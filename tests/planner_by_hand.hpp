@@ -146,6 +146,7 @@ inline void expect_by_hand(const PlannerDraw& draw, const NetworkPlan& plan, con
     const double want = error_by_hand(options.criterion, kernel, reference);
     EXPECT_NEAR(draw.error, want, tolerance * (1 + std::abs(want)));
     EXPECT_NEAR(draw.frobenius, frobenius_error(kernel, reference), 1e-9);
+    EXPECT_NEAR(draw.lambda_min, eigenvalues(kernel).front(), 1e-9);
 }
 
 inline PlannerOptions small_plan(PlanCriterion criterion, Train train) {

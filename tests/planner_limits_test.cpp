@@ -198,6 +198,30 @@ TEST(PlannerLimits, KeepsItsMemoryBudget) {
         }
 }
 
+TEST(PlannerLimits, AsksForTheLeastMemoryBeforeItTakesAny) {
+    const auto refused = [](const Matrix& x, std::int64_t budget,
+                            std::initializer_list<std::string> parts) {
+        PlannerOptions options = small_plan(PlanCriterion::frobenius, {.down = true});
+        options.memory_budget = budget;
+        reset_memory_peak();
+        const std::int64_t before = memory_use().current;
+        expect_parts(error_of<MemoryError>([&] { (void)plan_network(cpu(), x, options); }), parts);
+        EXPECT_LE(memory_use().peak - before, budget);
+    };
+    refused(on_sphere(900, 8, 13), 8 << 20, {"memory_budget = 8388608", "900 rows", "fewer pilot_samples"});
+    refused(on_sphere(5000, 600, 13), 1 << 20, {"1000 rows", "fewer pilot_samples"});
+
+    PlannerOptions options = small_plan(PlanCriterion::frobenius, {.down = true});
+    options.pilot_samples = 2;
+    options.memory_budget = 31 << 20;
+    const Matrix x = on_sphere(1200, 1300, 13);
+    reset_memory_peak();
+    const std::int64_t before = memory_use().current;
+    expect_parts(error_of<MemoryError>([&] { (void)plan_network(cpu(), x, options); }),
+                 {"rank of the 1200 × 1300 inputs", "32870400 bytes"});
+    EXPECT_EQ(memory_use().peak, before);
+}
+
 TEST(PlannerLimits, ReportsProgressAndStops) {
     const Matrix x = on_sphere(6, 24, 14);
     PlannerOptions options = small_plan(PlanCriterion::frobenius, {.down = true});

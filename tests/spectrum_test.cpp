@@ -225,6 +225,17 @@ TEST_P(SpectrumTest, ZeroOperatorOneRowAndAnyScale) {
     }
 }
 
+TEST_P(SpectrumTest, TheRankIsOfAllRowsAndColumns) {
+    const Matrix tall =
+        test::filled(2500, 7, DType::f64, [](auto i, auto j) {  // a direction every 500 rows
+            return j == i / 500 ? 1.0 + static_cast<double>(i % 3) : 0.0;
+        });
+    EXPECT_EQ(numerical_rank(device, tall), 5);
+    EXPECT_EQ(numerical_rank(device, test::transposed(tall)), 5);
+    EXPECT_EQ(numerical_rank(device, tall.view().row_block(400, 1100)), 3);
+    EXPECT_EQ(numerical_rank(device, Matrix(3, 4, DType::f64)), 0);
+}
+
 TEST_P(SpectrumTest, TheStartVectorComesFromTheSeedAlone) {
     const Matrix k = random_psd(50, 50, 10);
     const DenseOperator op(device, k);

@@ -51,6 +51,8 @@ struct PlannerDraw {
     std::uint64_t seed = 0;
     double error = 0;
     double frobenius = 0;  ///< relative Frobenius error, whatever the criterion
+    double lambda_min =
+        0;  ///< of the drawn kernel itself; of rounding size and any sign where it is singular
     double tangent_seconds = 0, gram_seconds = 0;
 };
 
@@ -90,9 +92,9 @@ struct NetworkPlan {
                                      ///< these rows is only an upper bound of λ_min of all, and the errors
                                      ///< are those of the subsample
     HardCondition hard;
-    double limit_lambda_min = 0;  ///< of K∞ at the pilot rows; 0 when criterion = frobenius, as the next
-    double limit_condition = 0;
-    ErrorLaw law;  ///< E error² = A/p + B/m of one output at the pilot rows
+    double limit_lambda_min = 0;  ///< of K∞ at the pilot rows
+    double limit_condition = 0;   ///< infinite where that is not positive
+    ErrorLaw law;                 ///< E error² = A/p + B/m of one output at the pilot rows
 
     /// p0 and 2·p0 for every seed: m = 16p (down), or m → ∞ (up). Empty where there is but one rank and no
     /// loss by it. c_p = max ℓ·p.
@@ -130,8 +132,7 @@ struct NetworkPlan {
 };
 
 /// inputs n × d (f32 or f64, which becomes the network's precision), in host memory or the device's. Takes
-/// pilot_samples² doubles a few times, and the eigenvalues of that order at every draw unless criterion =
-/// frobenius.
+/// pilot_samples² doubles a few times, and the eigenvalues of that order at every draw.
 /// Throws ShapeError for no rows or columns; ValueError for options out of range, NaN and infinity, and
 /// when ε cannot be met: λ_min(K∞) = 0 (naming a zero row or two equal or parallel ones), a hard condition
 /// beyond the family's ranks, or evidence that misses at the largest size; MemoryError beyond the budget.

@@ -49,6 +49,7 @@ struct ExtremalEigenvalue {
 FNTK_API ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options = {});
 
 /// Rank of X (n × d): eigenvalues of the smaller of XᵀX and XXᵀ, in double, above 1e-12·max(n, d)·λ_max.
+/// Takes 2r² + 1024r doubles, r = min(n, d).
 FNTK_API std::int64_t numerical_rank(const Device& device, ConstMatrixView inputs);
 
 }  // namespace fntk

@@ -39,6 +39,7 @@ Json draws(const std::vector<PlannerDraw>& list) {
                           {"seed", draw.seed},
                           {"error", finite_or_null(draw.error)},
                           {"frobenius", draw.frobenius},
+                          {"lambda_min", draw.lambda_min},
                           {"seconds", {{"tangent", draw.tangent_seconds}, {"gram", draw.gram_seconds}}}});
     return result;
 }
@@ -82,13 +83,12 @@ Json choice(const NetworkPlan& plan, const PlannerOptions& options) {
 std::string size(double value) { return std::isinf(value) ? "none" : fmt::format("{:.3g}", value); }
 
 std::string line(const char* title, const PlannerDraw& draw) {
-    return fmt::format("  {:<14} {:>8} {:>9} {:>10} {:>11.4f} {:>11.4f}\n", title, draw.rank,
+    return fmt::format("  {:<14} {:>8} {:>9} {:>10} {:>11.4f} {:>11.4f} {:>11.3e}\n", title, draw.rank,
                        draw.width > 0 ? std::to_string(draw.width) : "inf", draw.seed, draw.error,
-                       draw.frobenius);
+                       draw.frobenius, draw.lambda_min);
 }
 
-std::string plan_table(const NetworkPlan& plan, const PlannerOptions& options, const DataOptions& data,
-                       const std::string& next) {
+std::string plan_table(const NetworkPlan& plan, const PlannerOptions& options, const DataOptions& data) {
     const NetworkSpec& spec = plan.spec;
     const bool down = options.train.down;
     std::string out =
@@ -100,15 +100,14 @@ std::string plan_table(const NetworkPlan& plan, const PlannerOptions& options, c
         out += fmt::format(
             "measured on {} evenly spaced rows: their lambda_min is only an upper bound for all {}\n",
             plan.pilot_samples, plan.samples);
-    if (options.criterion != PlanCriterion::frobenius)
-        out += fmt::format("infinite width: lambda_min {:.3e}, condition {:.3g}\n", plan.limit_lambda_min,
-                           plan.limit_condition);
+    out += fmt::format("infinite width: lambda_min {:.3e}, condition {:.3g}\n", plan.limit_lambda_min,
+                       plan.limit_condition);
     out += fmt::format("hard condition {} >= n: {} >= {}, {}{}\n", down ? "p*rank(X)" : "m*min(p, rank X)",
                        down ? "p" : "m", plan.hard.least, plan.hard.met ? "met" : "not met",
                        plan.hard.applied ? "" : " (not needed for this criterion)");
 
-    out += fmt::format("\n  {:<14} {:>8} {:>9} {:>10} {:>11} {:>11}\n", "draw", "p", "m", "seed", "error",
-                       "frobenius");
+    out += fmt::format("\n  {:<14} {:>8} {:>9} {:>10} {:>11} {:>11} {:>11}\n", "draw", "p", "m", "seed",
+                       "error", "frobenius", "lambda_min");
     for (const PlannerDraw& draw : plan.rank_pilots) out += line("pilot of p", draw);
     for (const PlannerDraw& draw : plan.width_pilots)
         out += line(down ? "pilot of m" : "pilot of m *", draw);
@@ -135,7 +134,6 @@ std::string plan_table(const NetworkPlan& plan, const PlannerOptions& options, c
         static_cast<double>(plan.cost.flops_gram), static_cast<double>(plan.cost.flops_step));
     out += fmt::format("seconds here      {:.3g} tangent, {:.3g} gram, {:.3g} step (estimated)\n",
                        plan.tangent_seconds, plan.gram_seconds, plan.step_seconds);
-    out += next;
     out += fmt::format(
         "\nfntk network {}{}{} --width {} --rank {} --down {} --up {} --train {} --outputs {} --seed {} "
         "--precision {} --out net.safetensors\n",
@@ -145,6 +143,19 @@ std::string plan_table(const NetworkPlan& plan, const PlannerOptions& options, c
     return out;
 }
 
+/// A line of what comes next, and its part of the report; of what does not fit the budget the reason.
+template <class Plan>
+std::string next_step(Json& operations, const char* name, Plan&& plan) {
+    try {
+        const auto [json, words] = plan();
+        operations[name] = json;
+        return fmt::format("fntk {:<12} {}\n", name, words);
+    } catch (const MemoryError& error) {
+        operations[name] = {{"does_not_fit", error.what()}};
+        return fmt::format("fntk {:<12} does not fit: {}\n", name, error.what());
+    }
+}
+
 /// What the chosen network's kernel takes inside the budget: its Gram matrix of all rows as a file, and a
 /// fit of the labels.
 std::string next_steps(Report& report, const Device& device, const Options& options, const Dataset& dataset,
@@ -152,15 +163,23 @@ std::string next_steps(Report& report, const Device& device, const Options& opti
     const ConstMatrixView inputs = dataset.train.inputs;
     const KernelFunction function = KernelFunction::of_network(Network::create(spec, inputs));
     const std::int64_t targets = default_outputs(dataset);
-    const auto [gram, fit] = options.memory.spend([&](std::int64_t bytes) {
-        return std::pair{plan_gram_file(function, inputs.rows, {}, {.memory = bytes}),
-                         plan_fit(function, inputs.rows, targets, {.memory = bytes})};
+    Json operations = Json::object();
+    std::string lines = next_step(operations, "gram", [&] {
+        const GramFilePlan plan = options.memory.spend([&](std::int64_t bytes) {
+            return plan_gram_file(function, inputs.rows, {}, {.memory = bytes});
+        });
+        const double seconds = estimate_gram_file(device, function, inputs, {}, plan);
+        return std::pair{describe(plan, seconds), in_words(plan, seconds)};
     });
-    const FitEstimate fit_seconds = estimate_fit(device, function, inputs, targets, fit);
-    const double gram_seconds = estimate_gram_file(device, function, inputs, {}, gram);
-    report["operations"] = {{"gram", describe(gram, gram_seconds)}, {"fit", describe(fit, fit_seconds)}};
-    return fmt::format("fntk gram         {}\nfntk fit          {}\n", in_words(gram, gram_seconds),
-                       in_words(fit, fit_seconds));
+    lines += next_step(operations, "fit", [&] {
+        const FitPlan plan = options.memory.spend([&](std::int64_t bytes) {
+            return plan_fit(function, inputs.rows, targets, {.memory = bytes});
+        });
+        const FitEstimate seconds = estimate_fit(device, function, inputs, targets, plan);
+        return std::pair{describe(plan, seconds), in_words(plan, seconds)};
+    });
+    report["operations"] = operations;
+    return lines;
 }
 
 int run_plan(Options& options) {
@@ -186,9 +205,10 @@ int run_plan(Options& options) {
     if (result.cancelled) return 130;
     report["network"] = Json::parse(to_json(result.spec));
     report["plan"] = choice(result, plan);
-    const std::string next = report.phase(
-        "operations", [&] { return next_steps(report, device, options, dataset, result.spec); });
-    fmt::print("{}", plan_table(result, plan, options.data, next));
+    fmt::print("{}", plan_table(result, plan, options.data));
+    fmt::print("{}", report.phase("operations", [&] {
+        return next_steps(report, device, options, dataset, result.spec);
+    }));
     report.finish();
     return 0;
 }
