@@ -56,7 +56,7 @@ double closed_form_bytes(const Extents& x) {
 /// The factor N × q: while blocks of 128 columns are made, while it is shortened, while its basis is.
 double low_rank_bytes(const Extents& x, double q) {
     const double factor = x.rows * q * x.bytes;
-    const double columns = std::max(128.0, x.effective), pivots = std::min(columns / x.effective, x.n);
+    const double columns = std::max(std::min(128.0, q), x.effective), pivots = columns / x.effective;
     const double block = x.rows * (columns + 1) * x.bytes + (pivots * x.d + columns * q) * x.bytes +
                          batch_bytes(x, pivots) + making_bytes(x, pivots) + x.one_tile(2048, pivots);
     return factor + std::max({factor, block, 56 * q * q + 2048 * q * 16});

@@ -37,11 +37,11 @@ TEST(KernelModelPlan, KeepsItsPromise) {
     };
     constexpr std::int64_t spare = std::int64_t{16} << 20;  // of 24 MiB of workspaces 8 serve one thread
     std::set<std::string> ways;
-    for (int fit = 0; fit < 100; ++fit) {
+    for (int fit = 0; fit < 80; ++fit) {
         const bool wide = fit % 2 == 0;
-        const std::int64_t n = wide ? between(100, 300) : between(50, 1500),
-                           d = wide ? between(1000, 20000) : between(4, 40), s = between(1, 4),
-                           rank = between(0, 1) == 0 ? 4 : between(4, 64);
+        const std::int64_t n = wide ? between(100, 200) : between(50, 1500),
+                           d = wide ? between(3000, 20000) : between(4, 40), s = between(1, 6),
+                           rank = between(0, 3) == 0 ? 4 : between(4, 96);
         const DType precision = between(0, 1) == 0 ? DType::f32 : DType::f64;
         const Train train = between(0, 1) == 0 ? Train{.down = true} : Train{.up = true};
         const auto output = static_cast<KernelOutput>(between(0, 2));
