@@ -55,7 +55,8 @@ TEST(SlowKernelModel, PredictsAnyNumberOfRowsInTheSameMemory) {
             beside.push_back(memory_use().peak - before - prediction.mean.bytes());
             means[beside.size() - 1] = Matrix::copy_of(prediction.mean.view().row_block(9'000, 100));
         }
-        EXPECT_EQ(beside[0], beside[1]);
+        EXPECT_NEAR(static_cast<double>(beside[0]), static_cast<double>(beside[1]),
+                    1 << 16);  // the means end in a page of their own
         EXPECT_LT(beside[1], 16 << 20);
         EXPECT_TRUE(test::same_bits(means[0], means[1]));
     }

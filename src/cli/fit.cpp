@@ -96,7 +96,8 @@ int run_fit(FitCommand& options) {
     report["kernel"] = options.limit ? "limit" : name(function.output());
     const FitPlan plan = options.memory.within([&](std::int64_t bytes) {
         options.fit.memory = bytes;
-        return plan_fit(function, dataset.train.inputs.rows(), targets.matrix().cols, options.fit);
+        return plan_fit(function, dataset.train.inputs.rows(), targets.matrix().cols, options.fit,
+                        options.variance);
     });
     if (options.dry_run) {
         const FitEstimate estimate = report.phase("estimate", [&] {
