@@ -29,6 +29,7 @@ struct KernelExtents {
     bool weighted = false;  // up without gates: a weight for every unit
     bool exact = false;     // ĥ and Ĝ are kept beside H and G
     double digits = 0;      // of U, each a matrix p × d; 0 where U is the identity
+    double gate_row = 0;    // bytes of one sample's gates
 
     [[nodiscard]] int factors() const { return train.down + train.up + train.readout; }
     [[nodiscard]] bool full() const { return output == KernelOutput::full; }
@@ -57,6 +58,7 @@ inline KernelExtents kernel_extents(const KernelFunction& function) {
     x.k = static_cast<double>(spec.outputs);
     x.exact = function.network().exactness() == Exactness::integer;
     x.digits = function.network().fixed_down().count();
+    x.gate_row = 8 * static_cast<double>(BitMatrix::stride_of(spec.width));
     x.weighted = x.train.up && !(spec.activation.homogeneous() && function.network().readout().signs());
     x.by_units = x.train.readout || x.weighted;
     return x;
@@ -67,7 +69,7 @@ inline KernelExtents kernel_extents(const KernelFunction& function) {
 inline double batch_bytes(const KernelExtents& x, double n) {
     if (x.limit) return n * (x.d + 1) * x.bytes;
     const double gradients = x.train.down ? x.k * x.p : 0;
-    return n * ((x.p + x.k + gradients) * x.bytes + (x.train.up ? x.m / 8 + 72 : 0) +
+    return n * ((x.p + x.k + gradients) * x.bytes + (x.train.up ? x.gate_row : 0) +
                 (x.exact ? x.p * x.bytes + 4 * gradients + 8 * x.k + 4 : 0));
 }
 

@@ -13,6 +13,8 @@
 #include <fntk/error.hpp>
 #include <fntk/kernel_model.hpp>
 
+#include <backend/ops.hpp>
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -49,8 +51,8 @@ Extents extents(const KernelFunction& function, std::int64_t samples, std::int64
 
 /// One product or one moment of the closed form: blocks of rows, M, and two vectors.
 double closed_form_bytes(const Extents& x) {
-    return (std::min(x.n, 8192.0) + x.d) * x.gradients() * x.bytes + 2 * x.rows * x.bytes +
-           x.summed_gradients();
+    return (std::min<double>(x.n, backend::Ops::moment_rows) + x.d) * x.gradients() * x.bytes +
+           2 * x.rows * x.bytes + x.summed_gradients();
 }
 
 /// The factor N × q: while blocks of 128 columns are made, while it is shortened, while its basis is.

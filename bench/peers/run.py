@@ -11,7 +11,6 @@ import dataclasses
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,8 +18,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import environment
-from cases import BUSY, CASES, FULL, IMPLEMENTATIONS, OPERATIONS, SMOKE, Case, Implementation, Sizes
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+import environment  # noqa: E402
+from cases import BUSY, CASES, FULL, IMPLEMENTATIONS, OPERATIONS, SMOKE, Case, Implementation, Sizes  # noqa: E402
+from provenance import commit, machine  # noqa: E402
 
 if TYPE_CHECKING:
     from harness import Problem
@@ -183,23 +185,6 @@ def merge(rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
                        others=max(one["others"] for one in rows))
         merged.append(row)
     return merged
-
-
-def machine() -> str:
-    """The processor's name, with the numbers and the widest vectors that tell apart those of one name."""
-    rows = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
-    first = {key.strip(): value.strip() for key, value in reversed(rows)}
-    if "model name" not in first:
-        return platform.machine()
-    flags = first.get("flags", "").split()
-    vectors = next((name for flag, name in (("avx512_vpopcntdq", "AVX-512 with popcounts"), ("avx512f", "AVX-512"),
-                                            ("avx2", "AVX2")) if flag in flags), "no AVX2")
-    return f"{first['model name']} (family {first.get('cpu family')}, model {first.get('model')}, {vectors})"
-
-
-def commit() -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
-    return done.stdout.strip() or "an unknown commit"
 
 
 def main() -> int:

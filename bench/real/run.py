@@ -13,7 +13,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,10 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.append(str(ROOT / "bench"))
+
+from provenance import commit, machine  # noqa: E402
+
 RIDGES = "1e-6,1e-5,1e-4,1e-3,1e-2,1e-1,1,10"
 TOLERANCE = 1e-2  # of cg: more changes no accuracy here, the table has the dense solve beside it
 FASHION = [  # name, ridge, options
@@ -143,11 +146,8 @@ def markdown(result):
 def main():
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], text=True, capture_output=True, check=False)
-    result = {"machine": platform.processor() or platform.machine(), "threads": len(os.sched_getaffinity(0)),
-              "commit": commit.stdout.strip(), "memory": options.memory, "load_average_before": os.getloadavg()[0]}
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        result["machine"] = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), result["machine"])
+    result = {"machine": machine(), "threads": len(os.sched_getaffinity(0)), "commit": commit(), "memory": options.memory,
+              "load_average_before": os.getloadavg()[0]}
     result["rows"] = []
     with tempfile.TemporaryDirectory() as folder:
         parts = [part(options, Path(folder)) for name, part in (("tables", tables), ("images", fashion)) if options.only in (None, name)]

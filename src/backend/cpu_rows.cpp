@@ -50,7 +50,7 @@ void combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) {
 /// Rows of A and X that stay in the second-level cache, but enough to be worth a product.
 std::int64_t cached_rows(ConstMatrixView a, ConstMatrixView x) {
     const auto bytes = static_cast<std::int64_t>(size_of(x.dtype)) * (a.cols + x.cols);
-    return std::clamp<std::int64_t>((std::int64_t{384} << 10) / bytes, 512, 8192);
+    return std::clamp<std::int64_t>((std::int64_t{384} << 10) / bytes, 512, Ops::moment_rows);
 }
 
 }  // namespace

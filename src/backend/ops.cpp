@@ -7,10 +7,8 @@ namespace fntk::backend {
 
 namespace {
 
-constexpr std::int64_t block_rows = 8192;  // of the batch at a time, so that memory does not grow with it
-
 Matrix scratch(Ops& ops, std::int64_t rows, std::int64_t cols, DType dtype) {
-    const std::int64_t count = std::min(block_rows, rows);
+    const std::int64_t count = std::min(Ops::moment_rows, rows);
     return {ops.allocate(count, cols * static_cast<std::int64_t>(size_of(dtype))), count, cols, dtype};
 }
 
@@ -19,8 +17,8 @@ Matrix scratch(Ops& ops, std::int64_t rows, std::int64_t cols, DType dtype) {
 void Ops::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha, MatrixView m) {
     Matrix owner = scratch(*this, x.rows, m.rows, m.dtype);
     if (x.rows == 0) zero(m);
-    for (std::int64_t i = 0; i < x.rows; i += block_rows) {
-        const std::int64_t count = std::min(block_rows, x.rows - i);
+    for (std::int64_t i = 0; i < x.rows; i += moment_rows) {
+        const std::int64_t count = std::min(moment_rows, x.rows - i);
         const MatrixView weighted = owner.view().row_block(0, count);
         row_combine(a.row_block(i, count), v.row_block(i, count), weighted);
         gemm(true, false, alpha, weighted, x.row_block(i, count), i == 0 ? 0 : 1, m);
@@ -29,8 +27,8 @@ void Ops::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double
 
 void Ops::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) {
     Matrix owner = scratch(*this, x.rows, m.rows, m.dtype);
-    for (std::int64_t i = 0; i < x.rows; i += block_rows) {
-        const std::int64_t count = std::min(block_rows, x.rows - i);
+    for (std::int64_t i = 0; i < x.rows; i += moment_rows) {
+        const std::int64_t count = std::min(moment_rows, x.rows - i);
         const MatrixView moved = owner.view().row_block(0, count);
         gemm(false, true, 1, x.row_block(i, count), m, 0, moved);
         row_dot(a.row_block(i, count), moved, out.row_block(i, count));
