@@ -1,9 +1,8 @@
 // Seconds of a plan. With N rows of the kernel, s right-hand sides, q the preconditioner's rank:
 //     K              formed for some samples, times the square; by tiles n²/2 pairs at the rate of a tile
-//     cholesky       N³/3 flops, 2N³ more with the inverse; with eigenvalues the time of a small order,
-//     times the cube preconditioner n·q pairs, N q² flops in the kernel's precision and 4 N q² in double,
-//     eigenvalues of q an iteration   a product with K: stored, from some of its rows; by tiles, each made
-//     anew; the closed
+//     cholesky       N³/3 flops, 2N³ more with the inverse; with eigenvalues a small order's time, cubed
+//     preconditioner n·q pairs, N q² flops in the kernel's precision and 4 N q² in double, eigenvalues of q
+//     an iteration   a product with K: stored, from some of its rows; by tiles, each made anew; the closed
 //                    form from some samples, linear in n; and 4Nqs flops of the preconditioner
 //     primal         2nQ² + Q³/3 flops in double for Q features
 #include "kernel_bytes.hpp"

@@ -11,47 +11,27 @@
 #include <backend/ops.hpp>
 
 #include <fmt/format.h>
+#include <Eigen/Cholesky>
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <utility>
 
 namespace fntk {
 namespace {
 
-/// B⁻¹v into v; B symmetric positive definite, k × k, destroyed.
-void solve_block(Matrix& b, std::vector<double>& v) {
-    const auto k = b.rows();
-    for (std::int64_t p = 0; p < k; ++p)
-        for (std::int64_t i = p + 1; i < k; ++i) {
-            const double factor = b.at<double>(i, p) / b.at<double>(p, p);
-            for (std::int64_t j = p; j < k; ++j) b.at<double>(i, j) -= factor * b.at<double>(p, j);
-            v[static_cast<std::size_t>(i)] -= factor * v[static_cast<std::size_t>(p)];
-        }
-    for (std::int64_t p = k - 1; p >= 0; --p) {
-        double& at = v[static_cast<std::size_t>(p)];
-        for (std::int64_t j = p + 1; j < k; ++j) at -= b.at<double>(p, j) * v[static_cast<std::size_t>(j)];
-        at /= b.at<double>(p, p);
-    }
-}
-
 /// Root mean square of [A⁻¹]_ii⁻¹ α_i; alpha N × s on the host, inverse(r, q) an entry of A⁻¹.
 template <class Inverse>
 double leave_one_out(ConstMatrixView alpha, std::int64_t k, Inverse&& inverse) {
     double squares = 0;
-    std::vector<double> residual(static_cast<std::size_t>(k));
-    Matrix whole(k, k, DType::f64), block(k, k, DType::f64);
+    Eigen::MatrixXd block(k, k), of_sample(k, alpha.cols);
     for (std::int64_t i = 0; i < alpha.rows; i += k) {
-        for (std::int64_t a = 0; a < k; ++a)
-            for (std::int64_t b = 0; b <= a; ++b)
-                whole.at<double>(a, b) = whole.at<double>(b, a) = inverse(i + a, i + b);
-        for (std::int64_t c = 0; c < alpha.cols; ++c) {
-            std::copy_n(whole.row<double>(0), k * k, block.row<double>(0));
-            for (std::int64_t a = 0; a < k; ++a)
-                residual[static_cast<std::size_t>(a)] = alpha.at<double>(i + a, c);
-            solve_block(block, residual);
-            for (const double e : residual) squares += e * e;
+        for (std::int64_t a = 0; a < k; ++a) {
+            for (std::int64_t b = 0; b <= a; ++b) block(a, b) = block(b, a) = inverse(i + a, i + b);
+            for (std::int64_t c = 0; c < alpha.cols; ++c) of_sample(a, c) = alpha.at<double>(i + a, c);
         }
+        squares += block.ldlt().solve(of_sample).squaredNorm();
     }
     return std::sqrt(squares / static_cast<double>(alpha.rows * alpha.cols));
 }
@@ -191,9 +171,8 @@ FitSolution fit_eigenvalues(const FitProblem& problem) {
 }
 
 double log_evidence(double fit, double log_det, std::int64_t rows, std::int64_t columns) {
-    constexpr double log_two_pi = 1.8378770664093454836;
-    const auto s = static_cast<double>(columns);
-    return -0.5 * fit - 0.5 * s * (log_det + static_cast<double>(rows) * log_two_pi);
+    const auto n = static_cast<double>(rows), s = static_cast<double>(columns);
+    return -0.5 * fit - 0.5 * s * (log_det + n * std::log(2 * std::numbers::pi));
 }
 
 double log_det_of_factor(const Device& device, ConstMatrixView factor) {

@@ -50,9 +50,8 @@ struct PlannerDraw {
     std::int64_t width = 0;  ///< 0: no width at all, the m → ∞ kernel at the drawn U (fixed_down_limit)
     std::uint64_t seed = 0;
     double error = 0;
-    double frobenius = 0;  ///< relative Frobenius error, whatever the criterion
-    double lambda_min =
-        0;  ///< of the drawn kernel itself; of rounding size and any sign where it is singular
+    double frobenius = 0;   ///< relative Frobenius error, whatever the criterion
+    double lambda_min = 0;  ///< of the drawn kernel; where it is singular, of rounding size and any sign
     double tangent_seconds = 0, gram_seconds = 0;
 };
 
