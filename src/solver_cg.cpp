@@ -1,6 +1,5 @@
 // Conjugate gradients for s right-hand sides at once. The recurrences are those of s separate solves; they
-// share each product with K. Inner products are the diagonal of an s × s product, steps a product with a
-// diagonal s × s matrix: vectors never leave the device. Columns that have converged stand still.
+// share each product with K. Vectors never leave the device. Columns that have converged stand still.
 #include "device_memory.hpp"
 
 #include <fntk/error.hpp>
@@ -33,8 +32,7 @@ class ConjugateGradient {
           p_(vectors()),
           q_(vectors()),
           rhs_(std::move(rhs)),
-          small_(device_.zeros(s_, s_, op.dtype())),
-          norms_(roots(dots(rhs_, rhs_))) {}
+          norms_(roots(ops_.column_dots(rhs_, rhs_))) {}
 
     CgResult run(const CgOptions& options) {
         ops_.axpby(1, rhs_, 0, r_);
@@ -44,7 +42,7 @@ class ConjugateGradient {
         bool restart = true;
         std::vector<double> rz, previous;
         while (true) {
-            const std::vector<double> norms = roots(dots(r_, r_));
+            const std::vector<double> norms = roots(ops_.column_dots(r_, r_));
             std::vector<bool> active(norms.size());
             for (std::size_t j = 0; j < norms.size(); ++j)
                 active[j] = norms[j] > options.tolerance * norms_[j];
@@ -63,16 +61,16 @@ class ConjugateGradient {
                 continue_from(result.residuals, options.tolerance, active);
             }
             precondition();
-            previous = std::exchange(rz, dots(r_, z_));
+            previous = std::exchange(rz, ops_.column_dots(r_, z_));
             std::vector<double> beta(rz.size());
             for (std::size_t j = 0; j < beta.size() && !restart; ++j)
                 beta[j] = active[j] && previous[j] > 0 ? rz[j] / previous[j] : 0;
             restart = false;
-            step(p_, beta, q_);  // p = z + p·beta
+            ops_.scale_columns(beta, p_, 0, q_);  // p = z + p·beta
             ops_.axpby(1, z_, 1, q_);
             std::swap(p_, q_);
             multiply(p_, q_);
-            const std::vector<double> curvature = dots(p_, q_);
+            const std::vector<double> curvature = ops_.column_dots(p_, q_);
             std::vector<double> alpha(rz.size()), minus(rz.size());
             for (std::size_t j = 0; j < alpha.size(); ++j) {
                 if (!active[j]) continue;
@@ -80,8 +78,8 @@ class ConjugateGradient {
                 alpha[j] = rz[j] / curvature[j];
                 minus[j] = -alpha[j];
             }
-            add(p_, alpha, x_);
-            add(q_, minus, r_);
+            ops_.scale_columns(alpha, p_, 1, x_);
+            ops_.scale_columns(minus, q_, 1, r_);
             ++result.iterations;
         }
         result.solution = std::move(x_);
@@ -91,29 +89,9 @@ class ConjugateGradient {
   private:
     [[nodiscard]] Matrix vectors() const { return device_.zeros(n_, s_, op_.dtype()); }
 
-    /// <a_j, b_j> of every column.
-    std::vector<double> dots(const Matrix& a, const Matrix& b) {
-        ops_.gemm(true, false, 1, a, b, 0, small_);
-        const Staged host = device_.on_host(small_);
-        std::vector<double> result;
-        for (std::int64_t j = 0; j < s_; ++j) result.push_back(value(host, j, j));
-        return result;
-    }
     static std::vector<double> roots(std::vector<double> squares) {
         for (double& value : squares) value = std::sqrt(std::max(value, 0.0));
         return squares;
-    }
-    [[nodiscard]] Matrix diagonal(const std::vector<double>& values) const {
-        Matrix result(s_, s_, DType::f64);
-        for (std::int64_t j = 0; j < s_; ++j) result.at<double>(j, j) = values[static_cast<std::size_t>(j)];
-        return device_.to_device(Matrix::converted(result, op_.dtype()));
-    }
-    /// y = v·diag(by), and y += v·diag(by).
-    void step(const Matrix& v, const std::vector<double>& by, Matrix& y) {
-        ops_.gemm(false, false, 1, v, diagonal(by), 0, y);
-    }
-    void add(const Matrix& v, const std::vector<double>& by, Matrix& y) {
-        ops_.gemm(false, false, 1, v, diagonal(by), 1, y);
     }
     void multiply(const Matrix& v, Matrix& out) {
         op_.apply(v, out);
@@ -128,7 +106,7 @@ class ConjugateGradient {
         multiply(x_, q_);
         ops_.axpby(1, rhs_, 0, r_);
         ops_.axpby(-1, q_, 1, r_);
-        std::vector<double> result = roots(dots(r_, r_));
+        std::vector<double> result = roots(ops_.column_dots(r_, r_));
         for (std::size_t j = 0; j < result.size(); ++j) {
             if (!std::isfinite(result[j]))
                 throw Error(fmt::format(
@@ -164,7 +142,7 @@ class ConjugateGradient {
     double shift_;
     const Preconditioner* preconditioner_;
     std::int64_t n_, s_;
-    Matrix x_, r_, z_, p_, q_, rhs_, small_;
+    Matrix x_, r_, z_, p_, q_, rhs_;
     std::vector<double> norms_;  // of the right-hand sides
 };
 

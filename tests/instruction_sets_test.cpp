@@ -5,6 +5,7 @@
 #include <fntk/training.hpp>
 
 #include <backend/ops.hpp>
+#include <backend/simd/products.hpp>
 #include <backend/simd/target.hpp>
 
 #include <algorithm>
@@ -66,6 +67,60 @@ BitMatrix random_bits(std::int64_t rows, std::int64_t cols, std::uint64_t seed) 
     for (std::int64_t i = 0; i < rows; ++i)
         for (std::int64_t r = 0; r < cols; ++r) bits.view().row(i)[r / 64] |= (engine() & 1) << (r % 64);
     return bits;
+}
+
+/// C += A B and <C_i, C_0> in whole numbers that float holds, by formula and by backend/simd/products.hpp.
+template <class T>
+void expect_products(std::int64_t rows, std::int64_t depth, std::int64_t cols, bool accumulate,
+                     bool transposed) {
+    const DType type = sizeof(T) == 4 ? DType::f32 : DType::f64;
+    const Matrix a = transposed ? test::small_integers(depth, rows, 4, 1, type)
+                                : test::small_integers(rows, depth, 4, 1, type),
+                 b = test::small_integers(depth, cols + 2, 4, 2, type);
+    const std::int64_t width = backend::panelled<T>(cols), stride = width + 1;
+    std::vector<T> panels(static_cast<std::size_t>(depth * width)),
+        c(static_cast<std::size_t>(rows * stride), T(7));
+    backend::pack_panels(b.view().row<T>(0), cols + 2, depth, cols, panels.data());
+    const backend::Strides<T> left{a.view().row<T>(0), transposed ? 1 : depth, transposed ? rows : 1};
+    const backend::Ahead ahead{a.view().data, a.bytes()};
+    backend::multiply(backend::BlockProduct<T>{.a = left,
+                                               .rows = rows,
+                                               .depth = depth,
+                                               .cols = cols,
+                                               .panels = panels.data(),
+                                               .accumulate = accumulate,
+                                               .c = c.data(),
+                                               .stride = stride,
+                                               .ahead = {ahead, {}}});
+    for (std::int64_t i = 0; i < rows; ++i) {
+        for (std::int64_t j = 0; j < width; ++j) {
+            double sum = accumulate ? 7 : 0;
+            for (std::int64_t l = 0; l < depth && j < cols; ++l)
+                sum += (transposed ? value(a, l, i) : value(a, i, l)) * value(b, l, j);
+            ASSERT_EQ(c[static_cast<std::size_t>(i * stride + j)], sum) << i << ", " << j;
+        }
+        ASSERT_EQ(c[static_cast<std::size_t>(i * stride + width)], T(7)) << "behind row " << i;
+    }
+    double sum = 0;
+    for (std::int64_t j = 0; j < cols; ++j) sum += value(b, 0, j) * value(b, depth - 1, j);
+    EXPECT_EQ(backend::dot(b.view().row<T>(0), b.view().row<T>(depth - 1), cols), sum);
+}
+
+// Rows around a tile of 6, columns around panels of 4 to 32.
+TEST(InstructionSets, MultiplyBlocksOfAnyShape) {
+    for (const std::string& target : backend::simd_targets()) {
+        const Forced forced(target);
+        for (const std::int64_t rows : {1, 2, 3, 4, 5, 6, 7, 13})
+            for (const std::int64_t cols : {1, 3, 4, 8, 15, 16, 17, 33, 94})
+                for (const std::int64_t depth : {1, 7, 96})
+                    for (const bool accumulate : {false, true})
+                        for (const bool transposed : {false, true}) {
+                            SCOPED_TRACE(target + ", " + std::to_string(rows) + " × " +
+                                         std::to_string(depth) + " × " + std::to_string(cols));
+                            expect_products<float>(rows, depth, cols, accumulate, transposed);
+                            expect_products<double>(rows, depth, cols, accumulate, transposed);
+                        }
+    }
 }
 
 TEST(InstructionSets, GiveTheSameCountsOfCommonGates) {

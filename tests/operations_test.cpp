@@ -28,6 +28,13 @@ struct Strided {
     [[nodiscard]] MatrixView view() { return owner.view().col_block(0, cols); }
 };
 
+void set(MatrixView matrix, std::int64_t i, std::int64_t j, double to) {
+    if (matrix.dtype == DType::f32)
+        matrix.at<float>(i, j) = static_cast<float>(to);
+    else
+        matrix.at<double>(i, j) = to;
+}
+
 TEST(Operations, CopyZeroAndGatherMoveRowsOfAnyType) {
     for (const auto& [name, device] : host_devices())
         for (const DType type : {DType::f32, DType::f64, DType::i32, DType::i64}) {
@@ -145,41 +152,88 @@ TEST(Operations, OuterRowsAreProductsOfEveryPair) {
 
 // Whole numbers whose sums float32 holds, so that no order of additions changes them.
 TEST(Operations, MomentsAreSumsOfOuterProductsAndGoBackAlongThem) {
+    const std::int64_t shapes[][3] = {{0, 3, 18}, {1, 3, 18}, {65, 3, 18}, {5003, 3, 18}, {389, 67, 94}};
     for (const auto& [name, device] : host_devices())
         for (const DType type : {DType::f32, DType::f64})
-            for (const std::int64_t n : {0, 1, 65, 5003})
+            for (const auto& [n, p, d] : shapes)
                 for (const std::int64_t k : {1, 2}) {
                     SCOPED_TRACE(name + (", n " + std::to_string(n)) + ", k " + std::to_string(k));
-                    constexpr std::int64_t p = 3, d = 18;
                     Strided a(n, k * p, type), x(n, d, type), m(p, d, type), out(n, k, type);
                     device.ops().copy(test::small_integers(n, k * p, 2, 1, type), a.view());
                     device.ops().copy(test::small_integers(n, d, 2, 2, type), x.view());
                     device.ops().copy(test::small_integers(p, d, 9, 3, type), m.view());
                     const Matrix v = test::small_integers(n, k, 2, 4, type);
+                    const Matrix back = test::small_integers(p, d, 5, 6, type);
 
                     device.ops().moment(a.view(), v, x.view(), 0.5, m.view());
-                    for (std::int64_t q = 0; q < p; ++q)
-                        for (std::int64_t j = 0; j < d; ++j) {
-                            double sum = 0;
-                            for (std::int64_t i = 0; i < n; ++i)
-                                for (std::int64_t c = 0; c < k; ++c)
-                                    sum += value(v, i, c) * value(a.view(), i, c * p + q) *
-                                           value(x.view(), i, j);
-                            ASSERT_EQ(value(m.view(), q, j), 0.5 * sum);
-                        }
-
-                    const Matrix back = test::small_integers(p, d, 5, 6, type);
                     device.ops().along_moment(a.view(), x.view(), back, out.view());
+                    Matrix moment(p, d, DType::f64), along(n, k, DType::f64);
                     for (std::int64_t i = 0; i < n; ++i)
-                        for (std::int64_t c = 0; c < k; ++c) {
-                            double sum = 0;
-                            for (std::int64_t q = 0; q < p; ++q)
-                                for (std::int64_t j = 0; j < d; ++j)
-                                    sum += value(a.view(), i, c * p + q) * value(back, q, j) *
-                                           value(x.view(), i, j);
-                            ASSERT_EQ(value(out.view(), i, c), sum);
-                        }
+                        for (std::int64_t c = 0; c < k; ++c)
+                            for (std::int64_t q = 0; q < p; ++q) {
+                                const double factor = value(a.view(), i, c * p + q),
+                                             weight = value(v, i, c);
+                                for (std::int64_t j = 0; j < d; ++j) {
+                                    const double product = factor * value(x.view(), i, j);
+                                    moment.at<double>(q, j) += 0.5 * weight * product;
+                                    along.at<double>(i, c) += value(back, q, j) * product;
+                                }
+                            }
+                    EXPECT_TRUE(same_bits(Matrix::converted(m.view(), DType::f64), moment));
+                    EXPECT_TRUE(same_bits(Matrix::converted(out.view(), DType::f64), along));
                     for (std::int64_t q = 0; q < p; ++q) EXPECT_EQ(value(m.owner, q, d), 0);
+                }
+}
+
+TEST(Operations, MomentsTooLargeForASumPerThreadAreTheSame) {
+    constexpr std::int64_t n = 2, p = 1500, d = 1501;
+    const Device cpu = Device::open("cpu", 2), reference = Device::open("reference");
+    const Matrix a = test::small_integers(n, p, 2, 1, DType::f32),
+                 x = test::small_integers(n, d, 2, 2, DType::f32),
+                 v = test::small_integers(n, 1, 2, 3, DType::f32);
+    Matrix have(p, d, DType::f32), want(p, d, DType::f32), along(n, 1, DType::f32),
+        expected(n, 1, DType::f32);
+    cpu.ops().moment(a, v, x, 1, have);
+    reference.ops().moment(a, v, x, 1, want);
+    EXPECT_TRUE(same_bits(have, want));
+    cpu.ops().along_moment(a, x, want, along);
+    reference.ops().along_moment(a, x, want, expected);
+    EXPECT_TRUE(same_bits(along, expected));
+}
+
+TEST(Operations, ColumnsHaveInnerProductsAndFactorsOfTheirOwn) {
+    for (const auto& [name, device] : host_devices())
+        for (const DType type : {DType::f32, DType::f64})
+            for (const std::int64_t n : {0, 1, 65, 9001})
+                for (const std::int64_t s : {1, 3}) {
+                    SCOPED_TRACE(name + (", n " + std::to_string(n)) + ", s " + std::to_string(s));
+                    const Matrix a = test::small_integers(n, s, 3, 1, type);
+                    Strided b(n, s, type), y(n, s, type);
+                    device.ops().copy(test::small_integers(n, s, 3, 2, type), b.view());
+                    std::vector<double> sums(static_cast<std::size_t>(s)),
+                        squares(static_cast<std::size_t>(s));
+                    for (std::int64_t i = 0; i < n; ++i)
+                        for (std::int64_t j = 0; j < s; ++j) {
+                            sums[static_cast<std::size_t>(j)] += value(a, i, j) * value(b.view(), i, j);
+                            squares[static_cast<std::size_t>(j)] += value(a, i, j) * value(a, i, j);
+                        }
+                    EXPECT_EQ(device.ops().column_dots(a, b.view()), sums);
+                    EXPECT_EQ(device.ops().column_dots(a, a), squares);
+
+                    const std::vector<double> alpha = {0.5, -2, 4};
+                    for (const double beta : {0.0, 1.0, -3.0}) {
+                        const double before = beta == 0 ? std::numeric_limits<double>::quiet_NaN() : 1;
+                        for (std::int64_t i = 0; i < n; ++i)
+                            for (std::int64_t j = 0; j < s; ++j) set(y.view(), i, j, before);
+                        device.ops().scale_columns({alpha.begin(), alpha.begin() + s}, b.view(), beta,
+                                                   y.view());
+                        for (std::int64_t i = 0; i < n; ++i)
+                            for (std::int64_t j = 0; j < s; ++j)
+                                ASSERT_EQ(
+                                    value(y.view(), i, j),
+                                    alpha[static_cast<std::size_t>(j)] * value(b.view(), i, j) + beta);
+                    }
+                    for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(value(y.owner, i, s), 0);
                 }
 }
 

@@ -214,6 +214,22 @@ void Remote::axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) {
     const Arguments on("axpby");
     inner_->axpby(alpha, on(x), beta, on(y));
 }
+void Remote::scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta, MatrixView y) {
+    const Arguments on("scale_columns");
+    inner_->scale_columns(alpha, on(x), beta, on(y));
+}
+std::vector<double> Remote::column_dots(ConstMatrixView a, ConstMatrixView b) {
+    const Arguments on("column_dots");
+    return inner_->column_dots(on(a), on(b));
+}
+void Remote::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha, MatrixView m) {
+    const Arguments on("moment");
+    inner_->moment(on(a), on(v), on(x), alpha, on(m));
+}
+void Remote::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) {
+    const Arguments on("along_moment");
+    inner_->along_moment(on(a), on(x), on(m), on(out));
+}
 double Remote::residual(backend::Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) {
     const Arguments on("residual");
     ++numbers_;

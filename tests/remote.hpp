@@ -78,6 +78,12 @@ class Remote final : public backend::Ops {
     void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;
     double norm(ConstMatrixView a) override;
     void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
+    void scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta,
+                       MatrixView y) override;
+    std::vector<double> column_dots(ConstMatrixView a, ConstMatrixView b) override;
+    void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha,
+                MatrixView m) override;
+    void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) override;
     double residual(backend::Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
     bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) override;
     std::int64_t solve_spd(MatrixView k, MatrixView b) override;

@@ -58,16 +58,21 @@ class Cpu final : public HostMemory {
               double beta, MatrixView c) override;
     void inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta, MatrixView c) override;
     void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
+    void scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta,
+                       MatrixView y) override;
+    std::vector<double> column_dots(ConstMatrixView a, ConstMatrixView b) override;
     double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
     bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) override;
     std::int64_t solve_spd(MatrixView k, MatrixView b) override;
 
-    // cpu_rows.cpp
-    void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;
-    void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) override;
+    // cpu_moments.cpp
     void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha,
                 MatrixView m) override;
     void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) override;
+
+    // cpu_rows.cpp
+    void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;
+    void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) override;
     void slope_rows(ConstBitView gates, std::int64_t first, const Readout& readout, std::int64_t c,
                     double scale, double closed, double open, MatrixView out) override;
     void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;

@@ -5,6 +5,7 @@
 #include <backend/eigensolver.hpp>
 #include <backend/scalar.hpp>
 #include <backend/simd/arc.hpp>
+#include <backend/simd/products.hpp>
 
 #include <cblas.h>
 #include <lapacke.h>
@@ -209,24 +210,78 @@ void Cpu::inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta,
     });
 }
 
+namespace {
+
+/// to = alpha·from + beta·to; with beta = 0 `to` is not read.
+template <class X, class Y>
+void axpby_of(double alpha, const X* from, std::int64_t count, double beta, Y* to) {
+    if (beta == 0)
+        for (std::int64_t j = 0; j < count; ++j) to[j] = static_cast<Y>(alpha * from[j]);
+    else
+        for (std::int64_t j = 0; j < count; ++j) to[j] = static_cast<Y>(alpha * from[j] + beta * to[j]);
+}
+
+}  // namespace
+
 void Cpu::axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) {
+    const bool one_row = x.stride == x.cols && y.stride == y.cols;  // narrow matrices are a long loop too
+    const std::int64_t rows = one_row ? y.rows * y.cols : y.rows, cols = one_row ? 1 : y.cols;
     with_real(x.dtype, [&](auto x_type) {
         with_real(y.dtype, [&](auto y_type) {
             using X = decltype(x_type);
             using Y = decltype(y_type);
-            over_rows(y.rows, [&](std::int64_t begin, std::int64_t end) {
-                for (std::int64_t i = begin; i < end; ++i) {
-                    const X* from = x.row<X>(i);
-                    Y* to = y.row<Y>(i);
-                    if (beta == 0)
-                        for (std::int64_t j = 0; j < y.cols; ++j) to[j] = static_cast<Y>(alpha * from[j]);
-                    else
-                        for (std::int64_t j = 0; j < y.cols; ++j)
-                            to[j] = static_cast<Y>(alpha * from[j] + beta * to[j]);
-                }
+            over_rows(rows, [&](std::int64_t begin, std::int64_t end) {
+                if (one_row)
+                    return axpby_of(alpha, x.row<X>(0) + begin, end - begin, beta, y.row<Y>(0) + begin);
+                for (std::int64_t i = begin; i < end; ++i)
+                    axpby_of(alpha, x.row<X>(i), cols, beta, y.row<Y>(i));
             });
         });
     });
+}
+
+void Cpu::scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta, MatrixView y) {
+    if (y.cols == 1) return axpby(alpha[0], x, beta, y);
+    with_real(y.dtype, [&](auto type) {
+        using T = decltype(type);
+        over_rows(y.rows, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t i = begin; i < end; ++i) {
+                const T* from = x.row<T>(i);
+                T* to = y.row<T>(i);
+                for (std::int64_t j = 0; j < y.cols; ++j) {
+                    const double added = beta == 0 ? 0 : beta * to[j];
+                    to[j] = static_cast<T>(alpha[static_cast<std::size_t>(j)] * from[j] + added);
+                }
+            }
+        });
+    });
+}
+
+// Sums of fixed chunks, added in order: the same bits for every number of threads.
+std::vector<double> Cpu::column_dots(ConstMatrixView a, ConstMatrixView b) {
+    constexpr std::int64_t chunk = 4096;
+    const std::int64_t chunks = (a.rows + chunk - 1) / chunk, cols = a.cols;
+    std::vector<double> sums(static_cast<std::size_t>(chunks * cols)),
+        result(static_cast<std::size_t>(cols));
+    const bool dense = cols == 1 && a.stride == 1 && b.stride == 1;
+    with_real(a.dtype, [&](auto type) {
+        using T = decltype(type);
+        pool_.run(chunks, 1, [&](std::int64_t c, std::int64_t) {
+            const std::int64_t begin = c * chunk, end = std::min(begin + chunk, a.rows);
+            double* sum = sums.data() + c * cols;
+            if (dense) {
+                *sum = dot(a.row<T>(begin), b.row<T>(begin), end - begin);
+                return;
+            }
+            for (std::int64_t i = begin; i < end; ++i)
+                for (std::int64_t j = 0; j < cols; ++j)
+                    sum[j] += static_cast<double>(a.row<T>(i)[j]) * static_cast<double>(b.row<T>(i)[j]);
+        });
+    });
+    for (std::int64_t c = 0; c < chunks; ++c)
+        for (std::int64_t j = 0; j < cols; ++j)
+            result[static_cast<std::size_t>(j)] += sums[static_cast<std::size_t>(c * cols + j)];
+    return result;
 }
 
 double Cpu::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) {

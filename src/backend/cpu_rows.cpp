@@ -1,8 +1,8 @@
 // Row by row: products of a row with its own companions, and lengths.
-#include <backend/blas.hpp>
 #include <backend/cpu.hpp>
 #include <backend/scalar.hpp>
 #include <backend/simd/digits.hpp>
+#include <backend/simd/products.hpp>
 
 #include <fixed_point.hpp>
 
@@ -14,24 +14,12 @@ namespace fntk::backend {
 
 namespace {
 
-/// <a, b> in double, whose order of additions fits vector registers.
-template <class T>
-double dot(const T* a, const T* b, std::int64_t count) {
-    constexpr int lanes = 8;
-    double sums[lanes] = {};
-    std::int64_t q = 0;
-    for (; q + lanes <= count; q += lanes)
-        for (int l = 0; l < lanes; ++l) sums[l] += static_cast<double>(a[q + l]) * b[q + l];
-    for (; q < count; ++q) sums[0] += static_cast<double>(a[q]) * b[q];
-    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-}
-
 /// out_ic = <A_i block c, B_i>.
 template <class T>
 void dots(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
     for (std::int64_t i = 0; i < out.rows; ++i)
         for (std::int64_t c = 0; c < out.cols; ++c)
-            out.row<T>(i)[c] = static_cast<T>(dot(a.row<T>(i) + c * b.cols, b.row<T>(i), b.cols));
+            out.row<T>(i)[c] = dot(a.row<T>(i) + c * b.cols, b.row<T>(i), b.cols);
 }
 
 /// out_i = Σ_c v_ic · A_i block c.
@@ -45,12 +33,6 @@ void combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) {
             for (std::int64_t q = 0; q < out.cols; ++q) to[q] = (c == 0 ? T(0) : to[q]) + weight * from[q];
         }
     }
-}
-
-/// Rows of A and X that stay in the second-level cache, but enough to be worth a product.
-std::int64_t cached_rows(ConstMatrixView a, ConstMatrixView x) {
-    const auto bytes = static_cast<std::int64_t>(size_of(x.dtype)) * (a.cols + x.cols);
-    return std::clamp<std::int64_t>((std::int64_t{384} << 10) / bytes, 512, Ops::moment_rows);
 }
 
 }  // namespace
@@ -71,45 +53,6 @@ void Cpu::row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) {
             const std::int64_t count = end - begin;
             combine<decltype(type)>(a.row_block(begin, count), v.row_block(begin, count),
                                     out.row_block(begin, count));
-        });
-    });
-}
-
-// A thread goes through its share of the rows once, from block to block in its cache, and adds to sums of
-// its own; where these are large, one product by all threads is as good.
-void Cpu::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha, MatrixView m) {
-    constexpr std::int64_t most_bytes = std::int64_t{8} << 20;
-    const std::int64_t parts = threads(), block = cached_rows(a, x);
-    const auto bytes = static_cast<std::int64_t>(size_of(m.dtype));
-    if (x.rows < parts * block || m.rows > most_bytes / (parts * m.cols * bytes))
-        return Ops::moment(a, v, x, alpha, m);
-    const BlasThreads one(1);
-    std::vector<Matrix> sums(parts);
-    pool_.run(parts, 1, [&](std::int64_t part, std::int64_t) {
-        sums[part] = Matrix(m.rows, m.cols, m.dtype);
-        Matrix owner(block, m.rows, m.dtype);
-        const std::int64_t end = x.rows * (part + 1) / parts;
-        for (std::int64_t i = x.rows * part / parts; i < end; i += block) {
-            const std::int64_t count = std::min(block, end - i);
-            const MatrixView weighted = owner.view().row_block(0, count);
-            with_real(m.dtype, [&](auto type) {
-                combine<decltype(type)>(a.row_block(i, count), v.row_block(i, count), weighted);
-            });
-            blas_gemm(true, false, alpha, weighted, x.row_block(i, count), 1, sums[part]);
-        }
-    });
-    for (std::int64_t part = 0; part < parts; ++part) axpby(1, sums[part], part == 0 ? 0 : 1, m);
-}
-
-void Cpu::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) {
-    const BlasThreads one(1);
-    const std::int64_t block = std::min(cached_rows(a, x), (x.rows + threads() - 1) / threads());
-    pool_.run(x.rows, std::max<std::int64_t>(block, 1), [&](std::int64_t begin, std::int64_t end) {
-        const std::int64_t count = end - begin;
-        Matrix moved(count, m.rows, m.dtype);
-        blas_gemm(false, true, 1, x.row_block(begin, count), m, 0, moved);
-        with_real(m.dtype, [&](auto type) {
-            dots<decltype(type)>(a.row_block(begin, count), moved, out.row_block(begin, count));
         });
     });
 }

@@ -7,9 +7,11 @@ namespace fntk::backend {
 
 namespace {
 
+Matrix matrix_of(Ops& ops, std::int64_t rows, std::int64_t cols, DType dtype) {
+    return {ops.allocate(rows, cols * static_cast<std::int64_t>(size_of(dtype))), rows, cols, dtype};
+}
 Matrix scratch(Ops& ops, std::int64_t rows, std::int64_t cols, DType dtype) {
-    const std::int64_t count = std::min(Ops::moment_rows, rows);
-    return {ops.allocate(count, cols * static_cast<std::int64_t>(size_of(dtype))), count, cols, dtype};
+    return matrix_of(ops, std::min(Ops::moment_rows, rows), cols, dtype);
 }
 
 }  // namespace
@@ -33,6 +35,24 @@ void Ops::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, 
         gemm(false, true, 1, x.row_block(i, count), m, 0, moved);
         row_dot(a.row_block(i, count), moved, out.row_block(i, count));
     }
+}
+
+void Ops::scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta, MatrixView y) {
+    Matrix diagonal(y.cols, y.cols, DType::f64);
+    for (std::int64_t j = 0; j < y.cols; ++j)
+        diagonal.at<double>(j, j) = alpha[static_cast<std::size_t>(j)];
+    Matrix own = matrix_of(*this, y.cols, y.cols, y.dtype);
+    copy(Matrix::converted(diagonal, y.dtype), own);
+    gemm(false, false, 1, x, own, beta, y);
+}
+
+std::vector<double> Ops::column_dots(ConstMatrixView a, ConstMatrixView b) {
+    Matrix own = matrix_of(*this, a.cols, b.cols, a.dtype), products(a.cols, b.cols, a.dtype);
+    gemm(true, false, 1, a, b, 0, own);
+    copy(own, products);
+    std::vector<double> result;
+    for (std::int64_t j = 0; j < a.cols; ++j) result.push_back(value(products, j, j));
+    return result;
 }
 
 }  // namespace fntk::backend

@@ -179,6 +179,12 @@ class Ops {
     /// y = alpha·x + beta·y elementwise, x and y real, each of any of the two types. With beta = 0 y is not
     /// read.
     virtual void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) = 0;
+    /// y_ij = alpha_j·x_ij + beta·y_ij, x and y of one real type. Not overridden: a product with a diagonal
+    /// matrix.
+    virtual void scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta,
+                               MatrixView y);
+    /// Σ_i a_ij b_ij of every column. Not overridden: the diagonal of AᵀB.
+    virtual std::vector<double> column_dots(ConstMatrixView a, ConstMatrixView b);
     /// e (n × k, real) = f − y (squared) or softmax(f) − y (cross_entropy); returns the loss, summed in
     /// double in row order.
     virtual double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) = 0;
