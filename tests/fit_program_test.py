@@ -97,6 +97,24 @@ class Fits(ProgramCase):
             self.predict()
             expected = np.load(self.mean) if expected is None else expected
             self.assertLess(files.largest_difference(np.load(self.mean), expected), 1e-8)
+            if solver == "cholesky":
+                evidence = written["path"][0]["log_evidence"]
+            elif solver == "primal":
+                self.assertAlmostEqual(written["log_evidence"] / evidence, 1, places=8)
+                self.assertIn("log evidence ", printed)
+            else:
+                self.assertNotIn("log_evidence", written)
+
+    def test_iterations_that_do_not_converge_are_warned_of(self):
+        command = ("fit", self.data, "--labels", self.labels, "--precision", "float64", "--limit", "--solver", "cg", "--ridge", 1e-6,
+                   "--preconditioner-rank", 0, "--out", self.model, "--json", self.folder / "fit.json")
+        for iterations, warning in ((2, r"\Afntk: warning: cg ended at a relative residual of [^\n]*--max-iterations[^\n]*\n\Z"), (500, r"\A\Z")):
+            process = run(*command, "--max-iterations", iterations)
+            self.assertEqual(process.returncode, 0, process.stderr)
+            self.assertRegex(process.stderr, warning)
+            written = json.loads((self.folder / "fit.json").read_text(encoding="utf-8"))
+            self.assertEqual(written["converged"], iterations > 2)
+            self.assertTrue(self.model.exists())
 
     def test_the_ridge_of_a_path_has_the_least_leave_one_out_error(self):
         kernel = self.kernels("--limit", "--train", "up")[0]

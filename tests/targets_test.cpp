@@ -57,6 +57,10 @@ TEST(Targets, MoreClassesThanLabelsAreNotGuessed) {
     refuse_guessed_classes(labelled({25, 346, 151}, 0), TargetKind::values);
     refuse_guessed_classes(labelled({0}, 2), TargetKind::automatic);  // one of two
     refuse_guessed_classes(labelled({0, 2, 1}, 3), TargetKind::automatic);
+    refuse_guessed_classes(labelled(std::vector<double>(32, 31), 32), TargetKind::automatic);
+    refuse_guessed_classes(labelled(std::vector<double>(66, 32), 33), TargetKind::automatic);
+    EXPECT_THROW(refuse_guessed_classes(labelled(std::vector<double>(65, 32), 33), TargetKind::automatic),
+                 ValueError);
     Dataset split = labelled({9}, 10);  // the test split tells that they are classes
     split.test = labelled({0, 1, 2, 3, 4, 5, 6, 7, 8}, 10).train;
     refuse_guessed_classes(split, TargetKind::automatic);

@@ -43,7 +43,7 @@ std::int64_t bytes_of_model(const KernelFunction& function, std::int64_t samples
 }
 
 /// The ridge, its path and the end of the iterations, to the report and to people.
-void tell(Report& report, const KernelModel& model, const std::vector<double>& ridges) {
+void tell(Report& report, const KernelModel& model, const std::vector<double>& ridges, double tolerance) {
     const FitDiagnostics& found = model.diagnostics;
     report["ridge"] = model.ridge;
     report["jitter"] = model.jitter;
@@ -58,16 +58,22 @@ void tell(Report& report, const KernelModel& model, const std::vector<double>& r
                        found.log_evidence[r], ridges[r] == model.ridge ? "  chosen" : "");
         }
         report["path"] = path;
+    } else if (!found.log_evidence.empty()) {
+        report["log_evidence"] = finite_or_null(found.log_evidence.front());
+        fmt::print("log evidence {:.8g}\n", found.log_evidence.front());
     }
     if (found.iterations < 0) return;
     const double worst = *std::max_element(found.residuals.begin(), found.residuals.end());
     report["iterations"] = found.iterations;
     report["residual"] = worst;
     report["converged"] = found.converged;
-    fmt::print("{} iterations, relative residual {:.2e}{}\n", found.iterations, worst,
-               found.converged
-                   ? ""
-                   : ": above the tolerance; raise --max-iterations or the ridge, or use float64");
+    fmt::print("{} iterations, relative residual {:.2e}\n", found.iterations, worst);
+    if (!found.converged)
+        fmt::print(
+            stderr,
+            "fntk: warning: cg ended at a relative residual of {:.2e}, above --tolerance {:.2e}; raise "
+            "--max-iterations or the ridge, or use --precision float64\n",
+            worst, tolerance);
 }
 
 int run_fit(FitCommand& options) {
@@ -137,7 +143,7 @@ int run_fit(FitCommand& options) {
         report["saved"] = !failure;
     }
     const bool saved = !options.out.empty() && !failure;
-    tell(report, model, options.fit.ridges);
+    tell(report, model, options.fit.ridges, options.fit.tolerance);
     fmt::print("fitted {} samples of {} at ridge {:.4g} in {:.2f} s\n", dataset.train.inputs.rows(),
                targets.classification() ? fmt::format("{} classes", dataset.classes) : "values",
                model.ridge, report.seconds("fit"));

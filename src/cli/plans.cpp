@@ -6,6 +6,8 @@ namespace fntk::cli {
 
 Json describe(const FitPlan& plan) {
     return {{"solver", name(plan.solver)},
+            {"eigenvalues", plan.eigenvalues},
+            {"inverse", plan.inverse},
             {"stored", plan.stored},
             {"tile", plan.tile},
             {"preconditioner_rank", plan.preconditioner_rank},

@@ -20,7 +20,8 @@ std::int64_t default_outputs(const Dataset& dataset) { return dataset.classes > 
 
 void refuse_guessed_classes(const Dataset& dataset, TargetKind kind) {
     const auto labels = static_cast<std::int64_t>(dataset.train.labels.size() + dataset.test.labels.size());
-    if (kind != TargetKind::automatic || dataset.classes <= std::max<std::int64_t>(2, labels)) return;
+    const std::int64_t least = dataset.classes > 32 ? 2 * dataset.classes : dataset.classes;
+    if (kind != TargetKind::automatic || dataset.classes <= 2 || labels >= least) return;
     throw ValueError(fmt::format(
         "targets is auto; {} labels, whole numbers up to {}, would be {} classes: give --targets "
         "values for numbers, --targets classes for classes",
