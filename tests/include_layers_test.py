@@ -46,6 +46,7 @@ STANDS_ON = {
 }
 # Files of src/ whose layer is not the public header they are named after (alone, or with an underscore behind it).
 PARTS = {
+    "error": ["byte_counts"],
     "kernel": ["moments", "output_reduction", "tiles", "names.cpp"],  # names.cpp: the names of every choice, kernel outputs too
     "network": ["down_factor"],
     "kernel_function": ["kernel_bytes"],
