@@ -37,6 +37,7 @@ STANDS_ON = {
     "estimate": ["kernel_model", "gram_file"],
     "spectrum": ["kernel"],
     "eigenvalues": ["spectrum"],
+    "spectrum_plan": ["eigenvalues", "kernel_function"],
     "regression": ["spectrum"],
     "training": ["spectrum", "io"],
     "plan": ["kernel"],

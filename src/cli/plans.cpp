@@ -34,6 +34,10 @@ Json describe(const GramFilePlan& plan, double seconds) {
     return result;
 }
 
+Json describe(const SpectrumPlan& plan) {
+    return {{"peak_bytes", plan.peak_bytes}, {"flops", plan.flops}, {"reason", plan.reason}};
+}
+
 Json describe(const PredictPlan& plan) {
     return {{"block", plan.block},
             {"tile", plan.tile},
