@@ -39,7 +39,7 @@ STANDS_ON = {
     "eigenvalues": ["spectrum"],
     "spectrum_plan": ["eigenvalues", "kernel_function"],
     "regression": ["spectrum"],
-    "training": ["spectrum", "io"],
+    "training": ["spectrum", "io", "plan", "kernel_function"],
     "plan": ["kernel"],
     "planner": ["spectrum", "limit", "plan"],
     "limit": ["network"],

@@ -38,6 +38,14 @@ Json describe(const SpectrumPlan& plan) {
     return {{"peak_bytes", plan.peak_bytes}, {"flops", plan.flops}, {"reason", plan.reason}};
 }
 
+Json describe(const TrainingPlan& plan) {
+    return {{"batch", plan.batch},
+            {"kernel", plan.kernel},
+            {"peak_bytes", plan.peak_bytes},
+            {"flops", plan.flops},
+            {"reason", plan.reason}};
+}
+
 Json describe(const PredictPlan& plan) {
     return {{"block", plan.block},
             {"tile", plan.tile},

@@ -10,6 +10,7 @@ Json describe(const FitPlan& plan, const FitEstimate& estimate);
 Json describe(const GramFilePlan& plan);
 Json describe(const GramFilePlan& plan, double seconds);
 Json describe(const SpectrumPlan& plan);
+Json describe(const TrainingPlan& plan);
 Json describe(const PredictPlan& plan);
 Json describe(const PredictPlan& plan, double seconds);
 
