@@ -10,6 +10,7 @@
 #include "device_memory.hpp"
 #include "eigenvalues_certificate.hpp"
 #include "eigenvalues_lanczos.hpp"
+#include "eigenvalues_plan.hpp"
 #include "spectrum_scaled.hpp"
 
 #include <fntk/eigenvalues.hpp>
@@ -26,10 +27,6 @@
 namespace fntk {
 
 namespace {
-
-/// Lanczos sees one vector of each eigenspace, so that it may miss copies of a multiple eigenvalue. Up to
-/// this order all eigenvectors are computed when the certificate fails.
-constexpr std::int64_t all_again = 2048;
 
 /// Y = factor·K X in double, X and Y (n × r) in the device's memory; counts the columns.
 class Product {
@@ -50,24 +47,6 @@ class Product {
     double factor_ = 1;
     std::int64_t count_ = 0;
 };
-
-std::int64_t subspace_of(std::int64_t n, const ExtremalOptions& options) {
-    const std::int64_t k = options.count;
-    if (k < 1 || k > n)
-        throw ValueError(fmt::format("count = {}: it must be in [1, {}], the order of the kernel", k, n));
-    if (options.subspace != 0 && options.subspace <= k)
-        throw ValueError(fmt::format(
-            "subspace = {}: it must exceed count = {}; 0 takes max(2·count + 1, 20)", options.subspace, k));
-    if (options.max_restarts < 0)
-        throw ValueError(
-            fmt::format("max_restarts = {}: it must be at least 0; 300 is usual", options.max_restarts));
-    if (!(options.tolerance >= 0) || !std::isfinite(options.tolerance))
-        throw ValueError(fmt::format("tolerance = {}: it must be finite and not negative; 1e-10 is usual",
-                                     options.tolerance));
-    const std::int64_t chosen =
-        options.subspace != 0 ? options.subspace : std::max<std::int64_t>(2 * k + 1, 20);
-    return std::min(chosen, n);
-}
 
 /// A lower bound of ‖K‖₂ that is seldom half of it, by four steps of the power method; 0 where K q = 0.
 double rough_norm(Product& product, std::uint64_t seed) {
@@ -202,6 +181,7 @@ double factor_of(SpectrumEnd end, int exponent) {
 }  // namespace
 
 ExtremalEigenvalues extremal(const Device& device, ConstMatrixView kernel, const ExtremalOptions& options) {
+    if (options.memory != 0) (void)plan_extremal(kernel.rows, options);
     int exponent = 0;
     Matrix m = [&] {
         const Staged host = device.on_host(kernel);
@@ -219,7 +199,8 @@ ExtremalEigenvalues extremal(const Device& device, ConstMatrixView kernel, const
     RitzPairs pairs = measured(product, ritz_vectors(product, subspace, options, result), norm);
     RestBound rest{0, "no certificate was asked for: set certify"};
     if (options.certify) rest = bound_rest(device, m, pairs);
-    if (options.certify && !rest.reason.empty() && subspace < m.rows() && m.rows() <= all_again) {
+    if (options.certify && !rest.reason.empty() && subspace < m.rows() &&
+        m.rows() <= all_eigenvectors_again) {
         pairs = measured(product, all_eigenvectors(product, options.count), norm);
         rest = bound_rest(device, m, pairs);
         result.converged = true;
@@ -231,6 +212,7 @@ ExtremalEigenvalues extremal(const Device& device, ConstMatrixView kernel, const
 
 ExtremalEigenvalues extremal(const LinearOperator& op, const ExtremalOptions& options) {
     require_square(op);
+    if (options.memory != 0) (void)plan_extremal(op.rows(), op.dtype(), options);
     const std::int64_t subspace = subspace_of(op.rows(), options);
     Product product(op);
     const int exponent = scale_exponent(rough_norm(product, options.seed));

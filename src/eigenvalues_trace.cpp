@@ -79,6 +79,7 @@ TraceEstimates estimate_trace(const LinearOperator& op, const ProbeOptions& opti
             "probes = {}: it must be at least 2, for a standard error; 32 is usual", options.probes));
     if (options.block < 1)
         throw ValueError(fmt::format("block = {}: it must be at least 1; 16 is usual", options.block));
+    if (options.memory != 0) (void)plan_trace(op.rows(), op.dtype(), options);
 
     const Device& device = op.device();
     const std::int64_t n = op.rows();

@@ -4,6 +4,9 @@
 //     preconditioner n·q pairs, N q² flops in the kernel's precision and 4 N q² in double, eigenvalues of q
 //     an iteration   a product with K: stored, from some of its rows; by tiles, each made anew; the closed
 //                    form from some samples, linear in n; and 4Nqs flops of the preconditioner
+//     predictions    a block made ready, linear in n'; by the moment from the same block, else n'·n pairs
+//     at
+//                    the rate of a tile; variances K formed, 7N³/3 flops in double, and 2n'k'N² more
 //     primal         2nQ² + Q³/3 flops in double for Q features
 #include "kernel_bytes.hpp"
 #include "model_parts.hpp"
@@ -183,6 +186,37 @@ double estimate_gram_file(const Device& device, const KernelFunction& function, 
     const auto n = static_cast<double>(rows.rows), m = static_cast<double>(cols.rows);
     if (cols.cols == 0) return rates.pair(left, left) * n * (n + 1) / 2;
     return rates.pair(left, leading(cols)) * n * m;
+}
+
+double estimate_predict(const Device& device, const KernelModel& model, ConstMatrixView inputs,
+                        const PredictPlan& plan) {
+    if (inputs.rows == 0) return 0;
+    const KernelFunction& function = model.function;
+    const KernelExtents x = kernel_extents(function);
+    const Rates rates(device, function, plan.tile > 0 ? std::min(plan.block, plan.tile) : plan.block);
+    const ConstMatrixView leading = inputs.row_block(0, std::min(inputs.rows, plan.block));
+    const auto n = static_cast<double>(inputs.rows), share = n / static_cast<double>(leading.rows),
+               samples = static_cast<double>(model.inputs.rows()), rows = samples * x.effective;
+    Matrix probe = device.zeros(1, 1, function.precision());
+    std::optional<KernelBatch> batch;
+    double result = share * seconds(device, probe, [&] { batch.emplace(device, function, leading); });
+    if (!model.moment.empty()) {
+        const Staged moment = device.staged(model.moment);
+        Matrix mean = device.zeros(leading.rows, model.targets, DType::f64);
+        result += share * seconds(device, mean, [&] { BatchMoments(*batch).along(moment, mean); });
+    }
+    if (plan.tile == 0 || samples == 0) return result;
+    const KernelBatch train(
+        device, function,
+        model.inputs.view().row_block(0, std::min(model.inputs.rows(), 2 * rates.side())));
+    const double pairs = n * samples * rates.pair(*batch, train);
+    if (model.moment.empty())
+        result += pairs + 2 * n * x.effective * rows * static_cast<double>(model.dual.cols()) *
+                              rates.flop(model.dual.cols(), DType::f64);
+    if (plan.variance)
+        result += formed(device, train, rates.side(), DType::f64, samples) + pairs +
+                  rates.flop64() * rows * rows * (7.0 / 3 * rows + 2 * n * x.effective);
+    return result;
 }
 
 }  // namespace fntk

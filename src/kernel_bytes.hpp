@@ -2,19 +2,14 @@
 // it, and flops of a pair of samples. Fits and files of kernels are planned by them.
 #pragma once
 
-#include <fntk/kernel_function.hpp>
+#include "byte_counts.hpp"
 
-#include <fmt/format.h>
+#include <fntk/kernel_function.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <string>
 
 namespace fntk {
-
-inline constexpr double mib = 1 << 20;
-/// Buffers of the wide pass and of products, whatever the extents.
-inline constexpr double workspaces = 24 * mib;
 
 /// Extents of a kernel as doubles, which do not overflow.
 struct KernelExtents {
@@ -64,30 +59,42 @@ inline KernelExtents kernel_extents(const KernelFunction& function) {
     return x;
 }
 
-/// What a KernelBatch of n samples keeps: unit rows and norms, or H, f, G with their integers and the
-/// gates.
+/// What a KernelBatch of n samples keeps: unit rows and norms (nothing of a limit that is made on the
+/// host), or H, f, G with their integers and the gates.
 inline double batch_bytes(const KernelExtents& x, double n) {
-    if (x.limit) return n * (x.d + 1) * x.bytes;
+    if (x.limit) return x.on_host ? 0 : n * (x.d + 1) * x.bytes;
     const double gradients = x.train.down ? x.k * x.p : 0;
     return n * ((x.p + x.k + gradients) * x.bytes + (x.train.up ? x.gate_row : 0) +
                 (x.exact ? x.p * x.bytes + 4 * gradients + 8 * x.k + 4 : 0));
 }
 
-/// What making it takes beside: H in double, and the digits of U.
+/// Samples × units of σ(Z) or of its like in the network's precision: 4 MiB of them at a time, 64 units at
+/// least.
+inline double unit_block(const KernelExtents& x, double n) {
+    const double units =
+        std::floor(std::clamp(4 * mib / std::max(n * x.bytes, 1.0), 64.0, 4096.0) / 64) * 64;
+    return n * std::min(units, x.m) * x.bytes;
+}
+
+/// What making it takes beside: H in double and the digits of U; in floating point then Z and what its
+/// units become.
 inline double making_bytes(const KernelExtents& x, double n) {
-    return x.limit ? 0 : n * (8 * x.p + 4) + x.digits * x.p * x.d * 8;
+    if (x.limit) return 0;
+    return std::max(n * (8 * x.p + 4) + x.digits * x.p * x.d * 8, x.exact ? 0 : 2 * unit_block(x, n));
 }
 
 /// A tile of rows × cols samples and what makes it: arrays of its size (a block of the full kernel and XXᵀ,
 /// HHᵀ and the counts of the gates, one pair of outputs, the share of a second factor), the gradients of
 /// summed outputs, and blocks of units or of rows in double.
 inline double tile_bytes(const KernelExtents& x, double rows, double cols) {
-    if (x.limit) return rows * cols * x.bytes * (x.on_host ? 2 : 1) + (x.on_host ? 2 * 512 * 8 * x.d : 0);
+    if (x.limit)  // on the host in blocks of 512 unit vectors of each side, in double
+        return rows * cols * x.bytes * (x.on_host ? 2 : 1) +
+               (x.on_host ? (std::min(rows, 512.0) + std::min(cols, 512.0)) * 8 * x.d : 0);
     const double arrays = (x.full() ? 2 * x.bytes : 0) + (x.train.up ? x.bytes + 4 : 0) +
                           (x.train.up && x.summed() ? x.bytes : 0) + (x.factors() > 1 ? x.bytes : 0);
     const double gradients = x.train.down && x.summed() ? (rows + cols) * (x.p + 2 * x.k) * x.bytes : 0;
     return rows * cols * (x.effective * x.effective * x.bytes + arrays) + gradients +
-           (x.by_units ? 4096 * x.p * x.bytes : 0) +
+           (x.by_units ? std::min(x.m, 4096.0) * x.p * x.bytes : 0) +
            (x.weighted   ? 32 * x.m
             : x.train.up ? x.m / 2
                          : 0);
@@ -106,9 +113,22 @@ inline double pair_flops(const KernelExtents& x) {
            (x.train.readout ? 2 * x.m * (x.full() ? x.k : 1) : 0);
 }
 
-inline std::string in_words(double bytes) {
-    return bytes < 1024 * mib ? fmt::format("{:.0f} MiB", std::ceil(bytes / mib))
-                              : fmt::format("{:.2f} GiB", std::ceil(bytes / mib / 1024 * 100) / 100);
+/// A product of K with one vector without K, beside the vector and the result; `tile` samples a side where
+/// it is made of tiles, those of a limit.
+inline double product_bytes(const KernelExtents& x, double n, double tile, double moment_rows) {
+    const double vectors = 3 * n * x.effective * x.bytes;
+    if (x.limit) return vectors + tile_bytes(x, std::min(n, tile), std::min(n, tile));
+    const double down = x.train.down ? (std::min(n, moment_rows) + x.d) * x.gradients() * x.bytes : 0,
+                 wide = x.train.up || x.train.readout
+                            ? 3 * unit_block(x, n) + 2 * std::min(x.m, 4096.0) * (x.p + x.k) * x.bytes
+                            : 0;
+    return vectors + std::max(down, wide);
+}
+/// Its flops.
+inline double product_flops(const KernelExtents& x, double n) {
+    if (x.limit) return n * n / 2 * (2 * x.d) + 2 * n * n;
+    return (x.train.down ? 4 * n * x.gradients() * x.d : 0) + (x.train.up ? 6 * n * x.m * x.p : 0) +
+           (x.train.readout ? 2 * n * x.m * (x.p + 2 * x.k) : 0);
 }
 
 }  // namespace fntk

@@ -1,5 +1,6 @@
 // Predictions, block of rows by block: f = <G, M x> from moments, or K(X', X) α tile by tile; variances
 // from the inverse of K + μI, made once.
+#include "kernel_model_predict.hpp"
 #include "device_memory.hpp"
 #include "model_parts.hpp"
 
@@ -16,14 +17,11 @@
 namespace fntk {
 namespace {
 
-constexpr std::int64_t block_rows = 1024;  // of the rows that are predicted
-constexpr std::int64_t tile_cols = 2048;   // of the training data
-
 /// K(X', X) of one block after the other against α or the inverse.
 class Predictor {
   public:
-    Predictor(const Device& device, const KernelModel& model, bool variance)
-        : device_(device), ops_(device.ops()), model_(model), k_(model.function.outputs()) {
+    Predictor(const Device& device, const KernelModel& model, std::int64_t tile, bool variance)
+        : device_(device), ops_(device.ops()), model_(model), k_(model.function.outputs()), tile_(tile) {
         if (!model.moment.empty()) moment_ = device.staged(model.moment);
         if (!model.moment.empty() && !variance) return;
         train_.emplace(device, model.function, model.inputs);
@@ -66,7 +64,7 @@ class Predictor {
     /// body(first row of α, tile in double).
     template <class Body>
     void over_train(const KernelBatch& batch, Body&& body) {
-        const std::int64_t n = train_->size(), step = std::min(tile_cols / k_ + 1, n);
+        const std::int64_t n = train_->size(), step = std::min(tile_, n);
         Matrix owner = device_.zeros(batch.rows(), step * k_, model_.function.precision());
         for (std::int64_t j = 0; j < n; j += step) {
             const std::int64_t count = std::min(step, n - j);
@@ -77,7 +75,7 @@ class Predictor {
     }
 
     void invert() {
-        Matrix kernel = dense_kernel(*train_, tile_cols / 2, model_.jitter, [](double) {});
+        Matrix kernel = dense_kernel(*train_, inverse_tile, model_.jitter, [](double) {});
         inverse_ = device_.zeros(kernel.rows(), kernel.cols(), DType::f64);
         add_to_diagonal(device_, inverse_, 1);
         if (ops_.solve_spd(kernel, inverse_) != 0)
@@ -89,7 +87,7 @@ class Predictor {
     const Device& device_;
     backend::Ops& ops_;
     const KernelModel& model_;
-    std::int64_t k_;
+    std::int64_t k_, tile_;
     Staged moment_, dual_;
     std::optional<KernelBatch> train_;
     Matrix inverse_;
@@ -98,24 +96,23 @@ class Predictor {
 }  // namespace
 
 Prediction predict_kernel(const Device& device, const KernelModel& model, ConstMatrixView inputs,
-                          bool variance, const Progress& progress) {
+                          const PredictOptions& options) {
     const KernelFunction& function = model.function;
     if (inputs.cols != function.dim())
         throw ShapeError(
             fmt::format("inputs has {} columns, the model was fitted to {}", inputs.cols, function.dim()));
-    if (variance && model.inputs.empty())
-        throw ValueError(
-            "this model keeps no training data, which variances need; fit it with keep_inputs "
-            "(--variance)");
-    Predictor predictor(device, model, variance);
-    Prediction result{Matrix(inputs.rows, model.targets, DType::f64), {}};
-    if (variance) result.variance = Matrix(inputs.rows, function.outputs(), DType::f64);
-    for (std::int64_t i = 0; i < inputs.rows; i += block_rows) {
-        const std::int64_t count = std::min(block_rows, inputs.rows - i);
+    Prediction result{.mean = {}, .variance = {}, .plan = plan_predict(model, inputs.rows, options)};
+    const std::int64_t block = result.plan.block;
+    Predictor predictor(device, model, result.plan.tile, options.variance);
+    result.mean = Matrix(inputs.rows, model.targets, DType::f64);
+    if (options.variance) result.variance = Matrix(inputs.rows, function.outputs(), DType::f64);
+    for (std::int64_t i = 0; i < inputs.rows; i += block) {
+        const std::int64_t count = std::min(block, inputs.rows - i);
         const KernelBatch batch(device, function, inputs.row_block(i, count));
         predictor.mean(batch, result.mean.view().row_block(i, count));
-        if (variance) predictor.variance(batch, result.variance.view().row_block(i, count));
-        if (progress && !progress(static_cast<double>(i + count) / static_cast<double>(inputs.rows)))
+        if (options.variance) predictor.variance(batch, result.variance.view().row_block(i, count));
+        if (options.progress &&
+            !options.progress(static_cast<double>(i + count) / static_cast<double>(inputs.rows)))
             throw Error("cancelled");
     }
     return result;

@@ -5,6 +5,7 @@
 // Invariants. K and T are scaled by a power of two before the eigensolver sees them, so that any scale is
 // legal. The rows of V are orthonormal to rounding: every new vector is orthogonalised against all before
 // it, twice.
+#include "byte_counts.hpp"
 #include "device_memory.hpp"
 #include "spectrum_scaled.hpp"
 
@@ -84,8 +85,24 @@ double Spectrum::condition() const {
     return min() > 0 ? max() / min() : std::numeric_limits<double>::infinity();
 }
 
-Spectrum spectrum(const Device& device, ConstMatrixView kernel) {
+SpectrumPlan plan_spectrum(std::int64_t order, std::int64_t memory) {
+    if (order < 1) throw ValueError(fmt::format("order = {}: it must be at least 1", order));
+    const double limit = budget_of(memory), n = static_cast<double>(order),
+                 bytes = 40 * n * n + workspaces;  // K, a copy, Q, and LAPACK's 2n²
+    if (bytes > limit)
+        throw MemoryError(fmt::format(
+            "memory = {}: all {} eigenvalues and their vectors take {} at least beside the kernel; allow "
+            "that, or take a few with extremal(), estimates with estimate_trace()",
+            in_words(limit), order, in_words(bytes)));
+    return {
+        whole_bytes(bytes), 13 * n * n * n,
+        fmt::format("all {} eigenvalues, with vectors that check them: at most {}, {} of them workspaces",
+                    order, in_words(bytes), in_words(workspaces))};
+}
+
+Spectrum spectrum(const Device& device, ConstMatrixView kernel, std::int64_t memory) {
     const std::int64_t n = kernel.rows;
+    if (memory != 0) (void)plan_spectrum(n, memory);
     backend::Ops& ops = device.ops();
     int exponent = 0;
     const Matrix k = [&] {
@@ -93,8 +110,7 @@ Spectrum spectrum(const Device& device, ConstMatrixView kernel) {
         require_symmetric(host, "kernel");
         return device.to_device(scaled_symmetric(host, exponent));
     }();
-    Matrix vectors = device.zeros(n, n, DType::f64), product = device.zeros(n, n, DType::f64);
-
+    Matrix vectors = device.zeros(n, n, DType::f64);
     Spectrum result;
     if (!ops.eigh(k, result.eigenvalues, vectors))
         throw Error(fmt::format(
@@ -102,6 +118,7 @@ Spectrum spectrum(const Device& device, ConstMatrixView kernel) {
             "try device \"reference\"",
             n, n));
     const double norm = std::max(std::abs(result.min()), std::abs(result.max()));
+    Matrix product = device.zeros(n, n, DType::f64);
     ops.gemm(false, false, 1, k, vectors, 0, product);
     const double residual =
         largest_residual(device.on_host(product), device.on_host(vectors), result.eigenvalues);

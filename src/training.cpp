@@ -231,6 +231,7 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
 TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs,
                      ConstMatrixView targets, const TrainingOptions& options) {
     check(device, network, {inputs, targets}, options);
+    if (options.memory != 0) (void)plan_training(network, inputs.rows, options);
     const Staged x = device.staged(inputs), y = device.staged(targets);
     return run(device, TrainingState(device, network, options.momentum != 0), {x, y}, options, false);
 }
@@ -247,6 +248,11 @@ TrainingResult resume(const Device& device, const std::string& checkpoint, Const
         throw ValueError(
             fmt::format("steps is {}; the checkpoint stands at step {} already: ask for at least as many",
                         effective.steps, state.step));
+    if (effective.memory != 0) {
+        TrainingOptions from_here = effective;
+        from_here.known_lambda_min = 0;  // the checkpoint has it
+        (void)plan_training(state.initial, inputs.rows, from_here);
+    }
     const Staged x = device.staged(inputs), y = device.staged(targets);
     return run(device, std::move(state), {x, y}, effective, true);
 }

@@ -132,7 +132,13 @@ TEST(Certificate, IsNotGivenToAnEigenvalueBesideAHiddenOne) {
     EXPECT_LE(free.intervals[0].lower, visible);
     EXPECT_GE(free.intervals[0].upper, visible);
 
+    reset_memory_peak();
+    const std::int64_t before = memory_use().current;
     const ExtremalEigenvalues again = extremal(cpu(), small, options);  // small enough for all eigenvectors
+    const std::int64_t taken = memory_use().peak - before,
+                       planned = plan_extremal(block, options).peak_bytes - (std::int64_t{24} << 20);
+    EXPECT_LE(taken, planned);
+    EXPECT_GE(2 * taken, planned - 16 * block * block) << "LAPACK's 2n² doubles are no Matrix";
     EXPECT_TRUE(again.intervals[0].certified);
     EXPECT_LE(again.intervals[0].lower, truth[block - 1]);
     EXPECT_GE(again.intervals[0].upper, truth[block - 1]);

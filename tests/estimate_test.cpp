@@ -123,6 +123,48 @@ TEST(SlowEstimatedSeconds, OfAGramMatrixIsNearTheClock) {
     }
 }
 
+TEST(SlowEstimatedSeconds, OfPredictionsIsNearTheClock) {
+    for (const KernelFunction& function : {KernelFunction::limit({}, {.up = true}, 64),
+                                           of_network({.down = true}, 64), of_network({.up = true}, 64)})
+        for (const bool variance : {false, true}) {
+            const std::int64_t n = 2000, rows = variance ? 1500 : 9000;
+            const KernelModel model =
+                fit_kernel(cpu(), function, on_sphere(n, 64, 3, DType::f32), normals(n, 4, 4, DType::f32),
+                           {.ridges = {1e-1}, .diagnose_up_to = 0}, true);
+            const Matrix x = on_sphere(rows, 64, 5, DType::f32);
+            const PredictPlan plan = plan_predict(model, rows, {.variance = variance});
+            expect_near(variance ? "variances" : "means", [&] {
+                return std::pair{estimate_predict(cpu(), model, x, plan), seconds([&] {
+                                     (void)predict_kernel(cpu(), model, x, {.variance = variance});
+                                 })};
+            });
+        }
+}
+
+TEST(EstimatedSeconds, OfPredictionsTakesNoMoreMemoryThanThePlan) {
+    const Matrix x = on_sphere(1500, 24, 3, DType::f32), others = on_sphere(3000, 24, 5, DType::f32);
+    for (const KernelFunction& function :
+         {KernelFunction::limit({}, {.up = true}, 24), of_network({.down = true}, 24),
+          of_network({.up = true}, 24), of_network({.down = true}, 24, KernelOutput::full)}) {
+        const KernelModel model =
+            fit_kernel(cpu(), function, x, normals(1500, 2, 4),
+                       {.ridges = {1e-1}, .solver = Solver::cg, .max_iterations = 2}, true);
+        for (const bool variance : {false, true})
+            for (const std::int64_t mib : {34, 40, 300}) {
+                PredictPlan plan;
+                try {
+                    plan = plan_predict(model, others.rows(), {.variance = variance, .memory = mib << 20});
+                } catch (const MemoryError&) {
+                    continue;
+                }
+                reset_memory_peak();
+                const std::int64_t before = memory_use().current;
+                EXPECT_GT(estimate_predict(cpu(), model, others, plan), 0);
+                EXPECT_LE(memory_use().peak - before, plan.peak_bytes) << mib << ", " << plan.reason;
+            }
+    }
+}
+
 TEST(EstimatedSeconds, TakesNoMoreMemoryThanThePlan) {
     const Matrix x = on_sphere(2500, 24, 3, DType::f32);
     for (const KernelFunction& function :

@@ -15,7 +15,7 @@ import numpy as np
 
 import fntk_files as files
 from fntk_files import fntk, run
-from program_test import DIM, SMALL, ProgramCase, clusters, report, setUpModule  # noqa: F401
+from program_test import DIM, SMALL, WORKSPACES, ProgramCase, clusters, report, setUpModule  # noqa: F401
 
 
 class Fits(ProgramCase):
@@ -263,6 +263,51 @@ class Fits(ProgramCase):
                 self.assertGreater(peak, resident << 20)
                 self.assertLessEqual(peak, budget << 20)
         self.assertEqual(taken, {"cg", "cholesky", "primal"})
+
+    def test_a_dry_run_of_predictions_is_a_plan_and_nothing_else(self):
+        self.fit("--limit", "--variance")
+        for variance in ((), ("--variance",)):
+            printed, written = self.predict(*variance, "--dry-run")
+            self.assertRegex(printed, r"\Aplan: 25 rows, [^\n]+; about [^\n]+ s\n\Z")
+            plan = written["plan"]
+            self.assertEqual(set(plan), {"block", "tile", "peak_bytes", "flops", "reason", "estimated_seconds"})
+            self.assertGreater(plan["estimated_seconds"], 0)
+            self.assertEqual("inverse" in plan["reason"], bool(variance))
+            self.assertNotIn("rows", written)
+        self.assertEqual(list(self.out.glob("*")), [self.model])
+
+    def test_predictions_stay_inside_their_budget(self):
+        self.needs_exact_budgets()
+        self.data = self.npy("many.npy", files.sphere(1500, DIM, 5))
+        self.labels = self.npy("many_y.npy", np.arange(1500) + 0.5)
+        self.other = self.npy("more.npy", files.sphere(9000, DIM, 6))
+        for kernel in (("--limit",), ("--train", "down", *SMALL), ("--train", "up", "--width", 4096, "--rank", 8)):
+            fntk("fit", self.data, "--labels", self.labels, *kernel, "--variance", "--out", self.model)
+            for variance in ((), ("--variance", self.variance)):
+                with self.subTest(kernel=kernel, variance=variance):
+                    predict = ("predict", self.model, self.other, "--out", self.mean, *variance)
+                    fntk(*predict)
+                    free = [np.load(path) for path in (self.mean, *variance[1:])]
+                    process = run(*predict, "--memory", "1MiB")
+                    self.assertEqual((process.returncode, process.stdout), (6, ""), process.stderr)
+                    found = re.search(r"take (\d+) MiB, the work \d+ MiB at least; give --memory (\d+)MiB, or", process.stderr)
+                    self.assertTrue(found, process.stderr)
+                    resident, named = map(int, found.groups())
+                    self.assertEqual(run(*predict, "--memory", f"{named - 5}MiB").returncode, 6)
+                    for budget in (named, named + 30):
+                        written, peak = self.peak_of_process(*predict, "--memory", f"{budget}MiB")
+                        self.assertLessEqual(peak, budget << 20)
+                        self.assertGreater(2 * peak, written["plan"]["peak_bytes"] + (resident << 20) - WORKSPACES)
+                        for path, expected in zip((self.mean, *variance[1:]), free):
+                            self.assertLess(files.largest_difference(np.load(path), expected), 1e-3)  # of float32 at ridge 1e-3
+
+    def test_scoring_is_planned_with_the_fit(self):
+        self.needs_exact_budgets()
+        fit = ("fit", "fashion-mnist", "--samples", 300, "--limit", "--solver", "cg", "--memory")
+        named = int(re.search(r"give --memory (\d+)MiB", run(*fit, "1MiB").stderr).group(1))
+        written, peak = self.peak_of_process(*fit, f"{named}MiB")
+        self.assertLessEqual(peak, named << 20)
+        self.assertIn("test_accuracy", written)
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ TEST(KernelModel, VarianceIsThatOfTheGaussianProcess) {
     for (const KernelFunction& f : functions()) {
         SCOPED_TRACE(label(f));
         const KernelModel model = fit_kernel(cpu(), f, x, y, {.ridges = {1e-2}}, true);
-        const Prediction prediction = predict_kernel(cpu(), model, at, true);
+        const Prediction prediction = predict_kernel(cpu(), model, at, {.variance = true});
         const Matrix cross = kernel(f, at, x), prior = kernel(f, at, at);
         const Matrix explained =
             times(times(cross, Inverse(kernel(f, x, x), model.jitter).matrix()), transposed(cross));
@@ -157,8 +157,9 @@ TEST(KernelModel, GoesThroughItsFile) {
                 EXPECT_TRUE(test::same_bits(predict_kernel(cpu(), loaded, at).mean,
                                             predict_kernel(cpu(), model, at).mean));
                 if (keep) {
-                    EXPECT_TRUE(test::same_bits(predict_kernel(cpu(), loaded, at, true).variance,
-                                                predict_kernel(cpu(), model, at, true).variance));
+                    EXPECT_TRUE(
+                        test::same_bits(predict_kernel(cpu(), loaded, at, {.variance = true}).variance,
+                                        predict_kernel(cpu(), model, at, {.variance = true}).variance));
                 }
             }
     }
@@ -179,7 +180,8 @@ TEST(KernelModel, WorksInADevicesOwnMemory) {
             const bool keep = solver != Solver::primal;
             const KernelModel a = fit_kernel(one, f, x, y, options, keep),
                               b = fit_kernel(remote, f, remote.to_device(x), y, options, keep);
-            const Prediction p = predict_kernel(one, a, at, keep), q = predict_kernel(remote, b, at, keep);
+            const Prediction p = predict_kernel(one, a, at, {.variance = keep}),
+                             q = predict_kernel(remote, b, at, {.variance = keep});
             EXPECT_TRUE(test::same_bits(p.mean, q.mean));
             if (keep) {
                 EXPECT_TRUE(test::same_bits(p.variance, q.variance));
@@ -217,7 +219,7 @@ TEST(KernelModel, NamesWhatDoesNotFit) {
                      }),
                      {"not positive definite", "ridge = 0", "try ridge", "duplicated"});
     const KernelModel model = fit(of_network({.down = true}, KernelOutput::trace), {}, y);
-    expect_parts(error_of<ValueError>([&] { (void)predict_kernel(cpu(), model, x, true); }),
+    expect_parts(error_of<ValueError>([&] { (void)predict_kernel(cpu(), model, x, {.variance = true}); }),
                  {"training data", "keep_inputs"});
     EXPECT_THROW((void)predict_kernel(cpu(), model, normals(3, 5, 1)), ShapeError);
     EXPECT_THROW((void)fit(limit(), {.progress = [](double) { return false; }}, y), Error);

@@ -21,6 +21,7 @@ from fntk_files import fntk, run
 ROWS, DIM = 48, 12
 INTEGERS = ("H_int", "H_exp", "G_int", "f_int", "S_int", "gates")
 SMALL = ("--width", 200, "--rank", 8)
+WORKSPACES = 24 << 20  # of every plan, for buffers of which small work fills a part
 
 
 def setUpModule():

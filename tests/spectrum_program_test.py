@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """`fntk spectrum`: all eigenvalues, a few as intervals, sums by probes, each beside NumPy's of the kernel in a file."""
 
+import re
 import unittest
 
 import numpy as np
 
-from fntk_files import fntk
-from program_test import SMALL, ProgramCase, report, setUpModule  # noqa: F401
+import fntk_files as files
+from fntk_files import fntk, run
+from program_test import DIM, SMALL, WORKSPACES, ProgramCase, report, setUpModule  # noqa: F401
 
 
 class Spectrum(ProgramCase):
@@ -74,6 +76,37 @@ class Spectrum(ProgramCase):
             self.assertIn(name, printed)
         self.assertEqual(report(*probes)[1]["estimates"], written["estimates"])
         self.assertNotEqual(report(*probes, "--probe-seed", 1)[1]["estimates"], written["estimates"])
+
+    def test_the_process_stays_inside_its_budget(self):
+        self.needs_exact_budgets()
+        data = self.npy("large.npy", files.sphere(1500, DIM, 5))
+        network = ("--width", 2048, "--rank", 8, "--train", "up")
+        ways = {(): "--matrix-free", ("--largest", 2): "--matrix-free (not certified)", ("--limit",): "--trace-probes",
+                ("--smallest", 1, "--limit"): "--trace-probes", ("--largest", 2, "--matrix-free"): "fewer --samples",
+                ("--largest", 1, "--matrix-free", "--limit"): "fewer --samples", ("--trace-probes", 16): "fewer --samples"}
+        for way, remedy in ways.items():
+            with self.subTest(way=way):
+                spectrum = ("spectrum", data, *network, *way, "--memory")
+                process = run(*spectrum, "1MiB")
+                self.assertEqual((process.returncode, process.stdout), (6, ""), process.stderr)
+                self.assertIn(remedy, process.stderr)
+                found = re.search(r"take (\d+) MiB, the work \d+ MiB at least; give --memory (\d+)MiB, or", process.stderr)
+                self.assertTrue(found, process.stderr)
+                resident, named = map(int, found.groups())
+                self.assertEqual(run(*spectrum, f"{named - 5}MiB").returncode, 6)
+                written, peak = self.peak_of_process(*spectrum, f"{named}MiB")
+                self.assertLessEqual(peak, named << 20)
+                if way[:1] not in (("--largest",), ("--smallest",)) or "--matrix-free" in way:
+                    self.assertGreater(2 * peak, written["plan"]["peak_bytes"] + (resident << 20) - WORKSPACES)  # nothing held in reserve
+
+    def test_a_dry_run_is_a_plan_and_nothing_else(self):
+        for way, words in (((), "all 48 eigenvalues"), (("--largest", 2), "certified"),
+                           (("--largest", 2, "--matrix-free"), "never formed"), (("--trace-probes", 8), "8 probes")):
+            printed, written = report("spectrum", self.data, *SMALL, *way, "--dry-run")
+            self.assertRegex(printed, r"\Aplan: [^\n]+\n\Z")
+            self.assertIn(words, printed)
+            self.assertEqual(set(written["plan"]), {"peak_bytes", "flops", "reason"})
+            self.assertEqual(set(written["seconds"]), {"load", "network"})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 // And sums over all of it, estimated by random probes.
 #pragma once
 
-#include <fntk/kernel.hpp>
+#include <fntk/spectrum.hpp>
 
 #include <string>
 #include <vector>
@@ -26,6 +26,7 @@ struct ExtremalOptions {
     /// Of a dense matrix; n² more doubles and n³/3 flop. Where it fails and n ≤ 2048, which copies of a
     /// multiple eigenvalue are the usual cause of, all eigenvectors are computed and it is tried again.
     bool certify = true;
+    std::int64_t memory = 0;  ///< bytes that the call may take beside its arguments; 0: no limit
 };
 
 struct EigenvalueInterval {
@@ -45,6 +46,13 @@ struct ExtremalEigenvalues {
     bool converged = false;                     ///< whether the tolerance was met
 };
 
+/// Of extremal() of a dense matrix of this order. flops: of the first `subspace` products, and of the
+/// certificate. Throws MemoryError that names the least budget which works when options.memory is less,
+/// ValueError for options out of range.
+FNTK_API SpectrumPlan plan_extremal(std::int64_t order, const ExtremalOptions& options = {});
+/// Of extremal() of an operator in `dtype`, beside what its products take; flops without them.
+FNTK_API SpectrumPlan plan_extremal(std::int64_t order, DType dtype, const ExtremalOptions& options = {});
+
 /// Of a symmetric matrix (f32 or f64, in host memory or the device's) of any scale. Computed in double on
 /// (K + Kᵀ)/2, which takes n² doubles. Throws as require_symmetric does, ValueError for options out of
 /// range, Error when the eigensolver fails.
@@ -59,6 +67,7 @@ struct ProbeOptions {
     std::int64_t probes = 32;  ///< N ≥ 2: products with K
     std::int64_t block = 16;  ///< ≥ 1: probes per product, n values of K's type each; no effect on results
     std::uint64_t seed = 0;   ///< of the probes, a pure function of (seed, n)
+    std::int64_t memory = 0;  ///< bytes that the call may take beside its arguments; 0: no limit
 };
 struct Estimate {
     double value = 0;
@@ -69,6 +78,9 @@ struct TraceEstimates {
     Estimate squared_norm;    ///< ‖K‖_F² = E ‖Kz‖²; unbiased
     Estimate effective_rank;  ///< (tr K)²/‖K‖_F², by the jackknife: bias of order 1/N²; 0 for K = 0
 };
+/// Of estimate_trace() of an operator in `dtype`, beside what its products take; flops without them. Throws
+/// as plan_extremal does.
+FNTK_API SpectrumPlan plan_trace(std::int64_t order, DType dtype, const ProbeOptions& options = {});
 /// By probes z of independent ±1, for operators whose matrix is not at hand. Throws ShapeError unless op is
 /// square with at least one row, ValueError for options out of range, Error when a product is not finite.
 FNTK_API TraceEstimates estimate_trace(const LinearOperator& op, const ProbeOptions& options = {});

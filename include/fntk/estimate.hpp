@@ -22,4 +22,8 @@ FNTK_API FitEstimate estimate_fit(const Device& device, const KernelFunction& fu
 FNTK_API double estimate_gram_file(const Device& device, const KernelFunction& function,
                                    ConstMatrixView rows, ConstMatrixView cols, const GramFilePlan& plan);
 
+/// Of plan_predict's plan for these inputs, n' × dim. Throws as KernelBatch does.
+FNTK_API double estimate_predict(const Device& device, const KernelModel& model, ConstMatrixView inputs,
+                                 const PredictPlan& plan);
+
 }  // namespace fntk

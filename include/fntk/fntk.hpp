@@ -19,5 +19,6 @@
 #include <fntk/regression.hpp>
 #include <fntk/solver.hpp>
 #include <fntk/spectrum.hpp>
+#include <fntk/spectrum_plan.hpp>
 #include <fntk/tangent.hpp>
 #include <fntk/training.hpp>

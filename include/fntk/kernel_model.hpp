@@ -90,15 +90,42 @@ FNTK_API KernelModel fit_kernel(const Device& device, const KernelFunction& func
                                 ConstMatrixView inputs, ConstMatrixView targets,
                                 const FitOptions& options = {}, bool keep_inputs = false);
 
+struct PredictOptions {
+    bool variance = false;
+    std::int64_t memory = 0;  ///< bytes that the call may take beside its arguments; 0: no limit
+    Progress progress{};      ///< after every block; returning false cancels: Error
+};
+
+/// How predictions will be made, from extents alone.
+struct PredictPlan {
+    std::int64_t block = 0;  ///< rows that are predicted at a time
+    std::int64_t tile = 0;   ///< samples of the training data that they meet at a time; 0: none, by M alone
+    bool variance = false;   ///< K + μI is inverted
+    std::int64_t peak_bytes = 0;  ///< at most so much is taken at any moment, the Prediction included
+    double flops = 0;             ///< in all
+    std::string reason{};
+};
+/// Of `rows` rows by a model of so many samples and targets. Throws MemoryError that names the smallest
+/// budget which works when no block fits options.memory, ValueError for extents and options out of range.
+FNTK_API PredictPlan plan_predict(const KernelFunction& function, std::int64_t samples,
+                                  std::int64_t targets, std::int64_t rows,
+                                  const PredictOptions& options = {});
+/// Of this model. Throws ValueError for variances where it keeps no inputs.
+FNTK_API PredictPlan plan_predict(const KernelModel& model, std::int64_t rows,
+                                  const PredictOptions& options = {});
+
 struct Prediction {
     Matrix mean;  ///< n' × targets (k for the full kernel), f64, host
     Matrix
         variance;  ///< n' × k', f64, host: k(x, x) − k(x, X)(K + μI)⁻¹k(X, x), of f without noise; or empty
+    PredictPlan plan{};
 };
 /// Streams over the rows: memory beside the result does not depend on n', and no n'² array is formed.
-/// Variances take K and its inverse, 16 n² bytes, and need a model with inputs: ValueError else.
+/// Variances take K and its inverse, 16 n² bytes, and need a model with inputs. A device with its own
+/// memory takes copies of the model and of a block of rows there beside the plan. Throws ShapeError for
+/// other columns, what plan_predict throws, and Error where K + μI is not positive definite.
 FNTK_API Prediction predict_kernel(const Device& device, const KernelModel& model, ConstMatrixView inputs,
-                                   bool variance = false, const Progress& progress = {});
+                                   const PredictOptions& options = {});
 
 /// A model as safetensors: the kernel and the fit as metadata, the network's tensors that its seed does not
 /// give, and the moment, or X and α. Throws IoError.

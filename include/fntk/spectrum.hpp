@@ -4,6 +4,7 @@
 
 #include <fntk/kernel.hpp>
 
+#include <string>
 #include <vector>
 
 namespace fntk {
@@ -24,11 +25,22 @@ struct Spectrum {
 /// 1e-6).
 FNTK_API void require_symmetric(ConstMatrixView matrix, const char* argument);
 
+/// What eigenvalues of an n × n matrix take, from extents alone.
+struct SpectrumPlan {
+    std::int64_t peak_bytes = 0;  ///< at most so much is taken at any moment beside the arguments
+    double flops = 0;
+    std::string reason{};
+};
+/// Of spectrum(). memory: a budget in bytes, 0 for none. Throws MemoryError that names the least budget
+/// which works, ValueError for an order below 1 and a negative budget.
+FNTK_API SpectrumPlan plan_spectrum(std::int64_t order, std::int64_t memory = 0);
+
 /// All eigenvalues of a symmetric matrix (f32 or f64, in host memory or the device's) of any scale; the
-/// computation is in double, on (K + Kᵀ)/2, and takes 3n² doubles beside the eigensolver's workspace.
-/// Throws as require_symmetric does, and Error when the eigensolver fails or a residual or the
+/// computation is in double, on (K + Kᵀ)/2, and takes 3n² doubles and the eigensolver's workspace of 2n².
+/// memory: bytes that the call may take beside its arguments, 0 for no limit; as plan_spectrum says. Throws
+/// as require_symmetric and plan_spectrum do, and Error when the eigensolver fails or a residual or the
 /// orthogonality is worse than 1e-10·n.
-FNTK_API Spectrum spectrum(const Device& device, ConstMatrixView kernel);
+FNTK_API Spectrum spectrum(const Device& device, ConstMatrixView kernel, std::int64_t memory = 0);
 
 struct LanczosOptions {
     int max_iterations = 200;  ///< ≥ 1; so many vectors of n doubles are kept, at most n

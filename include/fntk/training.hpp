@@ -36,9 +36,24 @@ struct TrainingOptions {
     std::int64_t spectrum_every = 0;  ///< λ_min(K_t), drift and flips every so many steps; 0 = never
     std::string checkpoint{};         ///< a .safetensors path, or empty
     std::int64_t checkpoint_every =
-        0;                ///< steps between checkpoints; one more is written at the end or on cancel
-    Progress progress{};  ///< returning false stops after the current step
+        0;                    ///< steps between checkpoints; one more is written at the end or on cancel
+    Progress progress{};      ///< returning false stops after the current step
+    std::int64_t memory = 0;  ///< bytes that the call may take beside its arguments; 0: no limit
 };
+
+/// How a run will be done, from extents alone.
+struct TrainingPlan {
+    std::int64_t batch = 0;  ///< samples a step
+    bool kernel = false;     ///< the dense n × n trace kernel is formed: certificate, drift, flips, λ_min
+    std::int64_t peak_bytes = 0;  ///< at most so much is taken at any moment beside the arguments
+    double flops = 0;             ///< of all steps
+    std::string reason{};
+};
+/// Of a run from this network's state on; the weights of a checkpoint that is resumed, its network, are no
+/// part of it. Throws MemoryError that names the smallest budget which works and what takes less when
+/// options.memory is smaller, ValueError for samples below 1 and options out of range.
+FNTK_API TrainingPlan plan_training(const Network& network, std::int64_t samples,
+                                    const TrainingOptions& options = {});
 
 /// One row of the history: the state before step `step` (and one last row after the last step).
 struct TrainingRecord {
@@ -65,8 +80,9 @@ struct TrainingResult {
 };
 
 /// inputs n × d in the network's precision, targets n × k (f32 or f64), in host memory or the device's,
-/// where a step works on them without the host but for the loss and ‖U‖. Throws ShapeError, ValueError, and
-/// Error when the loss is no longer finite (a step size too large), naming the step.
+/// where a step works on them without the host but for the loss and ‖U‖. Throws ShapeError, ValueError,
+/// MemoryError as plan_training does, and Error when the loss is no longer finite (a step size too large),
+/// naming the step.
 FNTK_API TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs,
                               ConstMatrixView targets, const TrainingOptions& options = {});
 /// Continues from a checkpoint to options.steps steps in all; with the same data, device and threads the

@@ -26,7 +26,8 @@ KernelFunction function_of(const FitCommand& options, const Network& network) {
     return KernelFunction::of_network(network, parse_kernel_output(options.kernel));
 }
 
-/// What M, X and α of the model to come take on disk; its header and stored factors are little beside them.
+/// What M, X and α of the model to come take in memory and on disk, where its header and stored factors are
+/// little beside them.
 std::int64_t bytes_of_model(const KernelFunction& function, std::int64_t samples, std::int64_t targets,
                             bool keep_inputs) {
     const std::int64_t d = function.dim(), e = static_cast<std::int64_t>(size_of(function.precision())),
@@ -100,14 +101,20 @@ int run_fit(FitCommand& options) {
     const Targets targets(dataset, full ? network.spec().outputs : default_outputs(dataset));
     const KernelFunction function = function_of(options, network);
     report["kernel"] = options.limit ? "limit" : name(function.output());
+    const std::int64_t samples = dataset.train.inputs.rows(), columns = targets.matrix().cols,
+                       of_model = bytes_of_model(function, samples, columns, options.variance);
+    const bool tested = !dataset.test.inputs.empty() && !dataset.test.labels.empty();
+    PredictOptions scoring{.progress = progress_bar("predict")};
     const FitPlan plan = options.memory.within([&](std::int64_t bytes) {
         options.fit.memory = bytes;
-        return plan_fit(function, dataset.train.inputs.rows(), targets.matrix().cols, options.fit,
-                        options.variance);
+        if (bytes != 0 && bytes <= of_model) throw MemoryError("the model does not fit");
+        scoring.memory = bytes == 0 ? 0 : bytes - of_model;
+        if (tested) (void)plan_predict(function, samples, columns, dataset.test.inputs.rows(), scoring);
+        return plan_fit(function, samples, columns, options.fit, options.variance);
     });
     if (options.dry_run) {
         const FitEstimate estimate = report.phase("estimate", [&] {
-            return estimate_fit(device, function, dataset.train.inputs, targets.matrix().cols, plan);
+            return estimate_fit(device, function, dataset.train.inputs, columns, plan);
         });
         report["plan"] = describe(plan, estimate);
         fmt::print("plan: {}\n", in_words(plan, estimate));
@@ -115,9 +122,7 @@ int run_fit(FitCommand& options) {
         return 0;
     }
     std::optional<FileReservation> room;
-    if (!options.out.empty())
-        room.emplace(options.out, bytes_of_model(function, dataset.train.inputs.rows(),
-                                                 targets.matrix().cols, options.variance));
+    if (!options.out.empty()) room.emplace(options.out, of_model);
     report["plan"] = describe(plan);
     fmt::print("plan: {}\n", in_words(plan));
 
@@ -147,11 +152,10 @@ int run_fit(FitCommand& options) {
     fmt::print("fitted {} samples of {} at ridge {:.4g} in {:.2f} s\n", dataset.train.inputs.rows(),
                targets.classification() ? fmt::format("{} classes", dataset.classes) : "values",
                model.ridge, report.seconds("fit"));
-    if (!dataset.test.inputs.empty() && !dataset.test.labels.empty())
+    if (tested)
         attempt([&] {
-            const Prediction prediction = report.phase("predict", [&] {
-                return predict_kernel(device, model, dataset.test.inputs, false, progress_bar("predict"));
-            });
+            const Prediction prediction = report.phase(
+                "predict", [&] { return predict_kernel(device, model, dataset.test.inputs, scoring); });
             report_score(report, "test", targets, prediction.mean, dataset.test);
         });
     report.finish();

@@ -111,7 +111,8 @@ void MemoryOption::refuse(std::int64_t taken) const {
         bytes >> 20, (taken >> 20) + 1));
 }
 
-void MemoryOption::refuse(std::int64_t taken, const std::function<bool(std::int64_t)>& works) const {
+void MemoryOption::refuse(std::int64_t taken, const std::function<bool(std::int64_t)>& works,
+                          const char* remedy) const {
     constexpr std::int64_t scatter = 2;  // MiB from the start of one process to that of another
     std::int64_t refused = 0, enough = std::int64_t{1} << 40;  // MiB beside what is taken
     while (enough - refused > 1) {
@@ -121,8 +122,8 @@ void MemoryOption::refuse(std::int64_t taken, const std::function<bool(std::int6
     const std::int64_t taken_mib = (taken >> 20) + 1;
     throw MemoryError(fmt::format(
         "memory = {} MiB: the program and the data take {} MiB, the work {} MiB at least; give --memory "
-        "{}MiB, or use fewer --samples",
-        bytes >> 20, taken_mib, enough, taken_mib + enough + scatter));
+        "{}MiB, or {}",
+        bytes >> 20, taken_mib, enough, taken_mib + enough + scatter, remedy));
 }
 
 std::string MemoryOption::beside(std::int64_t taken) const {

@@ -73,9 +73,9 @@ struct MemoryOption {
         }
     }
     /// spend for a plan: a pure function that throws MemoryError below some budget. The refusal names the
-    /// least --memory that works.
+    /// least --memory that works, and the remedy beside it.
     template <class Plan>
-    auto within(Plan&& plan) const {
+    auto within(Plan&& plan, const char* remedy = "use fewer --samples") const {
         const std::int64_t taken = taken_already();
         const auto works = [&](std::int64_t budget) {
             try {
@@ -87,7 +87,7 @@ struct MemoryOption {
         };
         if (bytes != 0 && (bytes <= taken || !works(bytes - taken))) {
             (void)plan(std::int64_t{1} << 60);  // throws its own error where no budget helps
-            refuse(taken, works);
+            refuse(taken, works, remedy);
         }
         return plan(bytes - taken);
     }
@@ -99,7 +99,8 @@ struct MemoryOption {
     [[nodiscard]] std::int64_t taken_already() const;
     [[noreturn]] void refuse(std::int64_t taken) const;
     /// works(budget): whether it suffices beside what is taken.
-    [[noreturn]] void refuse(std::int64_t taken, const std::function<bool(std::int64_t)>& works) const;
+    [[noreturn]] void refuse(std::int64_t taken, const std::function<bool(std::int64_t)>& works,
+                             const char* remedy) const;
 };
 
 /// Refuses what is no whole number in [0, 2^64): a sign would wrap around unseen.

@@ -36,6 +36,31 @@ Json describe(const GramFilePlan& plan, double seconds) {
     return result;
 }
 
+Json describe(const SpectrumPlan& plan) {
+    return {{"peak_bytes", plan.peak_bytes}, {"flops", plan.flops}, {"reason", plan.reason}};
+}
+
+Json describe(const TrainingPlan& plan) {
+    return {{"batch", plan.batch},
+            {"kernel", plan.kernel},
+            {"peak_bytes", plan.peak_bytes},
+            {"flops", plan.flops},
+            {"reason", plan.reason}};
+}
+
+Json describe(const PredictPlan& plan) {
+    return {{"block", plan.block},
+            {"tile", plan.tile},
+            {"peak_bytes", plan.peak_bytes},
+            {"flops", plan.flops},
+            {"reason", plan.reason}};
+}
+Json describe(const PredictPlan& plan, double seconds) {
+    Json result = describe(plan);
+    result["estimated_seconds"] = seconds;
+    return result;
+}
+
 std::string in_words(const FitPlan& plan) { return fmt::format("{}, {}", name(plan.solver), plan.reason); }
 std::string in_words(const FitPlan& plan, const FitEstimate& estimate) {
     const std::string iterations =
@@ -46,6 +71,9 @@ std::string in_words(const FitPlan& plan, const FitEstimate& estimate) {
 }
 std::string in_words(const GramFilePlan& plan, double seconds) {
     return fmt::format("{}; about {:.2g} s beside the writing", plan.reason, seconds);
+}
+std::string in_words(const PredictPlan& plan, double seconds) {
+    return fmt::format("{}; about {:.2g} s", plan.reason, seconds);
 }
 
 }  // namespace fntk::cli

@@ -9,10 +9,15 @@ Json describe(const FitPlan& plan);
 Json describe(const FitPlan& plan, const FitEstimate& estimate);
 Json describe(const GramFilePlan& plan);
 Json describe(const GramFilePlan& plan, double seconds);
+Json describe(const SpectrumPlan& plan);
+Json describe(const TrainingPlan& plan);
+Json describe(const PredictPlan& plan);
+Json describe(const PredictPlan& plan, double seconds);
 
 /// One line each: the way, the bytes, the reason; and the seconds.
 std::string in_words(const FitPlan& plan);
 std::string in_words(const FitPlan& plan, const FitEstimate& estimate);
 std::string in_words(const GramFilePlan& plan, double seconds);
+std::string in_words(const PredictPlan& plan, double seconds);
 
 }  // namespace fntk::cli

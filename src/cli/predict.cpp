@@ -1,5 +1,7 @@
-// fntk predict: what a fitted model says of other data, scored where they are labelled.
+// fntk predict: what a fitted model says of other data inside a memory budget, scored where they are
+// labelled.
 #include "options.hpp"
+#include "plans.hpp"
 #include "targets.hpp"
 
 #include <fmt/format.h>
@@ -14,7 +16,9 @@ namespace {
 struct Options {
     RunOptions run;
     DataOptions data;
+    MemoryOption memory;
     std::string model, out, variance;
+    bool dry_run = false;
 };
 
 /// P_variance.npy for P.npy.
@@ -45,15 +49,34 @@ int run_predict(Options& options) {
                         dataset.classes, fitted, fitted));
     const bool split = !dataset.test.inputs.empty();  // what the model has not been fitted to
     const Samples& samples = split ? dataset.test : dataset.train;
+    std::optional<Targets> known;
+    if (!samples.labels.empty()) {
+        dataset.classes = fitted;
+        known.emplace(dataset, model.targets);
+    }
+    PredictOptions how{.variance = !options.variance.empty(), .progress = progress_bar("predict")};
+    const PredictPlan plan = options.memory.within(
+        [&](std::int64_t bytes) {
+            how.memory = bytes;
+            return plan_predict(model, samples.inputs.rows(), how);
+        },
+        how.variance ? "leave out --variance" : "use fewer --samples");
+    if (options.dry_run) {
+        const double seconds =
+            report.phase("estimate", [&] { return estimate_predict(device, model, samples.inputs, plan); });
+        report["plan"] = describe(plan, seconds);
+        fmt::print("plan: {}\n", in_words(plan, seconds));
+        report.finish();
+        return 0;
+    }
+    report["plan"] = describe(plan);
     std::optional<FileReservation> room(std::in_place, options.out,
                                         samples.inputs.rows() * model.targets * 8),
         more;
     if (!options.variance.empty())
         more.emplace(options.variance, samples.inputs.rows() * model.function.outputs() * 8);
-    const Prediction prediction = report.phase("predict", [&] {
-        return predict_kernel(device, model, samples.inputs, !options.variance.empty(),
-                              progress_bar("predict"));
-    });
+    const Prediction prediction =
+        report.phase("predict", [&] { return predict_kernel(device, model, samples.inputs, how); });
     report.phase("write", [&] {
         room.reset();
         more.reset();
@@ -64,10 +87,7 @@ int run_predict(Options& options) {
     report["targets"] = prediction.mean.cols();
     fmt::print("{}: {} × {} predictions{}\n", options.out, prediction.mean.rows(), prediction.mean.cols(),
                split ? " of the test split" : "");
-    if (!samples.labels.empty()) {
-        dataset.classes = fitted;
-        report_score(report, "test", Targets(dataset, model.targets), prediction.mean, samples);
-    }
+    if (known) report_score(report, "test", *known, prediction.mean, samples);
     report.finish();
     return 0;
 }
@@ -87,6 +107,8 @@ void add_predict(CLI::App& app, Action& run) {
                                       "write the variances too, to this .npy file or to P_variance.npy "
                                       "beside P.npy")
                          ->expected(0, 1);
+    options->memory.add(*command);
+    command->add_flag("--dry-run", options->dry_run, "print the plan and stop");
     command->callback([=, &run] {
         if (variance->count() > 0 && options->variance.empty())
             options->variance = variance_beside(options->out);

@@ -1,6 +1,7 @@
 // fntk spectrum: eigenvalues of the kernel, all of them with their checks, or a few of them as intervals;
 // estimates by random probes.
 #include "options.hpp"
+#include "plans.hpp"
 
 #include <fmt/format.h>
 
@@ -13,14 +14,30 @@ namespace {
 
 struct Options : CommandOptions {
     std::string kernel = "trace", eigenvalues;
-    bool limit = false, matrix_free = false;
-    std::int64_t largest = 0, smallest = 0, probes = 0;
+    bool limit = false, dry_run = false;
+    KernelSpectrumOptions wanted;
+    MemoryOption memory;
     std::uint64_t probe_seed = 0;
-
-    [[nodiscard]] bool all() const { return largest == 0 && smallest == 0 && probes == 0; }
-    [[nodiscard]] bool products() const { return matrix_free || probes > 0; }
-    [[nodiscard]] bool dense() const { return all() || (!matrix_free && largest + smallest > 0); }
 };
+
+/// The plan inside the budget, or a refusal that names the ways that take less.
+SpectrumPlan planned(const Options& options, const Network& network, KernelOutput output,
+                     std::int64_t samples) {
+    const NetworkSpec& spec = network.spec();
+    const KernelFunction function =
+        options.limit ? KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision)
+                      : KernelFunction::of_network(network, output);
+    KernelSpectrumOptions wanted = options.wanted;
+    return options.memory.within(
+        [&](std::int64_t bytes) {
+            wanted.memory = bytes;
+            return plan_spectrum(function, samples, wanted);
+        },
+        !wanted.dense() ? "use fewer --samples"
+        : wanted.all()  ? "--largest or --smallest with --matrix-free, or --trace-probes, or use fewer "
+                          "--samples"
+                        : "--matrix-free (not certified), or --trace-probes, or use fewer --samples");
+}
 
 void all_eigenvalues(Report& report, const Options& options, const Device& device, ConstMatrixView kernel,
                      const std::string& title) {
@@ -78,7 +95,7 @@ void estimates(Report& report, const TraceEstimates& found, std::int64_t probes,
 }
 
 int run_spectrum(Options& options) {
-    if (options.matrix_free && options.largest + options.smallest == 0)
+    if (options.wanted.matrix_free && options.wanted.largest + options.wanted.smallest == 0)
         throw ValueError("--matrix-free is for a few eigenvalues: add --largest K or --smallest K");
     Report report("spectrum", options.run.json);
     const KernelOutput output = parse_kernel_output(options.kernel);
@@ -88,13 +105,21 @@ int run_spectrum(Options& options) {
     report["kernel"] = name(output);
     report["limit"] = options.limit;
     const ConstMatrixView inputs = setup.dataset.train.inputs;
+    const KernelSpectrumOptions& wanted = options.wanted;
+    const SpectrumPlan plan = planned(options, network, output, inputs.rows);
+    report["plan"] = describe(plan);
+    if (options.dry_run) {
+        fmt::print("plan: {}\n", plan.reason);
+        report.finish();
+        return 0;
+    }
     std::optional<Tangent> at;
     std::optional<KernelBatch> batch;
     std::unique_ptr<LinearOperator> products;
     Matrix kernel;
     if (options.limit) {  // of the full kernel, K ⊗ I_k, every eigenvalue has multiplicity k
         const NetworkSpec& spec = network.spec();
-        if (options.products()) {
+        if (wanted.products()) {
             report.phase("batch", [&] {
                 batch.emplace(device,
                               KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision),
@@ -102,39 +127,39 @@ int run_spectrum(Options& options) {
             });
             products = make_operator(*batch, *batch);
         }
-        if (options.dense())
+        if (wanted.dense())
             kernel = report.phase(
                 "gram", [&] { return limit_kernel(device, spec.activation, spec.train, inputs); });
     } else {
         at = report.phase("tangent", [&] { return tangent(device, network, inputs); });
         products = std::make_unique<KernelOperator>(*at, output);
-        if (options.dense()) kernel = report.phase("gram", [&] { return gram(*at, output); });
+        if (wanted.dense()) kernel = report.phase("gram", [&] { return gram(*at, output); });
     }
     const std::string title =
         fmt::format("the {} kernel of {}", name(output), to_string(network.spec().train));
 
-    if (options.all()) all_eigenvalues(report, options, device, kernel, title);
+    if (wanted.all()) all_eigenvalues(report, options, device, kernel, title);
     const auto few = [&](std::int64_t count, SpectrumEnd end, const char* name) {
         if (count == 0) return;
-        const ExtremalOptions wanted{.end = end, .count = count, .seed = options.probe_seed};
+        const ExtremalOptions how{.end = end, .count = count, .seed = options.probe_seed};
         few_eigenvalues(report,
                         report.phase("extremal",
                                      [&] {
-                                         return options.matrix_free ? extremal(*products, wanted)
-                                                                    : extremal(device, kernel, wanted);
+                                         return wanted.matrix_free ? extremal(*products, how)
+                                                                   : extremal(device, kernel, how);
                                      }),
                         name, title);
     };
-    few(options.largest, SpectrumEnd::largest, "largest");
-    few(options.smallest, SpectrumEnd::smallest, "smallest");
-    if (options.probes > 0)
+    few(wanted.largest, SpectrumEnd::largest, "largest");
+    few(wanted.smallest, SpectrumEnd::smallest, "smallest");
+    if (wanted.probes > 0)
         estimates(report,
                   report.phase("probes",
                                [&] {
                                    return estimate_trace(
-                                       *products, {.probes = options.probes, .seed = options.probe_seed});
+                                       *products, {.probes = wanted.probes, .seed = options.probe_seed});
                                }),
-                  options.probes, title);
+                  wanted.probes, title);
     report.finish();
     return 0;
 }
@@ -153,15 +178,17 @@ void add_spectrum(CLI::App& app, Action& run) {
     const auto number = [&](const char* name, std::int64_t& variable, const char* text) {
         return command->add_option(name, variable, text)->check(CLI::PositiveNumber)->excludes(file);
     };
-    number("--largest", options->largest, "instead, the K largest ones as certified intervals");
-    number("--smallest", options->smallest, "the K smallest ones, in the same way");
-    number("--trace-probes", options->probes,
+    number("--largest", options->wanted.largest, "instead, the K largest ones as certified intervals");
+    number("--smallest", options->wanted.smallest, "the K smallest ones, in the same way");
+    number("--trace-probes", options->wanted.probes,
            "estimate trace, squared norm and effective rank by N products; needs no kernel in memory");
-    command->add_flag("--matrix-free", options->matrix_free,
+    command->add_flag("--matrix-free", options->wanted.matrix_free,
                       "--largest and --smallest by products, without the kernel: not certified");
     command->add_option("--probe-seed", options->probe_seed, "of Lanczos and the probes")
         ->capture_default_str()
         ->check(whole_number());
+    options->memory.add(*command);
+    command->add_flag("--dry-run", options->dry_run, "print the plan and stop");
     command->callback([=, &run] { run = [=] { return run_spectrum(*options); }; });
 }
 

@@ -1,10 +1,14 @@
 // fntk train: gradient descent on DATA, with its history, checkpoints and resuming.
 #include "options.hpp"
+#include "plans.hpp"
 #include "targets.hpp"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <filesystem>
+#include <system_error>
 
 namespace fntk::cli {
 
@@ -14,7 +18,8 @@ struct Options : CommandOptions {
     TrainingOptions training;
     std::int64_t test_samples = 0;
     std::string step_size = "auto", loss = "squared", out;
-    bool resume = false;
+    MemoryOption memory;
+    bool resume = false, dry_run = false;
 };
 
 void parse_step(const std::string& text, TrainingOptions& training) {
@@ -42,6 +47,30 @@ Json history_json(const std::vector<TrainingRecord>& history) {
                         {"flips", known(row.flips)},
                         {"lambda_min", row.lambda_min == -1 ? Json(nullptr) : Json(row.lambda_min)}});
     return rows;
+}
+
+/// Rows that are scored at a time: about as many as a step has, so that they take no more than it.
+std::int64_t scored(const TrainingPlan& plan) { return std::clamp<std::int64_t>(plan.batch, 128, 1024); }
+
+/// f of all rows, n × k, block by block.
+Matrix values_of(const Device& device, const Network& network, ConstMatrixView inputs, std::int64_t block) {
+    Matrix result(inputs.rows, network.spec().outputs, network.spec().precision);
+    for (std::int64_t i = 0; i < inputs.rows; i += block) {
+        const std::int64_t count = std::min(block, inputs.rows - i);
+        const Tangent at = tangent(device, network, inputs.row_block(i, count), {.only_these = true});
+        const Staged values = device.on_host(at.values());
+        for (std::int64_t r = 0; r < count; ++r)
+            std::copy_n(values.view().row_block(r, 1).data, result.bytes() / inputs.rows,
+                        result.view().row_block(i + r, 1).data);
+    }
+    return result;
+}
+
+/// What takes less memory.
+const char* remedy(const TrainingOptions& training, const Network& network, std::int64_t samples) {
+    if (plan_training(network, samples, training).kernel) return "--no-kernel, or use fewer --samples";
+    return training.rule != StepRule::given ? "a --step-size of your own, or use fewer --samples"
+                                            : "a smaller --batch, or use fewer --samples";
 }
 
 int run_train(Options& options) {
@@ -73,11 +102,29 @@ int run_train(Options& options) {
         report.phase("network", [&] { return options.network.make(dataset.train.inputs, wanted); });
     report.network(start);
     const Targets targets(dataset, start.spec().outputs, training.loss);
-    if (!options.out.empty()) FileReservation(options.out, 0);  // refused before the work, not after it
     training.seed = start.spec().seed;
     training.progress = progress_bar("training");
     const bool plain = training.momentum == 0 && training.batch == 0 && training.loss == Loss::squared;
     training.certificate &= plain;
+    const std::int64_t samples = dataset.train.inputs.rows();
+    std::error_code none;
+    const auto in_file = options.resume ? std::filesystem::file_size(training.checkpoint, none) : 0;
+    const std::int64_t of_checkpoint =
+        none ? 0 : 2 * static_cast<std::int64_t>(in_file);  // read, and its network
+    const TrainingPlan plan = options.memory.within(
+        [&](std::int64_t bytes) {
+            if (bytes != 0 && bytes <= of_checkpoint) throw MemoryError("the checkpoint does not fit");
+            training.memory = bytes == 0 ? 0 : bytes - of_checkpoint;
+            return plan_training(start, samples, training);
+        },
+        remedy(training, start, samples));
+    report["plan"] = describe(plan);
+    if (options.dry_run) {
+        fmt::print("plan: {}\n", plan.reason);
+        report.finish();
+        return 0;
+    }
+    if (!options.out.empty()) FileReservation(options.out, 0);  // refused before the work, not after it
 
     const TrainingResult result = report.phase("training", [&] {
         return options.resume
@@ -92,9 +139,8 @@ int run_train(Options& options) {
     report["seconds_per_step"] = result.seconds_per_step;
     report["cancelled"] = result.cancelled;
     report["history"] = history_json(result.history);
-    const auto score = [&](const Samples& samples) {
-        const Tangent at = tangent(device, result.network, samples.inputs, {.only_these = true});
-        return targets.score(device.on_host(at.values()), samples);
+    const auto score = [&](const Samples& labelled) {
+        return targets.score(values_of(device, result.network, labelled.inputs, scored(plan)), labelled);
     };
     report["train_accuracy"] = targets.classification() ? Json(score(dataset.train)) : Json(nullptr);
     report["train_rmse"] = targets.classification() ? Json(nullptr) : Json(score(dataset.train));
@@ -152,6 +198,8 @@ void add_train(CLI::App& app, Action& run) {
                         "a .safetensors file, written at the end, on Ctrl-C and every N steps");
     command->add_option("--checkpoint-every", training.checkpoint_every, "N; 0: only at the end")
         ->capture_default_str();
+    options->memory.add(*command);
+    command->add_flag("--dry-run", options->dry_run, "print the plan and stop");
     command->add_flag("--resume", options->resume, "go on from --checkpoint, bit for bit");
     command->add_option("--out", options->out, "write the trained network to this .safetensors file");
     command->callback([=, &run] {

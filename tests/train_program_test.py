@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""`fntk train` inside a memory budget: the plan, the refusal and its remedy, the peak of the process."""
+
+import re
+import unittest
+
+import numpy as np
+
+import fntk_files as files
+from fntk_files import run
+from program_test import DIM, SMALL, WORKSPACES, ProgramCase, report, setUpModule  # noqa: F401
+
+
+class TrainsInsideABudget(ProgramCase):
+    def test_a_dry_run_is_a_plan_and_nothing_else(self):
+        train = ("train", self.data, "--labels", self.npy("y.npy", np.arange(len(self.x)) % 2), *SMALL, "--steps", 3,
+                 "--out", self.out / "n.safetensors", "--dry-run")
+        for way, kernel, batch in (((), True, 48), (("--no-kernel",), False, 48), (("--batch", 10, "--no-kernel"), False, 10)):
+            printed, written = report(*train, *way)
+            self.assertRegex(printed, rf"\Aplan: 3 steps of {batch} samples[^\n]+\n\Z")
+            plan = written["plan"]
+            self.assertEqual(set(plan), {"batch", "kernel", "peak_bytes", "flops", "reason"})
+            self.assertEqual((plan["kernel"], plan["batch"]), (kernel, batch))
+            self.assertNotIn("history", written)
+        self.assertEqual(list(self.out.glob("*")), [])
+
+    def test_the_process_stays_inside_its_budget(self):
+        self.needs_exact_budgets()
+        data, labels = self.npy("large.npy", files.sphere(1200, DIM, 5)), self.npy("y.npy", np.arange(1200) % 3)
+        network = ("--width", 4096, "--rank", 8)
+        ways = {(): "--no-kernel", ("--spectrum-every", 1, "--train", "up"): "--no-kernel", ("--no-kernel",): "--step-size",
+                ("--no-kernel", "--step-size", 0.01, "--train", "down+up+readout"): "--batch",
+                ("--no-kernel", "--step-size", 0.01, "--batch", 100, "--momentum", 0.5, "--train", "up"): "--batch"}
+        for way, remedy in ways.items():
+            with self.subTest(way=way):
+                train = ("train", data, "--labels", labels, *network, *way, "--steps", 2, "--out", self.out / "n.safetensors", "--memory")
+                process = run(*train, "1MiB")
+                self.assertEqual((process.returncode, process.stdout), (6, ""), process.stderr)
+                found = re.search(r"take (\d+) MiB, the work \d+ MiB at least; give --memory (\d+)MiB, or", process.stderr)
+                self.assertTrue(found, process.stderr)
+                self.assertIn(remedy, process.stderr.split(", or")[1])
+                resident, named = map(int, found.groups())
+                self.assertEqual(run(*train, f"{named - 5}MiB").returncode, 6)
+                written, peak = self.peak_of_process(*train, f"{named}MiB")
+                self.assertLessEqual(peak, named << 20)
+                self.assertGreater(2 * peak, written["plan"]["peak_bytes"] + (resident << 20) - WORKSPACES)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,121 @@
+// Plans of training against the memory that is really taken.
+#include "support.hpp"
+#include "temp_folder.hpp"
+
+#include <fntk/error.hpp>
+#include <fntk/plan.hpp>
+#include <fntk/training.hpp>
+
+#include <set>
+
+namespace fntk {
+namespace {
+
+using test::cpu;
+using test::error_of;
+using test::expect_parts;
+using test::normals;
+
+constexpr std::int64_t mib = std::int64_t{1} << 20;
+
+TEST(TrainingPlan, KeepsItsPromise) {
+    std::mt19937_64 random(5);
+    const auto between = [&](std::int64_t low, std::int64_t high) {
+        return low + static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(high - low + 1));
+    };
+    constexpr std::int64_t spare = 16 * mib;  // of 24 MiB of workspaces 8 serve one thread
+    std::set<std::string> ways;
+    for (int run = 0; run < 90; ++run) {
+        const bool wide = run % 3 == 0;
+        const std::int64_t n = wide ? between(20, 100) : between(50, 700),
+                           d = wide ? between(3000, 9000) : between(4, 60), k = between(1, 3);
+        const std::int64_t factors = between(1, 7);
+        const bool dense = !wide && between(0, 5) == 0;  // the identity
+        const NetworkSpec spec{
+            .dim = d,
+            .width = 64 * between(1, 64),
+            .rank = dense ? 0 : between(4, 64),
+            .outputs = k,
+            .down = dense ? Down::identity : Down::gaussian,
+            .up = Up::rademacher,
+            .train = {.down = (factors & 1) != 0, .up = (factors & 2) != 0, .readout = (factors & 4) != 0},
+            .activation = {between(0, 3) == 0 ? Activation::tanh : Activation::relu},
+            .precision = between(0, 1) == 0 ? DType::f32 : DType::f64};
+        const Network network = Network::create(spec);
+        const bool batches = between(0, 2) == 0;
+        const TrainingOptions options{.steps = 2,
+                                      .rule = between(0, 2) == 0 ? StepRule::lambda_max : StepRule::given,
+                                      .step = 1e-6,
+                                      .momentum = between(0, 1) == 0 ? 0.5 : 0,
+                                      .batch = batches ? between(1, n) : 0,
+                                      .kernel_drift = between(0, 2) == 0,
+                                      .spectrum_every = between(0, 3) == 0 ? 1 : 0};
+        const TrainingPlan plan = plan_training(network, n, options);
+        SCOPED_TRACE(std::to_string(run) + ": n " + std::to_string(n) + ", d " + std::to_string(d) +
+                     ", m " + std::to_string(spec.width) + ", p " + std::to_string(spec.rank) + ", k " +
+                     std::to_string(k) + ", " + to_string(spec.train) + ", " + name(spec.precision) +
+                     (options.momentum > 0 ? ", momentum" : "") + ": " + plan.reason);
+        const Matrix x = normals(n, d, 1, spec.precision), y = normals(n, k, 2, spec.precision);
+        reset_memory_peak();
+        const std::int64_t before = memory_use().current;
+        TrainingOptions limited = options;
+        limited.memory = plan.peak_bytes;
+        (void)train(cpu(), network, x, y, limited);
+        const std::int64_t taken = memory_use().peak - before;
+        EXPECT_LE(taken, plan.peak_bytes - spare);
+        // what no Matrix is: LAPACK's 2n² doubles
+        const std::int64_t beside = 24 * mib + (options.spectrum_every > 0 ? 16 * n * n : 0);
+        EXPECT_GE(2 * taken, plan.peak_bytes - beside);
+        ways.insert(std::string(plan.kernel ? "kernel" : "no kernel") +
+                    (plan.batch < n ? ", batches" : ""));
+    }
+    EXPECT_EQ(ways,
+              (std::set<std::string>{"kernel", "kernel, batches", "no kernel", "no kernel, batches"}));
+}
+
+TEST(TrainingPlan, RefusesBeforeTheWorkAndNamesTheRemedy) {
+    const Network network = Network::create(
+        {.dim = 20, .width = 4096, .rank = 16, .down = Down::gaussian, .train = {.down = true}});
+    const Matrix x = normals(3000, 20, 1, DType::f32), y = normals(3000, 1, 2, DType::f32);
+    const auto refusal = [&](TrainingOptions options) {
+        options.memory = mib;
+        bool begun = false;
+        options.progress = [&](double) { return begun = true; };
+        const std::string text = error_of<MemoryError>([&] { (void)train(cpu(), network, x, y, options); });
+        EXPECT_FALSE(begun);
+        const std::int64_t least = std::stoll(text.substr(text.find("takes ") + 6)) * mib;
+        options.memory = least;
+        EXPECT_NO_THROW((void)plan_training(network, 3000, options));
+        options.memory = least - mib;
+        EXPECT_THROW((void)plan_training(network, 3000, options), MemoryError);
+        return text;
+    };
+    expect_parts(refusal({.certificate = true}),
+                 {"memory = 1 MiB", "3000 samples", "certificate", "--no-kernel"});
+    expect_parts(refusal({.kernel_drift = true}), {"--no-kernel"});
+    expect_parts(refusal({}), {"give the step size"});
+    expect_parts(refusal({.rule = StepRule::given, .step = 1e-3}), {"smaller batch"});
+    expect_parts(error_of<ValueError>([&] { (void)plan_training(network, 0); }), {"0 samples"});
+    expect_parts(error_of<ValueError>([&] { (void)plan_training(network, 3, {.memory = -2}); }),
+                 {"memory = -2"});
+}
+
+TEST(TrainingPlan, CountsTheKernelAndTheFlops) {
+    const Network network = Network::create(
+        {.dim = 20, .width = 4096, .rank = 16, .down = Down::gaussian, .train = {.down = true}});
+    const TrainingPlan bare = plan_training(network, 3000, {.steps = 7}),
+                       kernel = plan_training(network, 3000, {.steps = 7, .certificate = true}),
+                       known = plan_training(network, 3000,
+                                             {.steps = 7, .certificate = true, .known_lambda_min = 1}),
+                       parts = plan_training(network, 3000, {.steps = 7, .batch = 100});
+    EXPECT_FALSE(bare.kernel);
+    EXPECT_TRUE(kernel.kernel);
+    EXPECT_FALSE(known.kernel);
+    EXPECT_EQ(parts.batch, 100);
+    EXPECT_DOUBLE_EQ(bare.flops, 7.0 * static_cast<double>(cost(network.spec(), 3000).flops_step));
+    EXPECT_DOUBLE_EQ(parts.flops, 7.0 * static_cast<double>(cost(network.spec(), 100).flops_step));
+    EXPECT_NEAR(static_cast<double>(kernel.peak_bytes), 44.0 * 3000 * 3000, 0.1 * 44 * 3000 * 3000);
+}
+
+}  // namespace
+}  // namespace fntk
