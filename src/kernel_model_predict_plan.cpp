@@ -4,8 +4,7 @@
 //     the inverse         16N² bytes while it is made of K, then 8N²
 //     the result          8 bytes a number of n' × targets, and of n' × k' variances
 //     a block             its batch; G, M x and a column of f by the moment, or a tile of K(X', X) in its
-//     own
-//                         precision and in double; for variances K(X', X) and its product, 16·b·k'·N
+//                         own precision and in double; for variances K(X', X) and its product, 16·b·k'·N
 // and workspaces that no extent changes.
 #include "kernel_bytes.hpp"
 #include "kernel_model_predict.hpp"

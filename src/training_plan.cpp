@@ -1,9 +1,8 @@
 // Bytes of a training run on n samples, B a step, with e bytes a number:
 //     the factors    U 8·p·d, once more rounded and its digits, twice while one follows the other; V and A,
 //                    e·m·p and e·m·k; with momentum the velocities, as much as U, V and A
-//     a step         the tangent of B samples, copies of their inputs, e and the gradients, those of V and
-//     A
-//                    in blocks of the width
+//     a step         the tangent of B samples, copies of their inputs, e and the gradients, those of V
+//                    and A in blocks of the width
 //     the rule       a tangent and up to 200 Lanczos vectors of n·k numbers in double
 //     the kernel     the tangent at the start and K₀, kept; K_t beside them; 40n² more for λ_min
 // each with workspaces that no extent changes.
@@ -118,8 +117,7 @@ struct Run {
 const char* remedy(const Run& run) {
     if (run.kernel_wanted())
         return "leave out the kernel (certificate, kernel_drift, spectrum_every; --no-kernel), or use "
-               "fewer "
-               "samples";
+               "fewer samples";
     return run.searched    ? "give the step size, or use fewer samples"
            : run.batch > 1 ? "take a smaller batch"
                            : "take a smaller network";
@@ -138,14 +136,15 @@ TrainingPlan plan_training(const Network& network, std::int64_t samples, const T
     const NetworkSpec& spec = network.spec();
     const std::int64_t batch = options.batch == 0 ? samples : std::min(options.batch, samples);
     const KernelExtents start = kernel_extents(KernelFunction::of_network(network));
+    const bool wants_lambda_min = options.certificate || options.rule == StepRule::lambda_max_min;
     Run run{.start = start,
             .now = start,
             .n = static_cast<double>(samples),
             .batch = static_cast<double>(batch),
             .momentum = options.momentum,
             .monitored = options.kernel_drift || options.spectrum_every > 0,
-            .lambda_min = (options.certificate || options.rule == StepRule::lambda_max_min) &&
-                          options.known_lambda_min<0, .spectra = options.spectrum_every> 0,
+            .lambda_min = wants_lambda_min && !(options.known_lambda_min >= 0),
+            .spectra = (options.spectrum_every > 0),
             .searched = options.rule != StepRule::given,
             .smooth = !spec.activation.homogeneous()};
     if (spec.train.up || spec.train.readout) run.now.exact = false;
@@ -159,23 +158,20 @@ TrainingPlan plan_training(const Network& network, std::int64_t samples, const T
                         in_words(limit), samples, batch, in_words(bytes), remedy(run)));
     const double flops =
         static_cast<double>(options.steps) * static_cast<double>(cost(spec, batch).flops_step);
+    std::string of_kernel;
+    if (run.kernel_wanted()) {
+        Run without = run;
+        without.monitored = without.lambda_min = false;
+        of_kernel =
+            fmt::format(", {} for the {} × {} kernel", in_words(bytes - without.peak()), samples, samples);
+    }
     return {.batch = batch,
             .kernel = run.kernel_wanted(),
             .peak_bytes = whole_bytes(bytes),
             .flops = flops,
-            .reason = fmt::format(
-                "{} steps of {} samples{}; at most {}, {} of them workspaces{}", options.steps, batch,
-                run.searched ? ", the step size from λ_max" : "", in_words(bytes), in_words(workspaces),
-                run.kernel_wanted() ? fmt::format(", {} for the {} × {} kernel",
-                                                  in_words(bytes -
-                                                           [&] {
-                                                               Run without = run;
-                                                               without.monitored = without.lambda_min =
-                                                                   false;
-                                                               return without.peak();
-                                                           }()),
-                                                  samples, samples)
-                                    : "")};
+            .reason = fmt::format("{} steps of {} samples{}; at most {}, {} of them workspaces{}",
+                                  options.steps, batch, run.searched ? ", the step size from λ_max" : "",
+                                  in_words(bytes), in_words(workspaces), of_kernel)};
 }
 
 }  // namespace fntk
