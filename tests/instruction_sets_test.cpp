@@ -80,7 +80,10 @@ void expect_products(std::int64_t rows, std::int64_t depth, std::int64_t cols, b
     const std::int64_t width = backend::panelled<T>(cols), stride = width + 1;
     std::vector<T> panels(static_cast<std::size_t>(depth * width)),
         c(static_cast<std::size_t>(rows * stride), T(7));
-    backend::pack_panels(b.view().row<T>(0), cols + 2, depth, cols, panels.data());
+    std::vector<T> factors(static_cast<std::size_t>(depth), T(2));
+    factors.front() = -1;
+    backend::pack_panels(b.view().row<T>(0), cols + 2, depth, cols, transposed ? factors.data() : nullptr,
+                         panels.data());
     const backend::Strides<T> left{a.view().row<T>(0), transposed ? 1 : depth, transposed ? rows : 1};
     const backend::Ahead ahead{a.view().data, a.bytes()};
     backend::multiply(backend::BlockProduct<T>{.a = left,
@@ -96,7 +99,7 @@ void expect_products(std::int64_t rows, std::int64_t depth, std::int64_t cols, b
         for (std::int64_t j = 0; j < width; ++j) {
             double sum = accumulate ? 7 : 0;
             for (std::int64_t l = 0; l < depth && j < cols; ++l)
-                sum += (transposed ? value(a, l, i) : value(a, i, l)) * value(b, l, j);
+                sum += (transposed ? (l == 0 ? -1 : 2) * value(a, l, i) : value(a, i, l)) * value(b, l, j);
             ASSERT_EQ(c[static_cast<std::size_t>(i * stride + j)], sum) << i << ", " << j;
         }
         ASSERT_EQ(c[static_cast<std::size_t>(i * stride + width)], T(7)) << "behind row " << i;

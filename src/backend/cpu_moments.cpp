@@ -46,13 +46,16 @@ class MomentSum {
     /// Rows [begin, end).
     void add(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, std::int64_t begin,
              std::int64_t end) {
+        const bool one = v.cols == 1 && v.stride == 1;  // then x_i takes v_i, and w_i is a_i itself
         for (std::int64_t i = begin; i < end; i += block) {
             const std::int64_t rows = std::min(block, end - i);
-            for (std::int64_t l = 0; l < rows; ++l)
+            for (std::int64_t l = 0; l < (one ? 0 : rows); ++l)
                 combine(a.row<T>(i + l), v.row<T>(i + l), v.cols, &weighted_[l * spaced_]);
-            pack_panels(x.row<T>(i), x.stride, rows, d_, panels_.data());
+            pack_panels(x.row<T>(i), x.stride, rows, d_, one ? v.row<T>(i) : nullptr, panels_.data());
+            const Strides<T> w =
+                one ? Strides<T>{a.row<T>(i), 1, a.stride} : Strides<T>{weighted_.data(), 1, spaced_};
             multiply(BlockProduct<T>{
-                .a = {weighted_.data(), 1, spaced_},
+                .a = w,
                 .rows = p_,
                 .depth = rows,
                 .cols = d_,

@@ -23,20 +23,23 @@ std::int64_t width_of() {
 
 template <class T>
 void pack(const T* HWY_RESTRICT b, std::int64_t stride, std::int64_t rows, std::int64_t cols,
-          T* HWY_RESTRICT panels) {
+          const T* HWY_RESTRICT factors, T* HWY_RESTRICT panels) {
     const Tag<T> d;
     const std::int64_t width = width_of<T>(), lanes = width / 2;
-    for (std::int64_t l = 0; l < rows; ++l)
+    for (std::int64_t l = 0; l < rows; ++l) {
+        const T one = factors != nullptr ? factors[l] : T(1);
+        const auto factor = hn::Set(d, one);
         for (std::int64_t j = 0; j < cols; j += width) {
             const T* from = b + l * stride + j;
             T* to = panels + j * rows + l * width;
             if (j + width <= cols) {
-                hn::StoreU(hn::LoadU(d, from), d, to);
-                hn::StoreU(hn::LoadU(d, from + lanes), d, to + lanes);
+                hn::StoreU(hn::Mul(factor, hn::LoadU(d, from)), d, to);
+                hn::StoreU(hn::Mul(factor, hn::LoadU(d, from + lanes)), d, to + lanes);
             } else {
-                for (std::int64_t q = 0; q < width; ++q) to[q] = j + q < cols ? from[q] : T(0);
+                for (std::int64_t q = 0; q < width; ++q) to[q] = j + q < cols ? one * from[q] : T(0);
             }
         }
+    }
 }
 
 template <int rows, class T>
@@ -132,11 +135,13 @@ T dot_of(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, std::int64_t count) {
 
 std::int64_t width_32() { return width_of<float>(); }
 std::int64_t width_64() { return width_of<double>(); }
-void pack_32(const float* b, std::int64_t stride, std::int64_t rows, std::int64_t cols, float* panels) {
-    pack(b, stride, rows, cols, panels);
+void pack_32(const float* b, std::int64_t stride, std::int64_t rows, std::int64_t cols,
+             const float* factors, float* panels) {
+    pack(b, stride, rows, cols, factors, panels);
 }
-void pack_64(const double* b, std::int64_t stride, std::int64_t rows, std::int64_t cols, double* panels) {
-    pack(b, stride, rows, cols, panels);
+void pack_64(const double* b, std::int64_t stride, std::int64_t rows, std::int64_t cols,
+             const double* factors, double* panels) {
+    pack(b, stride, rows, cols, factors, panels);
 }
 void multiply_32(const BlockProduct<float>& of) { multiply_of(of); }
 void multiply_64(const BlockProduct<double>& of) { multiply_of(of); }
@@ -166,12 +171,13 @@ template <>
 std::int64_t panel_width<double>() {
     return HWY_DYNAMIC_DISPATCH(width_64)();
 }
-void pack_panels(const float* b, std::int64_t stride, std::int64_t rows, std::int64_t cols, float* panels) {
-    HWY_DYNAMIC_DISPATCH(pack_32)(b, stride, rows, cols, panels);
+void pack_panels(const float* b, std::int64_t stride, std::int64_t rows, std::int64_t cols,
+                 const float* factors, float* panels) {
+    HWY_DYNAMIC_DISPATCH(pack_32)(b, stride, rows, cols, factors, panels);
 }
 void pack_panels(const double* b, std::int64_t stride, std::int64_t rows, std::int64_t cols,
-                 double* panels) {
-    HWY_DYNAMIC_DISPATCH(pack_64)(b, stride, rows, cols, panels);
+                 const double* factors, double* panels) {
+    HWY_DYNAMIC_DISPATCH(pack_64)(b, stride, rows, cols, factors, panels);
 }
 void multiply(const BlockProduct<float>& of) { HWY_DYNAMIC_DISPATCH(multiply_32)(of); }
 void multiply(const BlockProduct<double>& of) { HWY_DYNAMIC_DISPATCH(multiply_64)(of); }

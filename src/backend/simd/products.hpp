@@ -23,10 +23,11 @@ std::int64_t panelled(std::int64_t cols) {
 }
 
 /// B (rows × cols), its rows `stride` apart, in panels of rows × width: panelled(cols)·rows numbers, 0 past
-/// the last column.
-void pack_panels(const float* b, std::int64_t stride, std::int64_t rows, std::int64_t cols, float* panels);
+/// the last column. factors: what row l is multiplied by, or null.
+void pack_panels(const float* b, std::int64_t stride, std::int64_t rows, std::int64_t cols,
+                 const float* factors, float* panels);
 void pack_panels(const double* b, std::int64_t stride, std::int64_t rows, std::int64_t cols,
-                 double* panels);
+                 const double* factors, double* panels);
 
 /// A, with entry (i, l) at first[i·row + l·step].
 template <class T>
