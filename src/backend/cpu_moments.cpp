@@ -2,8 +2,8 @@
 //     M = alpha·Σ_i w_i x_iᵀ,  w_i = Σ_c v_ic · A_i block c          T = X Mᵀ,  out_ic = <A_i block c, T_i>
 #include <backend/aligned.hpp>
 #include <backend/cpu.hpp>
+#include <backend/row_products.hpp>
 #include <backend/scalar.hpp>
-#include <backend/simd/products.hpp>
 
 #include <algorithm>
 #include <optional>
@@ -50,7 +50,7 @@ class MomentSum {
         for (std::int64_t i = begin; i < end; i += block) {
             const std::int64_t rows = std::min(block, end - i);
             for (std::int64_t l = 0; l < (one ? 0 : rows); ++l)
-                combine(a.row<T>(i + l), v.row<T>(i + l), v.cols, &weighted_[l * spaced_]);
+                combine_blocks(a.row<T>(i + l), v.row<T>(i + l), p_, v.cols, &weighted_[l * spaced_]);
             pack_panels(x.row<T>(i), x.stride, rows, d_, one ? v.row<T>(i) : nullptr, panels_.data());
             const Strides<T> w =
                 one ? Strides<T>{a.row<T>(i), 1, a.stride} : Strides<T>{weighted_.data(), 1, spaced_};
@@ -69,12 +69,6 @@ class MomentSum {
     [[nodiscard]] const T* row(std::int64_t q) const { return sum_.data() + q * stride_; }
 
   private:
-    void combine(const T* a, const T* v, std::int64_t outputs, T* to) const {
-        for (std::int64_t q = 0; q < p_; ++q) to[q] = v[0] * a[q];
-        for (std::int64_t c = 1; c < outputs; ++c)
-            for (std::int64_t q = 0; q < p_; ++q) to[q] += v[c] * a[c * p_ + q];
-    }
-
     std::int64_t p_, d_, stride_, spaced_;
     Aligned<T> sum_, panels_, weighted_;
 };
@@ -96,8 +90,7 @@ void bilinear_rows(ConstMatrixView a, ConstMatrixView x, std::int64_t p, const T
             .stride = stride,
             .ahead = {next_rows<T>(a, i + block, x.rows), next_rows<T>(x, i + block, x.rows)}});
         for (std::int64_t l = 0; l < rows; ++l)
-            for (std::int64_t c = 0; c < out.cols; ++c)
-                out.row<T>(i + l)[c] = dot(a.row<T>(i + l) + c * p, &moved[l * stride], p);
+            block_dots(a.row<T>(i + l), &moved[l * stride], p, out.cols, out.row<T>(i + l));
     }
 }
 

@@ -1,8 +1,8 @@
 // Row by row: products of a row with its own companions, and lengths.
 #include <backend/cpu.hpp>
+#include <backend/row_products.hpp>
 #include <backend/scalar.hpp>
 #include <backend/simd/digits.hpp>
-#include <backend/simd/products.hpp>
 
 #include <fixed_point.hpp>
 
@@ -12,47 +12,22 @@
 
 namespace fntk::backend {
 
-namespace {
-
-/// out_ic = <A_i block c, B_i>.
-template <class T>
-void dots(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
-    for (std::int64_t i = 0; i < out.rows; ++i)
-        for (std::int64_t c = 0; c < out.cols; ++c)
-            out.row<T>(i)[c] = dot(a.row<T>(i) + c * b.cols, b.row<T>(i), b.cols);
-}
-
-/// out_i = Σ_c v_ic · A_i block c.
-template <class T>
-void combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) {
-    for (std::int64_t i = 0; i < out.rows; ++i) {
-        T* to = out.row<T>(i);
-        for (std::int64_t c = 0; c < v.cols; ++c) {
-            const T* from = a.row<T>(i) + c * out.cols;
-            const T weight = v.row<T>(i)[c];
-            for (std::int64_t q = 0; q < out.cols; ++q) to[q] = (c == 0 ? T(0) : to[q]) + weight * from[q];
-        }
-    }
-}
-
-}  // namespace
-
 void Cpu::row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) {
     with_real(out.dtype, [&](auto type) {
+        using T = decltype(type);
         over_rows(out.rows, [&](std::int64_t begin, std::int64_t end) {
-            const std::int64_t count = end - begin;
-            dots<decltype(type)>(a.row_block(begin, count), b.row_block(begin, count),
-                                 out.row_block(begin, count));
+            for (std::int64_t i = begin; i < end; ++i)
+                block_dots(a.row<T>(i), b.row<T>(i), b.cols, out.cols, out.row<T>(i));
         });
     });
 }
 
 void Cpu::row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) {
     with_real(out.dtype, [&](auto type) {
+        using T = decltype(type);
         over_rows(out.rows, [&](std::int64_t begin, std::int64_t end) {
-            const std::int64_t count = end - begin;
-            combine<decltype(type)>(a.row_block(begin, count), v.row_block(begin, count),
-                                    out.row_block(begin, count));
+            for (std::int64_t i = begin; i < end; ++i)
+                combine_blocks(a.row<T>(i), v.row<T>(i), out.cols, v.cols, out.row<T>(i));
         });
     });
 }
