@@ -28,9 +28,6 @@ void check(const KernelFunction& function, std::int64_t rows, std::int64_t cols,
            const GramFileOptions& options) {
     if (rows < 0 || cols < 0)
         throw ValueError(fmt::format("{} × {} samples: neither may be negative", rows, cols));
-    if (options.memory < 0)
-        throw ValueError(
-            fmt::format("memory = {}: it must be positive, or 0 for no limit", options.memory));
     if (options.tile < 0)
         throw ValueError(
             fmt::format("tile = {}: it must be positive, or 0 for the plan's choice", options.tile));
@@ -77,7 +74,7 @@ GramFilePlan plan_gram_file(const KernelFunction& function, std::int64_t rows,
     if (__builtin_mul_overflow(rows, k, &kernel_rows) || __builtin_mul_overflow(cols, k, &kernel_cols))
         throw ValueError(fmt::format("{} × {} samples of {} outputs exceed 2^63 rows", rows, cols, k));
     plan.file_bytes = bytes_of_file(kernel_rows, kernel_cols, dtype);
-    const double limit = options.memory == 0 ? HUGE_VAL : static_cast<double>(options.memory);
+    const double limit = budget_of(options.memory);
     plan.tile = options.tile > 0 ? options.tile : samples_of(largest_side, k);
     if (options.tile == 0)
         while (plan.tile > samples_of(smallest_side, k) && bytes(plan.tile) > choice * limit)
@@ -91,7 +88,7 @@ GramFilePlan plan_gram_file(const KernelFunction& function, std::int64_t rows,
         return samples / plan.tile + (samples % plan.tile != 0 ? 1 : 0);
     };
     plan.tiles = symmetric ? across(rows) * (across(rows) + 1) / 2 : across(rows) * across(cols);
-    plan.peak_bytes = static_cast<std::int64_t>(std::ceil(std::min(bytes(plan.tile), 9e18)));
+    plan.peak_bytes = whole_bytes(bytes(plan.tile));
     const auto n = static_cast<double>(rows), m = static_cast<double>(cols);
     plan.flops = (symmetric ? n * (n + 1) / 2 : n * m) * pair_flops(x);
     plan.reason = fmt::format(

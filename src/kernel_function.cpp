@@ -167,8 +167,7 @@ std::vector<double> KernelBatch::diagonal() const {
 }
 
 std::int64_t batch_bytes(const KernelFunction& function, std::int64_t samples) {
-    const double bytes = batch_bytes(kernel_extents(function), static_cast<double>(samples));
-    return static_cast<std::int64_t>(std::ceil(std::min(bytes, 9e18)));
+    return whole_bytes(batch_bytes(kernel_extents(function), static_cast<double>(samples)));
 }
 
 TiledOperator::TiledOperator(const KernelBatch& rows, const KernelBatch& cols, std::int64_t tile)

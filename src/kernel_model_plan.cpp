@@ -135,9 +135,6 @@ void check(const FitOptions& options) {
         if (!(ridge >= 0) || !std::isfinite(ridge))
             throw ValueError(
                 fmt::format("ridge = {}: it must be finite and not negative; 1e-3 is usual", ridge));
-    if (options.memory < 0)
-        throw ValueError(
-            fmt::format("memory = {}: it must be positive, or 0 for no limit", options.memory));
     if (!(options.tolerance > 0))
         throw ValueError(
             fmt::format("tolerance = {}: it must be positive; 1e-4 is usual", options.tolerance));
@@ -200,7 +197,7 @@ FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int6
             fmt::format("{} ridges with solver = {}: a ridge is chosen by the eigenvalues of K, which only "
                         "cholesky forms; choose one on fewer samples, then give it alone",
                         options.ridges.size(), name(options.solver)));
-    const double limit = options.memory == 0 ? HUGE_VAL : static_cast<double>(options.memory);
+    const double limit = budget_of(options.memory);
     std::vector<Candidate> candidates;  // the best first
     const auto add = [&](Candidate candidate, std::string reason) {
         candidate.plan.reason = std::move(reason);
@@ -244,7 +241,7 @@ FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int6
         least = std::min(least, candidate.bytes);
         if (slow || candidate.bytes > limit) continue;
         FitPlan plan = candidate.plan;
-        plan.peak_bytes = static_cast<std::int64_t>(std::ceil(std::min(candidate.bytes, 9e18)));
+        plan.peak_bytes = whole_bytes(candidate.bytes);
         plan.reason += fmt::format("; at most {}, {} of them workspaces", in_words(candidate.bytes),
                                    in_words(workspaces));
         return plan;

@@ -20,12 +20,6 @@ struct FitCommand : CommandOptions {
     bool limit = false, variance = false, dry_run = false;
 };
 
-KernelFunction function_of(const FitCommand& options, const Network& network) {
-    const NetworkSpec& spec = network.spec();
-    if (options.limit) return KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision);
-    return KernelFunction::of_network(network, parse_kernel_output(options.kernel));
-}
-
 /// What M, X and α of the model to come take in memory and on disk, where its header and stored factors are
 /// little beside them.
 std::int64_t bytes_of_model(const KernelFunction& function, std::int64_t samples, std::int64_t targets,
@@ -99,7 +93,8 @@ int run_fit(FitCommand& options) {
     });
     report.network(network);
     const Targets targets(dataset, full ? network.spec().outputs : default_outputs(dataset));
-    const KernelFunction function = function_of(options, network);
+    const KernelFunction function = kernel_function(
+        network, options.limit ? KernelOutput::trace : parse_kernel_output(options.kernel), options.limit);
     report["kernel"] = options.limit ? "limit" : name(function.output());
     const std::int64_t samples = dataset.train.inputs.rows(), columns = targets.matrix().cols,
                        of_model = bytes_of_model(function, samples, columns, options.variance);
@@ -107,8 +102,7 @@ int run_fit(FitCommand& options) {
     PredictOptions scoring{.progress = progress_bar("predict")};
     const FitPlan plan = options.memory.within([&](std::int64_t bytes) {
         options.fit.memory = bytes;
-        if (bytes != 0 && bytes <= of_model) throw MemoryError("the model does not fit");
-        scoring.memory = bytes == 0 ? 0 : bytes - of_model;
+        scoring.memory = left_of(bytes, of_model);
         if (tested) (void)plan_predict(function, samples, columns, dataset.test.inputs.rows(), scoring);
         return plan_fit(function, samples, columns, options.fit, options.variance);
     });

@@ -86,17 +86,13 @@ void save_whole(Report& report, const Options& options, const Setup& setup, cons
 /// Tile by tile inside the budget. With --dry-run the plan alone.
 GramFileResult save_tiles(Report& report, const Options& options, const Setup& setup, const Inputs& x,
                           KernelOutput output, DType dtype) {
-    const NetworkSpec& spec = setup.network.spec();
-    const KernelFunction function =
-        options.limit ? KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision)
-                      : KernelFunction::of_network(setup.network, output);
+    const KernelFunction function = kernel_function(setup.network, output, options.limit);
     const std::optional<std::int64_t> others = x.cols.cols > 0 ? std::optional(x.cols.rows) : std::nullopt;
     const std::int64_t batches =
         batch_bytes(function, x.rows.rows) + (others ? batch_bytes(function, *others) : 0);
     GramFileOptions how{.dtype = dtype, .resume = options.resume, .progress = progress_bar("gram")};
     const GramFilePlan plan = options.memory.within([&](std::int64_t bytes) {
-        if (bytes != 0 && bytes <= batches) throw MemoryError("the batches do not fit");
-        how.memory = bytes == 0 ? 0 : bytes - batches;
+        how.memory = left_of(bytes, batches);
         return plan_gram_file(function, x.rows.rows, others, how);
     });
     if (options.dry_run) {

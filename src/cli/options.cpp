@@ -188,6 +188,19 @@ Network NetworkOptions::make(ConstMatrixView inputs, std::int64_t default_output
     return Network::create(spec, inputs);
 }
 
+std::int64_t left_of(std::int64_t budget, std::int64_t kept) {
+    if (budget != 0 && budget <= kept)
+        throw MemoryError(
+            fmt::format("memory = {} MiB, {} MiB of it are kept; allow more", budget >> 20, kept >> 20));
+    return budget == 0 ? 0 : budget - kept;
+}
+
+KernelFunction kernel_function(const Network& network, KernelOutput output, bool limit) {
+    const NetworkSpec& spec = network.spec();
+    return limit ? KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision)
+                 : KernelFunction::of_network(network, output);
+}
+
 void CommandOptions::add(CLI::App& app, bool with_labels) {
     data.add(app, with_labels);
     network.add(app);

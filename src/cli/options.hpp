@@ -103,6 +103,13 @@ struct MemoryOption {
                              const char* remedy) const;
 };
 
+/// What is left of a plan's budget beside `kept` bytes; 0, no limit, stays so. Throws MemoryError where
+/// nothing is.
+std::int64_t left_of(std::int64_t budget, std::int64_t kept);
+
+/// The network's kernel, or with `limit` the infinite-width kernel of its trained factors.
+KernelFunction kernel_function(const Network& network, KernelOutput output, bool limit);
+
 /// Refuses what is no whole number in [0, 2^64): a sign would wrap around unseen.
 CLI::Validator whole_number();
 

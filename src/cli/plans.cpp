@@ -30,11 +30,6 @@ Json describe(const GramFilePlan& plan) {
             {"flops", plan.flops},
             {"reason", plan.reason}};
 }
-Json describe(const GramFilePlan& plan, double seconds) {
-    Json result = describe(plan);
-    result["estimated_seconds"] = seconds;
-    return result;
-}
 
 Json describe(const SpectrumPlan& plan) {
     return {{"peak_bytes", plan.peak_bytes}, {"flops", plan.flops}, {"reason", plan.reason}};
@@ -54,11 +49,6 @@ Json describe(const PredictPlan& plan) {
             {"peak_bytes", plan.peak_bytes},
             {"flops", plan.flops},
             {"reason", plan.reason}};
-}
-Json describe(const PredictPlan& plan, double seconds) {
-    Json result = describe(plan);
-    result["estimated_seconds"] = seconds;
-    return result;
 }
 
 std::string in_words(const FitPlan& plan) { return fmt::format("{}, {}", name(plan.solver), plan.reason); }

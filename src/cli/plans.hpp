@@ -8,11 +8,16 @@ namespace fntk::cli {
 Json describe(const FitPlan& plan);
 Json describe(const FitPlan& plan, const FitEstimate& estimate);
 Json describe(const GramFilePlan& plan);
-Json describe(const GramFilePlan& plan, double seconds);
 Json describe(const SpectrumPlan& plan);
 Json describe(const TrainingPlan& plan);
 Json describe(const PredictPlan& plan);
-Json describe(const PredictPlan& plan, double seconds);
+
+template <class Plan>
+Json describe(const Plan& plan, double seconds) {
+    Json result = describe(plan);
+    result["estimated_seconds"] = seconds;
+    return result;
+}
 
 /// One line each: the way, the bytes, the reason; and the seconds.
 std::string in_words(const FitPlan& plan);

@@ -21,12 +21,7 @@ struct Options : CommandOptions {
 };
 
 /// The plan inside the budget, or a refusal that names the ways that take less.
-SpectrumPlan planned(const Options& options, const Network& network, KernelOutput output,
-                     std::int64_t samples) {
-    const NetworkSpec& spec = network.spec();
-    const KernelFunction function =
-        options.limit ? KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision)
-                      : KernelFunction::of_network(network, output);
+SpectrumPlan planned(const Options& options, const KernelFunction& function, std::int64_t samples) {
     KernelSpectrumOptions wanted = options.wanted;
     return options.memory.within(
         [&](std::int64_t bytes) {
@@ -106,7 +101,8 @@ int run_spectrum(Options& options) {
     report["limit"] = options.limit;
     const ConstMatrixView inputs = setup.dataset.train.inputs;
     const KernelSpectrumOptions& wanted = options.wanted;
-    const SpectrumPlan plan = planned(options, network, output, inputs.rows);
+    const KernelFunction function = kernel_function(network, output, options.limit);
+    const SpectrumPlan plan = planned(options, function, inputs.rows);
     report["plan"] = describe(plan);
     if (options.dry_run) {
         fmt::print("plan: {}\n", plan.reason);
@@ -120,11 +116,7 @@ int run_spectrum(Options& options) {
     if (options.limit) {  // of the full kernel, K ⊗ I_k, every eigenvalue has multiplicity k
         const NetworkSpec& spec = network.spec();
         if (wanted.products()) {
-            report.phase("batch", [&] {
-                batch.emplace(device,
-                              KernelFunction::limit(spec.activation, spec.train, spec.dim, spec.precision),
-                              inputs);
-            });
+            report.phase("batch", [&] { batch.emplace(device, function, inputs); });
             products = make_operator(*batch, *batch);
         }
         if (wanted.dense())

@@ -113,8 +113,7 @@ int run_train(Options& options) {
         none ? 0 : 2 * static_cast<std::int64_t>(in_file);  // read, and its network
     const TrainingPlan plan = options.memory.within(
         [&](std::int64_t bytes) {
-            if (bytes != 0 && bytes <= of_checkpoint) throw MemoryError("the checkpoint does not fit");
-            training.memory = bytes == 0 ? 0 : bytes - of_checkpoint;
+            training.memory = left_of(bytes, of_checkpoint);
             return plan_training(start, samples, training);
         },
         remedy(training, start, samples));
