@@ -96,6 +96,34 @@ void others(const std::string& backend, std::int64_t n, std::int64_t d, std::int
         timed(state, {.flops = nn * (nn + 1) * (dd + pp), .bytes = f32 * nn * nn},
               [&] { device.ops().hadamard_gram(x, x, g, g, 1, 0, k); });
     });
+    add(name("moment"), [=](benchmark::State& state) {
+        const Device device = Device::open(backend);
+        const Matrix a = unit_rows(n, p), x = unit_rows(n, d, 2), v = unit_rows(n, 1, 3);
+        Matrix sum(p, d, DType::f32);
+        timed(state, {.flops = 2 * nn * pp * dd, .bytes = f32 * nn * (pp + dd)},
+              [&] { device.ops().moment(a, v, x, 1, sum); });
+    });
+    add(name("along_moment"), [=](benchmark::State& state) {
+        const Device device = Device::open(backend);
+        const Matrix a = unit_rows(n, p), x = unit_rows(n, d, 2), sum = unit_rows(p, d, 3);
+        Matrix out(n, 1, DType::f32);
+        timed(state, {.flops = 2 * nn * pp * dd, .bytes = f32 * nn * (pp + dd)},
+              [&] { device.ops().along_moment(a, x, sum, out); });
+    });
+    add(name("column_dots"), [=](benchmark::State& state) {
+        const Device device = Device::open(backend);
+        const Matrix a = unit_rows(n, p), b = unit_rows(n, p, 2);
+        timed(state, {.flops = 2 * nn * pp, .bytes = 2 * f32 * nn * pp},
+              [&] { benchmark::DoNotOptimize(device.ops().column_dots(a, b)); });
+    });
+    add(name("scale_columns"), [=](benchmark::State& state) {
+        const Device device = Device::open(backend);
+        const Matrix x = unit_rows(n, p);
+        Matrix y(n, p, DType::f32);
+        const std::vector<double> factors(static_cast<std::size_t>(p), 0.5);
+        timed(state, {.flops = 2 * nn * pp, .bytes = 3 * f32 * nn * pp},
+              [&] { device.ops().scale_columns(factors, x, 1, y); });
+    });
     add(name("arc_gram"), [=](benchmark::State& state) {
         const Device device = Device::open(backend);
         const Matrix u = unit_rows(n, d), u_cols = unit_rows(n, d, 2);

@@ -1,5 +1,5 @@
 // Plans of fits against the memory that is really taken, and which way they choose.
-#include "support.hpp"
+#include "plans.hpp"
 #include "temp_folder.hpp"
 
 #include <fntk/error.hpp>
@@ -19,8 +19,7 @@ using test::on_sphere;
 std::int64_t least_budget(const KernelFunction& f, std::int64_t n, std::int64_t s, FitOptions options,
                           bool keep_inputs) {
     options.memory = 1;
-    const std::string text = error_of<MemoryError>([&] { (void)plan_fit(f, n, s, options, keep_inputs); });
-    return std::stoll(text.substr(text.find("takes ") + 6)) << 20;
+    return test::least_named(error_of<MemoryError>([&] { (void)plan_fit(f, n, s, options, keep_inputs); }));
 }
 
 std::string way(const KernelFunction& f, const FitPlan& plan) {
@@ -31,11 +30,7 @@ std::string way(const KernelFunction& f, const FitPlan& plan) {
 }
 
 TEST(KernelModelPlan, KeepsItsPromise) {
-    std::mt19937_64 random(7);
-    const auto between = [&](std::int64_t low, std::int64_t high) {
-        return low + static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(high - low + 1));
-    };
-    constexpr std::int64_t spare = std::int64_t{16} << 20;  // of 24 MiB of workspaces 8 serve one thread
+    test::Between between(7);
     std::set<std::string> ways;
     for (int fit = 0; fit < 80; ++fit) {
         const bool wide = fit % 2 == 0;
@@ -77,14 +72,11 @@ TEST(KernelModelPlan, KeepsItsPromise) {
                      ": " + plan.reason);
         EXPECT_LE(plan.peak_bytes, options.memory);
         const Matrix x = normals(n, d, 1, precision), y = normals(n, s, 2);
-        reset_memory_peak();
-        const std::int64_t before = memory_use().current;
-        (void)fit_kernel(cpu(), f, x, y, options, keep);
-        const std::int64_t taken = memory_use().peak - before;
-        EXPECT_LE(taken, plan.peak_bytes - spare);
+        const std::int64_t taken = test::taken_by([&] { (void)fit_kernel(cpu(), f, x, y, options, keep); });
+        EXPECT_LE(taken, plan.peak_bytes - test::spare);
         // what no Matrix is: LAPACK's 2N² doubles
         const std::int64_t rows = n * f.outputs();
-        const std::int64_t beside = (std::int64_t{24} << 20) + (plan.eigenvalues ? 16 * rows * rows : 0);
+        const std::int64_t beside = test::workspaces + (plan.eigenvalues ? 16 * rows * rows : 0);
         EXPECT_GE(2 * taken, plan.peak_bytes - beside);
         ways.insert(way(f, plan));
     }

@@ -1,5 +1,5 @@
 // Plans of predictions against the memory that is really taken, and predictions inside small budgets.
-#include "support.hpp"
+#include "plans.hpp"
 #include "temp_folder.hpp"
 
 #include <fntk/error.hpp>
@@ -14,10 +14,9 @@ namespace {
 using test::cpu;
 using test::error_of;
 using test::expect_parts;
+using test::mib;
 using test::normals;
 using test::relative_error;
-
-constexpr std::int64_t mib = std::int64_t{1} << 20;
 
 /// A model of n samples that no fit has made: α, X and M of the right shapes, and a μ that makes K + μI
 /// positive definite.
@@ -39,16 +38,11 @@ KernelModel model_of(const KernelFunction& f, std::int64_t n, std::int64_t targe
 /// The smallest budget that works, as the refusal of a smaller one names it.
 std::int64_t least_budget(const KernelModel& model, std::int64_t rows, PredictOptions options) {
     options.memory = 1;
-    const std::string text = error_of<MemoryError>([&] { (void)plan_predict(model, rows, options); });
-    return std::stoll(text.substr(text.find("takes ") + 6)) << 20;
+    return test::least_named(error_of<MemoryError>([&] { (void)plan_predict(model, rows, options); }));
 }
 
 TEST(KernelModelPredictPlan, KeepsItsPromise) {
-    std::mt19937_64 random(11);
-    const auto between = [&](std::int64_t low, std::int64_t high) {
-        return low + static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(high - low + 1));
-    };
-    constexpr std::int64_t spare = 16 * mib;  // of 24 MiB of workspaces 8 serve one thread
+    test::Between between(11);
     std::set<std::string> ways;
     for (int run = 0; run < 120; ++run) {
         const bool wide = run % 3 == 0;
@@ -89,13 +83,12 @@ TEST(KernelModelPredictPlan, KeepsItsPromise) {
                      ": " + plan.reason);
         EXPECT_LE(plan.peak_bytes, options.memory);
         const Matrix x = normals(rows, d, 4, precision);
-        reset_memory_peak();
-        const std::int64_t before = memory_use().current;
-        const Prediction prediction = predict_kernel(cpu(), model, x, options);
-        const std::int64_t taken = memory_use().peak - before;
+        Prediction prediction;
+        const std::int64_t taken =
+            test::taken_by([&] { prediction = predict_kernel(cpu(), model, x, options); });
         EXPECT_EQ(prediction.plan.peak_bytes, plan.peak_bytes);
-        EXPECT_LE(taken, plan.peak_bytes - spare);
-        EXPECT_GE(2 * taken, plan.peak_bytes - 24 * mib);
+        EXPECT_LE(taken, plan.peak_bytes - test::spare);
+        EXPECT_GE(2 * taken, plan.peak_bytes - test::workspaces);
         ways.insert(std::string(f.has_moments() ? "moment"
                                 : f.is_limit()  ? "limit"
                                                 : "tiles") +

@@ -1,5 +1,5 @@
 // Plans of eigenvalues against the memory that is really taken.
-#include "support.hpp"
+#include "plans.hpp"
 #include "temp_folder.hpp"
 
 #include <fntk/error.hpp>
@@ -13,10 +13,11 @@ namespace {
 using test::cpu;
 using test::error_of;
 using test::expect_parts;
+using test::mib;
 using test::normals;
-
-constexpr std::int64_t mib = std::int64_t{1} << 20;
-constexpr std::int64_t spare = 16 * mib;  // of 24 MiB of workspaces 8 serve one thread
+using test::spare;
+using test::taken_by;
+using test::workspaces;
 
 Matrix random_gram(std::int64_t n, std::int64_t rank, DType dtype) {
     const Matrix x = normals(n, rank, 1, dtype);
@@ -29,15 +30,6 @@ Matrix random_gram(std::int64_t n, std::int64_t rank, DType dtype) {
                         x));
 }
 
-/// Of Matrix objects alone.
-template <class Body>
-std::int64_t taken_by(Body&& body) {
-    reset_memory_peak();
-    const std::int64_t before = memory_use().current;
-    body();
-    return memory_use().peak - before;
-}
-
 TEST(SpectrumPlan, OfAGivenKernelKeepsItsPromise) {
     for (const DType dtype : {DType::f32, DType::f64})
         for (const std::int64_t n : {60, 500, 1100}) {
@@ -46,7 +38,7 @@ TEST(SpectrumPlan, OfAGivenKernelKeepsItsPromise) {
             const SpectrumPlan all = plan_spectrum(n);
             const std::int64_t taken = taken_by([&] { (void)spectrum(cpu(), k, all.peak_bytes); });
             EXPECT_LE(taken, all.peak_bytes - spare);
-            EXPECT_GE(2 * taken, all.peak_bytes - 24 * mib - 2 * square) << "LAPACK's 2n² are no Matrix";
+            EXPECT_GE(2 * taken, all.peak_bytes - workspaces - 2 * square) << "LAPACK's 2n² are no Matrix";
             for (const bool certify : {true, false})
                 for (const std::int64_t subspace : {std::int64_t{0}, n}) {
                     ExtremalOptions options{.count = 3, .subspace = subspace, .certify = certify};
@@ -56,16 +48,13 @@ TEST(SpectrumPlan, OfAGivenKernelKeepsItsPromise) {
                     EXPECT_LE(dense, few.peak_bytes - spare);
                     // LAPACK, and all eigenvectors in reserve for a certificate that fails
                     const std::int64_t reserve = (certify && subspace == 0 ? 5 : 2) * square;
-                    EXPECT_GE(2 * dense, few.peak_bytes - 24 * mib - reserve);
+                    EXPECT_GE(2 * dense, few.peak_bytes - workspaces - reserve);
                 }
         }
 }
 
 TEST(SpectrumPlan, OfABatchKeepsItsPromise) {
-    std::mt19937_64 random(3);
-    const auto between = [&](std::int64_t low, std::int64_t high) {
-        return low + static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(high - low + 1));
-    };
+    test::Between between(3);
     std::set<std::string> ways;
     for (int run = 0; run < 80; ++run) {
         const bool wide = run % 4 == 0;
@@ -123,7 +112,7 @@ TEST(SpectrumPlan, OfABatchKeepsItsPromise) {
         const std::int64_t square = 8 * n * f.outputs() * n * f.outputs();
         EXPECT_LE(taken, plan.peak_bytes - spare);
         // LAPACK's 2N² doubles; all eigenvectors in reserve for a certificate that fails
-        EXPECT_GE(2 * taken, plan.peak_bytes - 24 * mib - (way == 0 ? 2 : way == 1 ? 5 : 0) * square);
+        EXPECT_GE(2 * taken, plan.peak_bytes - workspaces - (way == 0 ? 2 : way == 1 ? 5 : 0) * square);
         ways.insert(std::to_string(way) + (limit ? " limit" : ""));
     }
     EXPECT_EQ(ways.size(), 8U);
@@ -131,17 +120,15 @@ TEST(SpectrumPlan, OfABatchKeepsItsPromise) {
 
 TEST(SpectrumPlan, RefusesWhatDoesNotFitAndNamesTheLeastBudget) {
     const KernelFunction f = KernelFunction::limit({}, {.up = true}, 20);
-    const auto least = [](const std::string& text) {
-        return std::stoll(text.substr(text.find("take ") + 5)) * mib;
-    };
     for (KernelSpectrumOptions options :
          {KernelSpectrumOptions{}, {.largest = 2}, {.smallest = 2, .matrix_free = true}, {.probes = 32}}) {
         options.memory = mib;
         const std::string text = error_of<MemoryError>([&] { (void)plan_spectrum(f, 3000, options); });
         expect_parts(text, {"memory = 1 MiB", "3000", options.dense() ? "matrix-free" : "fewer samples"});
-        options.memory = least(text);
+        const std::int64_t least = test::least_named(text, "take ");
+        options.memory = least;
         EXPECT_NO_THROW((void)plan_spectrum(f, 3000, options));
-        options.memory = least(text) - mib;
+        options.memory = least - mib;
         EXPECT_THROW((void)plan_spectrum(f, 3000, options), MemoryError);
     }
     const Matrix k = random_gram(300, 20, DType::f64);

@@ -1,5 +1,5 @@
 // Plans of training against the memory that is really taken.
-#include "support.hpp"
+#include "plans.hpp"
 #include "temp_folder.hpp"
 
 #include <fntk/error.hpp>
@@ -14,16 +14,11 @@ namespace {
 using test::cpu;
 using test::error_of;
 using test::expect_parts;
+using test::mib;
 using test::normals;
 
-constexpr std::int64_t mib = std::int64_t{1} << 20;
-
 TEST(TrainingPlan, KeepsItsPromise) {
-    std::mt19937_64 random(5);
-    const auto between = [&](std::int64_t low, std::int64_t high) {
-        return low + static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(high - low + 1));
-    };
-    constexpr std::int64_t spare = 16 * mib;  // of 24 MiB of workspaces 8 serve one thread
+    test::Between between(5);
     std::set<std::string> ways;
     for (int run = 0; run < 90; ++run) {
         const bool wide = run % 3 == 0;
@@ -56,15 +51,12 @@ TEST(TrainingPlan, KeepsItsPromise) {
                      std::to_string(k) + ", " + to_string(spec.train) + ", " + name(spec.precision) +
                      (options.momentum > 0 ? ", momentum" : "") + ": " + plan.reason);
         const Matrix x = normals(n, d, 1, spec.precision), y = normals(n, k, 2, spec.precision);
-        reset_memory_peak();
-        const std::int64_t before = memory_use().current;
         TrainingOptions limited = options;
         limited.memory = plan.peak_bytes;
-        (void)train(cpu(), network, x, y, limited);
-        const std::int64_t taken = memory_use().peak - before;
-        EXPECT_LE(taken, plan.peak_bytes - spare);
+        const std::int64_t taken = test::taken_by([&] { (void)train(cpu(), network, x, y, limited); });
+        EXPECT_LE(taken, plan.peak_bytes - test::spare);
         // what no Matrix is: LAPACK's 2n² doubles
-        const std::int64_t beside = 24 * mib + (options.spectrum_every > 0 ? 16 * n * n : 0);
+        const std::int64_t beside = test::workspaces + (options.spectrum_every > 0 ? 16 * n * n : 0);
         EXPECT_GE(2 * taken, plan.peak_bytes - beside);
         ways.insert(std::string(plan.kernel ? "kernel" : "no kernel") +
                     (plan.batch < n ? ", batches" : ""));
@@ -83,7 +75,7 @@ TEST(TrainingPlan, RefusesBeforeTheWorkAndNamesTheRemedy) {
         options.progress = [&](double) { return begun = true; };
         const std::string text = error_of<MemoryError>([&] { (void)train(cpu(), network, x, y, options); });
         EXPECT_FALSE(begun);
-        const std::int64_t least = std::stoll(text.substr(text.find("takes ") + 6)) * mib;
+        const std::int64_t least = test::least_named(text);
         options.memory = least;
         EXPECT_NO_THROW((void)plan_training(network, 3000, options));
         options.memory = least - mib;
