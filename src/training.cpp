@@ -126,7 +126,7 @@ double operator_lambda_max(const Device& device, const Network& network, ConstMa
 }
 
 void choose_step(const Device& device, TrainingState& state, const TrainingData& data,
-                 const TrainingOptions& options) {
+                 const TrainingOptions& options, EpochOrder& order) {
     if (options.rule == StepRule::given) {
         state.step_size = options.step;
         return;
@@ -134,7 +134,7 @@ void choose_step(const Device& device, TrainingState& state, const TrainingData&
     state.lambda_max = operator_lambda_max(device, state.current, data.inputs);
     if (options.batch > 0 && options.batch < data.inputs.rows)
         for (std::int64_t step = 0; step < 4; ++step) {
-            const Batch batch = take_batch(device, data, options.batch, options.seed, step);
+            const Batch batch = take_batch(device, data, options.batch, order, step);
             state.lambda_max =
                 std::max(state.lambda_max,
                          batch.scale * operator_lambda_max(device, state.current, batch.data.inputs));
@@ -149,6 +149,7 @@ void choose_step(const Device& device, TrainingState& state, const TrainingData&
 
 TrainingResult run(const Device& device, TrainingState state, const TrainingData& data,
                    const TrainingOptions& options, bool resumed) {
+    EpochOrder order(data.inputs.rows, options.seed);
     std::optional<KernelMonitor> monitor;
     const bool monitored = options.kernel_drift || options.spectrum_every > 0;
     const bool needs_lambda_min = options.certificate || options.rule == StepRule::lambda_max_min;
@@ -158,7 +159,7 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     if (!resumed) {
         if (needs_lambda_min)
             state.lambda_min = known ? options.known_lambda_min : monitor->initial_lambda_min();
-        choose_step(device, state, data, options);
+        choose_step(device, state, data, options, order);
     }
     const std::uint64_t data_hash = options.checkpoint.empty() ? 0 : fingerprint(device, data);
 
@@ -191,9 +192,9 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     std::vector<double> seconds;
     bool cancelled = false;
     while (state.step < options.steps && !cancelled) {
-        const Batch batch = take_batch(device, data, options.batch, options.seed, state.step);
         const TrainingRecord row = measured(false);
         const auto begin = std::chrono::steady_clock::now();
+        const Batch batch = take_batch(device, data, options.batch, order, state.step);
         record(row, descend(device, state, batch, options.loss, options.momentum));
         seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
         ++state.step;
@@ -207,7 +208,7 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
             state.history.pop_back();
         }
     }
-    const Batch last = take_batch(device, data, options.batch, options.seed, state.step);
+    const Batch last = take_batch(device, data, options.batch, order, state.step);
     record(measured(true), batch_loss(device, state, last, options.loss));
     if (!options.checkpoint.empty()) save_checkpoint(device, options.checkpoint, state, options, data_hash);
 

@@ -40,20 +40,6 @@ TrainingState::TrainingState(const Device& device, const Network& network, bool 
 
 namespace {
 
-/// Order of epoch `epoch`: Fisher–Yates from the stream of the mini-batches.
-std::vector<std::int64_t> epoch_order(std::int64_t samples, std::uint64_t seed, std::int64_t epoch) {
-    std::vector<std::int64_t> order(samples);
-    std::iota(order.begin(), order.end(), 0);
-    for (std::int64_t i = 0; i + 1 < samples; ++i) {
-        const std::uint64_t index =
-            (static_cast<std::uint64_t>(epoch) << 32) + static_cast<std::uint64_t>(i);
-        const std::uint64_t pick = kernels::random_below(seed, kernels::Stream::batches, index,
-                                                         static_cast<std::uint64_t>(samples - i));
-        std::swap(order[i], order[i + static_cast<std::int64_t>(pick)]);
-    }
-    return order;
-}
-
 /// The rows of `from` that `indices` (1 × b) names.
 Matrix gather(const Device& device, ConstMatrixView from, ConstMatrixView indices) {
     Matrix result = device.zeros(indices.cols, from.cols, from.dtype);
@@ -93,7 +79,22 @@ Forward forward(const Device& device, const TrainingState& state, const Batch& b
 
 }  // namespace
 
-Batch take_batch(const Device& device, const TrainingData& data, std::int64_t batch, std::uint64_t seed,
+const std::vector<std::int64_t>& EpochOrder::of(std::int64_t epoch) {
+    if (epoch == epoch_) return order_;
+    epoch_ = epoch;
+    order_.resize(samples_);
+    std::iota(order_.begin(), order_.end(), 0);
+    for (std::int64_t i = 0; i + 1 < samples_; ++i) {  // Fisher–Yates from the stream of the mini-batches
+        const std::uint64_t index =
+            (static_cast<std::uint64_t>(epoch) << 32) + static_cast<std::uint64_t>(i);
+        const std::uint64_t pick = kernels::random_below(seed_, kernels::Stream::batches, index,
+                                                         static_cast<std::uint64_t>(samples_ - i));
+        std::swap(order_[i], order_[i + static_cast<std::int64_t>(pick)]);
+    }
+    return order_;
+}
+
+Batch take_batch(const Device& device, const TrainingData& data, std::int64_t batch, EpochOrder& order,
                  std::int64_t step) {
     Batch result;
     const std::int64_t n = data.inputs.rows;
@@ -102,9 +103,9 @@ Batch take_batch(const Device& device, const TrainingData& data, std::int64_t ba
         return result;
     }
     const std::int64_t per_epoch = (n + batch - 1) / batch;
-    const std::vector<std::int64_t> order = epoch_order(n, seed, step / per_epoch);
+    const std::vector<std::int64_t>& samples = order.of(step / per_epoch);
     const std::int64_t first = step % per_epoch * batch, count = std::min(batch, n - first);
-    const Staged indices = device.staged(ConstMatrixView(order.data() + first, 1, count));
+    const Staged indices = device.staged(ConstMatrixView(samples.data() + first, 1, count));
     result.inputs_owner = gather(device, data.inputs, indices);
     result.targets_owner = gather(device, data.targets, indices);
     result.data = {result.inputs_owner.view(), result.targets_owner.view()};

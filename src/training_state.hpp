@@ -31,13 +31,27 @@ struct TrainingData {
     ConstMatrixView targets;
 };
 
+/// The order in which an epoch of mini-batches takes the samples: a pure function of (seed, epoch).
+class EpochOrder {
+  public:
+    EpochOrder(std::int64_t samples, std::uint64_t seed) : samples_(samples), seed_(seed) {}
+    /// Kept until another epoch is asked for.
+    const std::vector<std::int64_t>& of(std::int64_t epoch);
+
+  private:
+    std::int64_t samples_;
+    std::uint64_t seed_;
+    std::int64_t epoch_ = -1;
+    std::vector<std::int64_t> order_;
+};
+
 /// Rows of the step's batch: all of the data, or B rows of the epoch's order.
 struct Batch {
     Matrix inputs_owner, targets_owner;
     TrainingData data;
     double scale = 1;  ///< n/B
 };
-Batch take_batch(const Device& device, const TrainingData& data, std::int64_t batch, std::uint64_t seed,
+Batch take_batch(const Device& device, const TrainingData& data, std::int64_t batch, EpochOrder& order,
                  std::int64_t step);
 
 /// The loss at the state's network on `batch`, times its scale.

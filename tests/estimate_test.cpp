@@ -1,6 +1,5 @@
 // Estimates of seconds beside the clock, and the memory that estimating takes.
-#include "plans.hpp"
-#include "temp_folder.hpp"
+#include "estimates.hpp"
 
 #include <fntk/error.hpp>
 #include <fntk/estimate.hpp>
@@ -8,10 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <chrono>
-#include <functional>
 #include <optional>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -20,27 +16,12 @@ namespace {
 
 using test::cpu;
 using test::error_of;
+using test::expect_near;
 using test::expect_parts;
 using test::normals;
+using test::of_network;
 using test::on_sphere;
-
-KernelFunction of_network(Train train, std::int64_t dim, KernelOutput output = KernelOutput::trace) {
-    return KernelFunction::of_network(Network::create({.dim = dim,
-                                                       .width = 8192,
-                                                       .rank = 64,
-                                                       .outputs = 2,
-                                                       .down = Down::gaussian,
-                                                       .train = train,
-                                                       .seed = 5}),
-                                      output);
-}
-
-template <class Body>
-double seconds(Body&& body) {
-    const auto begin = std::chrono::steady_clock::now();
-    body();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
+using test::seconds;
 
 struct Case {
     const char* what;
@@ -48,16 +29,6 @@ struct Case {
     std::int64_t samples;
     FitOptions options;
 };
-
-/// Within a factor of 3 both ways; a machine that is busy for a moment gets three attempts.
-void expect_near(const char* what, const std::function<std::pair<double, double>()>& attempt) {
-    double estimated = 0, measured = 0;
-    for (int i = 0; i < 3; ++i) {
-        std::tie(estimated, measured) = attempt();
-        if (estimated < 3 * measured && measured < 3 * estimated) return;
-    }
-    ADD_FAILURE() << what << ": " << estimated << " s estimated, " << measured << " s measured";
-}
 
 TEST(SlowEstimatedSeconds, IsNearTheClock) {
     const FitOptions iterations{.solver = Solver::cg, .tolerance = 1e-20, .max_iterations = 4};

@@ -45,6 +45,8 @@ class Plans(ProgramCase):
                 self.assertEqual((gram["tiles"], gram["file_bytes"]), (1, 128 + 30 * 30 * 8))
                 self.assertGreater(gram["estimated_seconds"], 0)
                 self.assertEqual((fit["solver"], fit["estimated_seconds"]["iteration"]), ("cholesky", 0))
+                self.assertEqual(written["operations"]["spectrum"]["estimated_seconds"]["product"], 0)
+                self.assertGreater(written["operations"]["train"]["estimated_seconds"]["step"], 0)
                 last = plan["evidence"][-1]
                 self.assertLessEqual(last["error"], 0.4)
                 self.assertEqual((last["rank"], last["width"], last["seed"]), (network["rank"], network["width"], int(network["seed"])))
@@ -81,9 +83,9 @@ class Plans(ProgramCase):
         printed, written = report(*plan, "--memory", f"{resident + 12}MiB")  # less than the workspaces of a fit
         self.assertIn("practical choice", printed)
         self.assertRegex(printed, r"(?m)^fntk network ")
-        for step in ("gram", "fit"):
+        for step in ("gram", "fit", "spectrum", "train"):
             self.assertRegex(printed, rf"(?m)^fntk {step} +does not fit: memory = ")
-            self.assertRegex(written["operations"][step]["does_not_fit"], r"takes [0-9]+ MiB at least")
+            self.assertRegex(written["operations"][step]["does_not_fit"], r"takes? [0-9]+ MiB at least")
 
     def test_what_it_refuses(self):
         def refused(words, *arguments):

@@ -105,8 +105,11 @@ class Spectrum(ProgramCase):
             printed, written = report("spectrum", self.data, *SMALL, *way, "--dry-run")
             self.assertRegex(printed, r"\Aplan: [^\n]+\n\Z")
             self.assertIn(words, printed)
-            self.assertEqual(set(written["plan"]), {"peak_bytes", "flops", "reason"})
-            self.assertEqual(set(written["seconds"]), {"load", "network"})
+            self.assertEqual(set(written["plan"]), {"peak_bytes", "flops", "reason", "estimated_seconds"})
+            self.assertEqual(set(written["seconds"]), {"load", "network", "estimate"})
+            seconds = written["plan"]["estimated_seconds"]
+            self.assertGreater(seconds["setup"], 0)
+            self.assertEqual(seconds["product"] > 0, "--largest" in way)
 
 
 if __name__ == "__main__":

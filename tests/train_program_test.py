@@ -19,7 +19,9 @@ class TrainsInsideABudget(ProgramCase):
             printed, written = report(*train, *way)
             self.assertRegex(printed, rf"\Aplan: 3 steps of {batch} samples[^\n]+\n\Z")
             plan = written["plan"]
-            self.assertEqual(set(plan), {"batch", "kernel", "peak_bytes", "flops", "reason"})
+            self.assertEqual(set(plan), {"batch", "kernel", "peak_bytes", "flops", "reason", "estimated_seconds"})
+            self.assertEqual(set(plan["estimated_seconds"]), {"setup", "step"})
+            self.assertGreater(min(plan["estimated_seconds"].values()), 0)
             self.assertEqual((plan["kernel"], plan["batch"]), (kernel, batch))
             self.assertNotIn("history", written)
         self.assertEqual(list(self.out.glob("*")), [])
@@ -44,6 +46,25 @@ class TrainsInsideABudget(ProgramCase):
                 written, peak = self.peak_of_process(*train, f"{named}MiB")
                 self.assertLessEqual(peak, named << 20)
                 self.assertGreater(2 * peak, written["plan"]["peak_bytes"] + (resident << 20) - WORKSPACES)
+
+    def test_resuming_reserves_what_the_checkpoint_takes(self):
+        self.needs_exact_budgets()
+        data, labels = self.npy("some.npy", files.sphere(100, DIM, 5)), self.npy("y.npy", np.arange(100) % 3)
+        checkpoint = self.out / "c.safetensors"
+        train = ("train", data, "--labels", labels, "--width", 1 << 18, "--rank", 8, "--train", "down+up", "--no-kernel",
+                 "--step-size", 0.01, "--momentum", 0.5, "--checkpoint", checkpoint)
+
+        def least(*way):
+            process = run(*train, *way, "--memory", "1MiB")
+            self.assertEqual(process.returncode, 6, process.stderr)
+            return int(re.search(r"give --memory (\d+)MiB, or", process.stderr).group(1))
+
+        fresh = least("--steps", 1)
+        run(*train, "--steps", 1)
+        named = least("--steps", 2, "--resume")
+        self.assertAlmostEqual(named - fresh, 2 * checkpoint.stat().st_size / 2**20, delta=4)
+        _, peak = self.peak_of_process(*train, "--steps", 2, "--resume", "--memory", f"{named}MiB")
+        self.assertLessEqual(peak, named << 20)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@
 
 #include <fntk/gram_file.hpp>
 #include <fntk/kernel_model.hpp>
+#include <fntk/spectrum_plan.hpp>
+#include <fntk/training.hpp>
 
 namespace fntk {
 
@@ -25,5 +27,24 @@ FNTK_API double estimate_gram_file(const Device& device, const KernelFunction& f
 /// Of plan_predict's plan for these inputs, n' × dim. Throws as KernelBatch does.
 FNTK_API double estimate_predict(const Device& device, const KernelModel& model, ConstMatrixView inputs,
                                  const PredictPlan& plan);
+
+struct SpectrumEstimate {
+    double setup_seconds =
+        0;  ///< K, all eigenvalues, certificates and probes, as far as they are asked for
+    double product_seconds = 0;  ///< of Lanczos, whose number of products nobody knows before; else 0
+};
+/// Of plan_spectrum's plan for these options and inputs n × dim. Throws as KernelBatch does, ValueError for
+/// no samples.
+FNTK_API SpectrumEstimate estimate_spectrum(const Device& device, const KernelFunction& function,
+                                            ConstMatrixView inputs, const KernelSpectrumOptions& options);
+
+struct TrainingEstimate {
+    double setup_seconds = 0;  ///< the step size, and every kernel and λ_min of the run
+    double step_seconds = 0;
+};
+/// Of plan_training's plan, by steps on the leading samples. Throws as train does.
+FNTK_API TrainingEstimate estimate_training(const Device& device, const Network& network,
+                                            ConstMatrixView inputs, ConstMatrixView targets,
+                                            const TrainingOptions& options, const TrainingPlan& plan);
 
 }  // namespace fntk

@@ -156,8 +156,8 @@ std::string next_step(Json& operations, const char* name, Plan&& plan) {
     }
 }
 
-/// What the chosen network's kernel takes inside the budget: its Gram matrix of all rows as a file, and a
-/// fit of the labels.
+/// What the chosen network takes inside the budget: the Gram matrix of all rows as a file, a fit of the
+/// labels, all eigenvalues, and training as the command does it.
 std::string next_steps(Report& report, const Device& device, const Options& options, const Dataset& dataset,
                        const NetworkSpec& spec) {
     const ConstMatrixView inputs = dataset.train.inputs;
@@ -176,6 +176,23 @@ std::string next_steps(Report& report, const Device& device, const Options& opti
             return plan_fit(function, inputs.rows, targets, {.memory = bytes});
         });
         const FitEstimate seconds = estimate_fit(device, function, inputs, targets, plan);
+        return std::pair{describe(plan, seconds), in_words(plan, seconds)};
+    });
+    lines += next_step(operations, "spectrum", [&] {
+        const SpectrumPlan plan = options.memory.spend(
+            [&](std::int64_t bytes) { return plan_spectrum(function, inputs.rows, {.memory = bytes}); });
+        const SpectrumEstimate seconds = estimate_spectrum(device, function, inputs, {});
+        return std::pair{describe(plan, seconds), in_words(plan, seconds)};
+    });
+    lines += next_step(operations, "train", [&] {
+        TrainingOptions how{.kernel_drift = true, .certificate = true};
+        const TrainingPlan plan = options.memory.spend([&](std::int64_t bytes) {
+            how.memory = bytes;
+            return plan_training(function.network(), inputs.rows, how);
+        });
+        const Matrix zeros(inputs.rows, spec.outputs, spec.precision);
+        const TrainingEstimate seconds =
+            estimate_training(device, function.network(), inputs, zeros, how, plan);
         return std::pair{describe(plan, seconds), in_words(plan, seconds)};
     });
     report["operations"] = operations;

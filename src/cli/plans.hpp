@@ -9,7 +9,9 @@ Json describe(const FitPlan& plan);
 Json describe(const FitPlan& plan, const FitEstimate& estimate);
 Json describe(const GramFilePlan& plan);
 Json describe(const SpectrumPlan& plan);
+Json describe(const SpectrumPlan& plan, const SpectrumEstimate& estimate);
 Json describe(const TrainingPlan& plan);
+Json describe(const TrainingPlan& plan, const TrainingEstimate& estimate);
 Json describe(const PredictPlan& plan);
 
 template <class Plan>
@@ -24,5 +26,7 @@ std::string in_words(const FitPlan& plan);
 std::string in_words(const FitPlan& plan, const FitEstimate& estimate);
 std::string in_words(const GramFilePlan& plan, double seconds);
 std::string in_words(const PredictPlan& plan, double seconds);
+std::string in_words(const SpectrumPlan& plan, const SpectrumEstimate& estimate);
+std::string in_words(const TrainingPlan& plan, const TrainingEstimate& estimate);
 
 }  // namespace fntk::cli

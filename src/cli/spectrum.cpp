@@ -105,7 +105,10 @@ int run_spectrum(Options& options) {
     const SpectrumPlan plan = planned(options, function, inputs.rows);
     report["plan"] = describe(plan);
     if (options.dry_run) {
-        fmt::print("plan: {}\n", plan.reason);
+        const SpectrumEstimate seconds =
+            report.phase("estimate", [&] { return estimate_spectrum(device, function, inputs, wanted); });
+        report["plan"] = describe(plan, seconds);
+        fmt::print("plan: {}\n", in_words(plan, seconds));
         report.finish();
         return 0;
     }

@@ -119,7 +119,11 @@ int run_train(Options& options) {
         remedy(training, start, samples));
     report["plan"] = describe(plan);
     if (options.dry_run) {
-        fmt::print("plan: {}\n", plan.reason);
+        const TrainingEstimate seconds = report.phase("estimate", [&] {
+            return estimate_training(device, start, dataset.train.inputs, targets.matrix(), training, plan);
+        });
+        report["plan"] = describe(plan, seconds);
+        fmt::print("plan: {}\n", in_words(plan, seconds));
         report.finish();
         return 0;
     }
