@@ -6,6 +6,7 @@
 
 #include <backend/ops.hpp>
 #include <backend/simd/products.hpp>
+#include <backend/simd/random.hpp>
 #include <backend/simd/target.hpp>
 
 #include <algorithm>
@@ -59,6 +60,25 @@ TEST(SlowInstructionSets, GiveTheSameWidePass) {
                     test::expect_same_integers(tangent(device, network, x, test::keep_all), oracle);
                 }
         }
+}
+
+// Runs that begin and end anywhere in a block and in a vector of blocks; a block number that passes 2^32.
+TEST(InstructionSets, GiveTheSameRandomWords) {
+    for (const std::string& target : backend::simd_targets()) {
+        const Forced forced(target);
+        for (const std::uint64_t first :
+             {std::uint64_t{0}, std::uint64_t{5}, (std::uint64_t{1} << 34) - 10})
+            for (const std::int64_t count : {0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 200}) {
+                std::vector<std::uint32_t> words(count + 1, 7);
+                backend::random_words(0xFEDCBA9876543210ULL, kernels::Stream::up, first, count,
+                                      words.data());
+                for (std::int64_t i = 0; i < count; ++i)
+                    ASSERT_EQ(words[i], kernels::random_word(0xFEDCBA9876543210ULL, kernels::Stream::up,
+                                                             first + static_cast<std::uint64_t>(i)))
+                        << target << ", word " << first << " + " << i << " of " << count;
+                EXPECT_EQ(words[count], 7U) << target << ", " << count;
+            }
+    }
 }
 
 BitMatrix random_bits(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {

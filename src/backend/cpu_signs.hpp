@@ -1,4 +1,4 @@
-// Runs of seeded words and signs, one Philox block for four words.
+// Runs of seeded signs, one Philox block for 128 of them.
 #pragma once
 
 #include <signs.hpp>
@@ -6,17 +6,6 @@
 #include <algorithm>
 
 namespace fntk::backend {
-
-/// Words first_word, first_word + 1, ... of a stream.
-inline void random_words(std::uint64_t seed, kernels::Stream stream, std::uint64_t first_word,
-                         std::int64_t count, std::uint32_t* out) {
-    kernels::Philox4 block{};
-    for (std::int64_t i = 0; i < count; ++i) {
-        const std::uint64_t word = first_word + static_cast<std::uint64_t>(i);
-        if (i == 0 || word % 4 == 0) block = kernels::random_block(seed, stream, word / 4);
-        out[i] = block.word[word % 4];
-    }
-}
 
 /// count signs ±1 from the bits of a stream beginning at a word's first bit.
 template <class T>

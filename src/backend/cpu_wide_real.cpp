@@ -5,6 +5,7 @@
 #include <backend/cpu_signs.hpp>
 #include <backend/scalar.hpp>
 #include <backend/simd/normals.hpp>
+#include <backend/simd/random.hpp>
 #include <backend/simd/slopes.hpp>
 
 #include <algorithm>

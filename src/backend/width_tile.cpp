@@ -1,6 +1,8 @@
-#include <backend/cpu_signs.hpp>
 #include <backend/simd/bits.hpp>
+#include <backend/simd/random.hpp>
 #include <backend/width_tile.hpp>
+
+#include <signs.hpp>
 
 #include <algorithm>
 #include <bit>
