@@ -25,6 +25,10 @@
 //                                 a[i], bytes j = 0..3:   A[group + 8·(i % 2)][4t + j + 16·(i / 2)]
 //                                 b[i], bytes j = 0..3:   B[4t + j + 16·i][group]
 //                                 acc[i]:                 C[group + 8·(i / 2)][2t + i % 2]
+//     mma_b1(acc, a, b)       16 × 8 × 256 bits, acc += number of l with A[i][l] = B[l][j] = 1; the same
+//                             registers, with bits j = 0..31 and
+//                                 a[i], bit j:            A[group + 8·(i % 2)][32t + j + 128·(i / 2)]
+//                                 b[i], bit j:            B[32t + j + 128·i][group]
 #pragma once
 
 #include "host_device.hpp"
@@ -126,6 +130,15 @@ class CudaGrid {
         asm volatile(
             "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
             "{%0,%1,%2,%3};"
+            : "+r"(acc[0]), "+r"(acc[1]), "+r"(acc[2]), "+r"(acc[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    }
+    /// One instruction for compute capability 8.0 to 9.0; from 10.0 on the compiler makes it of others.
+    __device__ __forceinline__ void mma_b1(std::int32_t (&acc)[4], const std::uint32_t (&a)[4],
+                                           const std::uint32_t (&b)[2]) const {
+        asm volatile(
+            "mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+            "{%8,%9}, {%0,%1,%2,%3};"
             : "+r"(acc[0]), "+r"(acc[1]), "+r"(acc[2]), "+r"(acc[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     }

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <algorithm>
+#include <bit>
 #include <climits>
 #include <memory>
 #include <mutex>
@@ -320,24 +321,54 @@ std::uint32_t HostGrid::ballot(bool b, int line, const char* file) {
     return bits;
 }
 
-void HostGrid::mma_s8(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
-                      int line, const char* file) {
-    struct Fragments {
-        std::uint32_t a[4], b[2];
-    } mine{};
+namespace {
+
+/// A lane's registers in a product of matrices.
+struct Fragments {
+    std::uint32_t a[4], b[2];
+};
+Fragments fragments(const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+    Fragments mine{};
     std::copy(a, a + 4, mine.a);
     std::copy(b, b + 2, mine.b);
+    return mine;
+}
+std::uint32_t register_of(const unsigned char* bytes, int index) {
+    std::uint32_t word = 0;
+    std::memcpy(&word, bytes + 4 * static_cast<std::size_t>(index), sizeof(word));
+    return word;
+}
+
+}  // namespace
+
+// Element l of row i of A is in register i / 8 + 2·(l / half) of lane 4·(i % 8) + t, of column j of B in
+// register 4 + l / half of lane 4j + t, t = l % half / (half / 4): the layout in kernels/grid.hpp.
+void HostGrid::mma_s8(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                      int line, const char* file) {
+    const Fragments mine = fragments(a, b);
     const Slot* slots = show(&mine, sizeof(mine), {"mma_s8", file, line});
-    // Byte j of register i of lane 4·group + t, by the layout in kernels/grid.hpp.
-    const auto entry = [&](std::size_t offset, int group, int l) {
-        return static_cast<std::int32_t>(static_cast<std::int8_t>(
-            slots[4 * group + l % 16 / 4].bytes[offset + static_cast<std::size_t>(l % 4)]));
+    const auto entry = [&](int first, int group, int l) {
+        const std::uint32_t word = register_of(slots[4 * group + l % 16 / 4].bytes, first);
+        return static_cast<std::int32_t>(static_cast<std::int8_t>(word >> 8 * (l % 4)));
     };
     for (int i = 0; i < 4; ++i) {
         const int row = lane() / 4 + 8 * (i / 2), col = lane() % 4 * 2 + i % 2;
         for (int l = 0; l < 32; ++l)
-            acc[i] += entry(4 * static_cast<std::size_t>(row / 8 + l / 16 * 2), row % 8, l) *
-                      entry(16 + 4 * static_cast<std::size_t>(l / 16), col, l);
+            acc[i] += entry(row / 8 + l / 16 * 2, row % 8, l) * entry(4 + l / 16, col, l);
+    }
+}
+
+void HostGrid::mma_b1(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                      int line, const char* file) {
+    const Fragments mine = fragments(a, b);
+    const Slot* slots = show(&mine, sizeof(mine), {"mma_b1", file, line});
+    for (int i = 0; i < 4; ++i) {
+        const int row = lane() / 4 + 8 * (i / 2), col = lane() % 4 * 2 + i % 2;
+        for (int l = 0; l < 256; l += 32) {  // the 32 bits of a register on both sides
+            const int t = l % 128 / 32;
+            acc[i] += std::popcount(register_of(slots[4 * (row % 8) + t].bytes, row / 8 + l / 128 * 2) &
+                                    register_of(slots[4 * col + t].bytes, 4 + l / 128));
+        }
     }
 }
 

@@ -218,6 +218,36 @@ TEST(HostGrid, MultipliesTilesByTheDocumentedLayout) {
                         1, 32});
 }
 
+TEST(HostGrid, MultipliesTilesOfBitsByTheDocumentedLayout) {
+    std::mt19937 engine(6);
+    bool a[16][256], b[256][8];
+    for (auto& row : a)
+        for (bool& x : row) x = engine() % 2 == 1;
+    for (auto& row : b)
+        for (bool& x : row) x = engine() % 3 == 1;
+    run_on_host(Planted{[&](auto& grid) {
+                            const int group = grid.lane() / 4, t = grid.lane() % 4;
+                            std::uint32_t as[4] = {}, bs[2] = {};
+                            std::int32_t acc[4] = {1, 20, 300, -4000};
+                            const std::int32_t before[4] = {1, 20, 300, -4000};
+                            for (int j = 0; j < 32; ++j) {
+                                for (int i = 0; i < 4; ++i)
+                                    if (a[group + 8 * (i % 2)][32 * t + j + 128 * (i / 2)])
+                                        as[i] |= 1U << j;
+                                for (int i = 0; i < 2; ++i)
+                                    if (b[32 * t + j + 128 * i][group]) bs[i] |= 1U << j;
+                            }
+                            grid.mma_b1(acc, as, bs);
+                            for (int i = 0; i < 4; ++i) {
+                                const int row = group + 8 * (i / 2), col = 2 * t + i % 2;
+                                std::int32_t sum = before[i];
+                                for (int l = 0; l < 256; ++l) sum += a[row][l] && b[l][col] ? 1 : 0;
+                                EXPECT_EQ(acc[i], sum);
+                            }
+                        },
+                        1, 32});
+}
+
 // --- mistakes that the grid finds ------------------------------------------------------------------------
 
 TEST(HostGridFaults, ThreadsWaitAtDifferentPlaces) {

@@ -15,11 +15,11 @@ BitMatrix random_bits(std::int64_t rows, std::int64_t cols, std::uint64_t seed) 
     return bits;
 }
 
-void expect_exact(BitView rows, BitView cols, bool weighted, std::int64_t blocks) {
+void expect_exact(BitView rows, BitView cols, bool weighted, std::int64_t blocks, std::int64_t slices = 1) {
     BitMatrix weights = random_bits(1, rows.cols, 9);
     Matrix expected(rows.rows, cols.rows, DType::i32);
     reference().gate_gram(rows, cols, weighted ? ConstBitView(weights) : ConstBitView(), expected);
-    Guarded<std::int32_t> counts(rows.rows, cols.rows, 5, -77777, 1 << 30);
+    Guarded<std::int32_t> counts(rows.rows, cols.rows, 5, slices > 1 ? 0 : -77777, 1 << 30);
 
     kernels::GateGram kernel;
     kernel.width = rows.cols;
@@ -27,12 +27,14 @@ void expect_exact(BitView rows, BitView cols, bool weighted, std::int64_t blocks
     kernel.b = {cols.words, cols.rows, (cols.cols + 63) / 64, cols.stride};
     if (weighted) kernel.w = weights.view().words;
     kernel.counts = counts.view;
+    kernel.slices = slices;
     HostOptions options;
     options.blocks = blocks;
     run_on_host(kernel, options);
     expect_equal(counts.view, expected,
-                 std::to_string(rows.rows) + " by " + std::to_string(cols.rows) + ", width " +
-                     std::to_string(rows.cols) + (weighted ? ", weighted" : ""));
+                 std::to_string(slices) + " slices, " + std::to_string(rows.rows) + " by " +
+                     std::to_string(cols.rows) + ", width " + std::to_string(rows.cols) +
+                     (weighted ? ", weighted" : ""));
     EXPECT_TRUE(counts.intact());
 }
 
@@ -64,6 +66,31 @@ TEST(GateGram, DoesNotDependOnTheLaunchOrTheStride) {
         expect_exact(part, part, true, blocks);
         expect_exact(fewer, part, false, blocks);  // rows shared, but two views
     }
+}
+
+TEST(GateGram, AddsSlicesOfTheWidth) {
+    BitMatrix rows = random_bits(70, 64 * 50 + 3, 6), cols = random_bits(20, 64 * 50 + 3, 7);  // 4 stages
+    for (const std::int64_t slices : {2, 3, 4})
+        for (const bool weighted : {false, true}) {
+            expect_exact(rows, cols, weighted, 0, slices);
+            expect_exact(rows, rows, weighted, 3, slices);
+        }
+}
+
+TEST(GateGram, SplitsTheWidthWhereThereAreFewTiles) {
+    const kernels::DeviceLimits limits{.multiprocessors = 132};
+    kernels::GateGram kernel;
+    const auto slices = [&](std::int64_t n, std::int64_t width) {
+        kernel.a = kernel.b = {nullptr, n, (width + 63) / 64, (width + 63) / 64};
+        kernel.width = width;
+        return kernel.slices_for(limits);
+    };
+    EXPECT_EQ(slices(1024, 65536), 528 / 136);  // 136 tiles of one triangle
+    EXPECT_EQ(slices(64, std::int64_t{1} << 30), 528);
+    EXPECT_EQ(slices(64, 65536), 64 / 8);  // eight stages each at least
+    EXPECT_EQ(slices(64, 1000), 1);
+    EXPECT_EQ(slices(8192, 65536), 1);
+    EXPECT_EQ(slices(0, 65536), 1);
 }
 
 TEST(GateGram, IgnoresWeightsBehindTheWidth) {

@@ -124,6 +124,8 @@ void Cuda::gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights,
     kernel.b = words_of(cols);
     kernel.w = weights.empty() ? nullptr : weights.words;
     kernel.counts = rows_of<std::int32_t>(counts);
+    kernel.slices = kernel.slices_for(context_->limits());
+    if (kernel.slices > 1) zero(counts);
     context_->run(kernel);
 }
 
