@@ -92,6 +92,7 @@ memcheck() {
 }
 racecheck() { sanitized racecheck 'CudaTest.ExactIntegersAreEqualFromData*:CudaTest.PerSample*'; }
 
+ceilings() { "$build/bin/fntk_gpu_ceilings" | tee "$out/ceilings.jsonl"; }
 timed_on() {
     FNTK_DEVICE=$1 "$build/bin/fntk_bench" --benchmark_filter='^(tangent|gram|operator|step)/' \
         --benchmark_min_time=0.2 --benchmark_out="$out/bench_$1.json" --benchmark_out_format=json
@@ -101,9 +102,9 @@ bench_cpu() { timed_on cpu; }
 
 # --- one after the other
 
-all_steps=(environment configure compile exact memcheck racecheck bench_cuda large everything bench_cpu)
+all_steps=(environment configure compile exact memcheck racecheck ceilings bench_cuda large everything bench_cpu)
 declare -A seconds=([environment]=20 [configure]=60 [compile]=330 [exact]=150 [memcheck]=60 [racecheck]=60
-    [bench_cuda]=60 [large]=90 [everything]=180 [bench_cpu]=60)
+    [ceilings]=45 [bench_cuda]=60 [large]=90 [everything]=180 [bench_cpu]=60)
 
 passed() { [[ -f $out/$1.status && $(cut -d' ' -f1 "$out/$1.status") == 0 ]]; }
 
