@@ -68,8 +68,11 @@ HWY_INLINE void in_registers(const Load& load, const Use& use) {
     }
 }
 
-/// Stages in one visit of memory: 16 vectors where there are 32 registers, else 8.
-#if HWY_TARGET == HWY_SSSE3 || HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_AVX2
+/// Stages in one visit of memory: 16 vectors where there are 32 registers, 8 where there are 16. Vectors
+/// that are arrays have no registers to save, and compilers spend minutes on more than 2 of them.
+#if HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
+inline constexpr int max_log = 1;
+#elif HWY_TARGET == HWY_SSSE3 || HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_AVX2
 inline constexpr int max_log = 3;
 #else
 inline constexpr int max_log = 4;
