@@ -8,6 +8,8 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 
 HWY_BEFORE_NAMESPACE();
 namespace fntk::backend::HWY_NAMESPACE {
@@ -26,9 +28,9 @@ HWY_INLINE V times(V v, std::uint32_t factor) {
 #endif
 }
 
-/// Blocks block, block + 1, ..., as many as a vector has lanes (kernels::random_block).
+/// Blocks block, block + 1, ..., as many as a vector has lanes (kernels::random_block), as pairs of words.
 HWY_INLINE void blocks_of(std::uint64_t seed, kernels::Stream stream, std::uint64_t block,
-                          std::uint32_t* HWY_RESTRICT out) {
+                          std::uint64_t* HWY_RESTRICT out) {
     const D d;
     auto key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
     V w0 = hn::Add(hn::Set(d, block), hn::Iota(d, 0)), w1 = hn::ShiftRight<32>(w0),
@@ -44,24 +46,23 @@ HWY_INLINE void blocks_of(std::uint64_t seed, kernels::Stream stream, std::uint6
     }
     const V low = hn::Set(d, 0xFFFFFFFFULL);
     hn::StoreInterleaved2(hn::Or(hn::And(w0, low), hn::ShiftLeft<32>(w1)),
-                          hn::Or(hn::And(w2, low), hn::ShiftLeft<32>(w3)), d,
-                          reinterpret_cast<std::uint64_t*>(out));  // little-endian
+                          hn::Or(hn::And(w2, low), hn::ShiftLeft<32>(w3)), d, out);  // little-endian
 }
 
 void random_words_all(std::uint64_t seed, kernels::Stream stream, std::uint64_t first_word,
                       std::int64_t count, std::uint32_t* out) {
     const auto words = static_cast<std::int64_t>(4 * hn::Lanes(D()));
-    HWY_ALIGN std::uint32_t some[4 * hn::MaxLanes(D())];
+    HWY_ALIGN std::uint64_t pairs[2 * hn::MaxLanes(D())];
     auto skip = static_cast<std::int64_t>(first_word % 4);
     std::uint64_t block = first_word / 4;
     for (std::int64_t done = 0; done < count; block += static_cast<std::uint64_t>(words) / 4, skip = 0) {
         const std::int64_t taken = std::min(words - skip, count - done);
-        if (taken == words) {
-            blocks_of(seed, stream, block, out + done);
-        } else {
-            blocks_of(seed, stream, block, some);
-            std::copy_n(some + skip, taken, out + done);
-        }
+        blocks_of(seed, stream, block, pairs);
+        if (taken == words)
+            std::memcpy(out + done, pairs, 4 * static_cast<std::size_t>(words));
+        else
+            std::memcpy(out + done, reinterpret_cast<const std::byte*>(pairs) + 4 * skip,
+                        4 * static_cast<std::size_t>(taken));
         done += taken;
     }
 }
