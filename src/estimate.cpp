@@ -17,25 +17,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <optional>
 #include <utility>
-#include <vector>
 
 namespace fntk {
-namespace {
-
-/// One product of the closed form with s vectors, for all n samples.
-double closed_form(const Device& device, const KernelBatch& part, double n, std::int64_t s) {
-    const auto op = make_operator(part, part);
-    const Matrix v = device.zeros(op->rows(), s, op->dtype());
-    Matrix out = device.zeros(op->rows(), s, op->dtype());
-    return seconds(device, out, [&] { op->apply(v, out); }) * n / static_cast<double>(part.size());
-}
-
-}  // namespace
-
 FitEstimate estimate_fit(const Device& device, const KernelFunction& function, ConstMatrixView inputs,
                          std::int64_t targets, const FitPlan& plan) {
     if (inputs.rows < 1 || targets < 1)
@@ -76,8 +62,9 @@ FitEstimate estimate_fit(const Device& device, const KernelFunction& function, C
             dense_product(device, inputs.rows * function.outputs(), rhs, precision);
     } else {
         estimate.iteration_seconds += function.has_moments()
-                                          ? closed_form(device, *batch, n, rhs)
-                                          : pair * n * n / 2 + 2 * rows * rows * s * thin;
+                                          ? product_of(device, *make_operator(*batch, *batch), rhs) * n /
+                                                static_cast<double>(leading.rows)
+                                          : tiled_product(pair, thin, n, rows, rhs);
     }
     batch.reset();
     if (q > 0)

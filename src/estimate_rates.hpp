@@ -107,4 +107,16 @@ inline double dense_product(const Device& device, std::int64_t rows, std::int64_
            static_cast<double>(rows) / static_cast<double>(some);
 }
 
+/// A product of K with s vectors tile by tile, each tile of the triangle made anew: n samples, N rows.
+inline double tiled_product(double pair, double flop, double n, double rows, std::int64_t s) {
+    return pair * n * n / 2 + 2 * rows * rows * static_cast<double>(s) * flop;
+}
+
+/// A product of an operator of some samples with s vectors.
+inline double product_of(const Device& device, const LinearOperator& op, std::int64_t s) {
+    const Matrix v = device.zeros(op.rows(), s, op.dtype());
+    Matrix out = device.zeros(op.rows(), s, op.dtype());
+    return seconds(device, out, [&] { op.apply(v, out); });
+}
+
 }  // namespace fntk

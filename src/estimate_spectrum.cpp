@@ -5,8 +5,8 @@
 //                  or n²/2 pairs at the rate of a tile; a certificate N³/3 flops in double
 //     probes       products of up to 16 columns
 //     a step       a + b·B for B samples, from two sizes; the step size linear in n
+#include "eigenvalues_plan.hpp"
 #include "estimate_rates.hpp"
-#include "kernel_bytes.hpp"
 
 #include <fntk/error.hpp>
 #include <fntk/estimate.hpp>
@@ -23,20 +23,12 @@ namespace {
 constexpr std::int64_t side = largest_side;
 
 /// A product of K with s vectors without K, for all n samples.
-double product_without_kernel(const Device& device, const KernelFunction& function, ConstMatrixView leading,
-                              double n, std::int64_t s) {
-    const double share = n / static_cast<double>(leading.rows);
-    if (function.is_limit()) {
-        const Rates rates(device, function, side);
-        const KernelBatch batch(device, function, leading);
-        return rates.pair(batch, batch) * n * n / 2 +
-               2 * n * n * static_cast<double>(s) * rates.flop(s, function.precision());
-    }
-    const Tangent at = tangent(device, function.network(), leading);
-    const KernelOperator op(at, function.output());
-    const Matrix v = device.zeros(op.rows(), s, op.dtype());
-    Matrix out = device.zeros(op.rows(), s, op.dtype());
-    return seconds(device, out, [&] { op.apply(v, out); }) * share;
+double product_without_kernel(const Rates& rates, const KernelBatch& part, double n, std::int64_t s) {
+    const KernelFunction& function = part.function();
+    if (function.is_limit())
+        return tiled_product(rates.pair(part, part), rates.flop(s, function.precision()), n, n, s);
+    const KernelOperator op(part.tangent(), function.output());
+    return product_of(part.device(), op, s) * n / static_cast<double>(part.size());
 }
 
 double all_eigenvalues(const Rates& rates, double order) {
@@ -54,32 +46,29 @@ SpectrumEstimate estimate_spectrum(const Device& device, const KernelFunction& f
     const std::int64_t order = inputs.rows * function.outputs();
     const auto rows = static_cast<double>(order);
     SpectrumEstimate estimate;
-    {
-        Matrix probe = device.zeros(1, 1, function.precision());
-        std::optional<KernelBatch> batch;
-        estimate.setup_seconds = seconds(device, probe, [&] { batch.emplace(device, function, leading); }) *
-                                 n / static_cast<double>(leading.rows);
-        if (options.dense())
-            estimate.setup_seconds += formed(device, *batch, rates.side(), function.precision(), n);
-    }
-    if (options.all()) estimate.setup_seconds += all_eigenvalues(rates, rows);
-    const std::int64_t ends = (options.largest > 0) + (options.smallest > 0);
-    if (ends > 0 && options.matrix_free) {
-        estimate.product_seconds = product_without_kernel(device, function, leading, n, 1);
-    } else if (ends > 0) {
-        const std::int64_t vectors =
-            std::max<std::int64_t>(20, 2 * std::max(options.largest, options.smallest) + 1);
-        if (vectors >= order)  // extremal computes all of them then
-            estimate.setup_seconds += static_cast<double>(ends) * rates.eigenvectors(rows);
-        else
-            estimate.product_seconds = dense_product(device, order, 1, DType::f64);
-        estimate.setup_seconds += static_cast<double>(ends) * rows * rows * rows / 3 * rates.flop64();
-    }
+    Matrix probe = device.zeros(1, 1, function.precision());
+    std::optional<KernelBatch> batch;
+    estimate.setup_seconds = seconds(device, probe, [&] { batch.emplace(device, function, leading); }) * n /
+                             static_cast<double>(leading.rows);
+    const bool few = options.largest + options.smallest > 0;
+    if (few && options.matrix_free) estimate.product_seconds = product_without_kernel(rates, *batch, n, 1);
     if (options.probes > 0) {
         const std::int64_t block = std::min<std::int64_t>(options.probes, ProbeOptions{}.block);
         estimate.setup_seconds +=
-            product_without_kernel(device, function, leading, n, block) *
+            product_without_kernel(rates, *batch, n, block) *
             std::ceil(static_cast<double>(options.probes) / static_cast<double>(block));
+    }
+    if (options.dense())
+        estimate.setup_seconds += formed(device, *batch, rates.side(), function.precision(), n);
+    batch.reset();
+    if (options.all()) estimate.setup_seconds += all_eigenvalues(rates, rows);
+    for (const std::int64_t count : {options.largest, options.smallest}) {
+        if (count == 0 || options.matrix_free) continue;
+        if (subspace_of(order, {.count = count}) == order)  // extremal computes all eigenvectors then
+            estimate.setup_seconds += rates.eigenvectors(rows);
+        else
+            estimate.product_seconds = dense_product(device, order, 1, DType::f64);
+        estimate.setup_seconds += rows * rows * rows / 3 * rates.flop64();
     }
     return estimate;
 }
