@@ -113,16 +113,17 @@ void others(const std::string& backend, std::int64_t n, std::int64_t d, std::int
     add(name("column_dots"), [=](benchmark::State& state) {
         const Device device = Device::open(backend);
         const Matrix a = unit_rows(n, p), b = unit_rows(n, p, 2);
+        Matrix sums(1, p, DType::f64);
         timed(state, {.flops = 2 * nn * pp, .bytes = 2 * f32 * nn * pp},
-              [&] { benchmark::DoNotOptimize(device.ops().column_dots(a, b)); });
+              [&] { device.ops().column_dots(a, b, sums); });
     });
-    add(name("scale_columns"), [=](benchmark::State& state) {
+    add(name("combine_columns"), [=](benchmark::State& state) {
         const Device device = Device::open(backend);
         const Matrix x = unit_rows(n, p);
         Matrix y(n, p, DType::f32);
-        const std::vector<double> factors(static_cast<std::size_t>(p), 0.5);
+        const Matrix factors = Matrix::converted(unit_rows(1, p, 2), DType::f64);
         timed(state, {.flops = 2 * nn * pp, .bytes = 3 * f32 * nn * pp},
-              [&] { device.ops().scale_columns(factors, x, 1, y); });
+              [&] { device.ops().combine_columns(1, factors, x, 1, {}, y); });
     });
     add(name("arc_gram"), [=](benchmark::State& state) {
         const Device device = Device::open(backend);

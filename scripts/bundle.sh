@@ -23,7 +23,7 @@ done
 # Headers and link names; what they load is found by following their dependencies.
 packages=(
     libopenblas-pthread-dev liblapacke-dev libhwy-dev libfmt-dev nlohmann-json3-dev zlib1g-dev
-    libspectra-dev libeigen3-dev libcli11-dev libgtest-dev libbenchmark-dev
+    libeigen3-dev libcli11-dev libgtest-dev libbenchmark-dev
 )
 # Their dependencies that hold libraries of their own, by name: versions differ from one release to the next.
 wanted='^(libopenblas0-pthread|libhwy|libfmt|zlib1g|libbenchmark|libgfortran|libquadmath)'
@@ -61,12 +61,11 @@ ar t "$lib/liblapacke.a" | grep -E '^lapacke_[scdz]' |
 # Highway's sorting, which nothing here links: its package only asks that the file exists.
 for library in "$lib"/libhwy_contrib.so.*.*; do : >"$library"; done
 
-# Of the headers of Eigen and Spectra those that the includes in src/ lead to.
-grep -rhE '^#(include <Spectra/|define EIGEN_)' "$root/src" >"$work/spectra.cpp"
-c++ -std=c++20 -M -I "$prefix/usr/include" -I "$prefix/usr/include/eigen3" "$work/spectra.cpp" | tr -d '\\' |
-    tr ' ' '\n' | grep -F -e "$prefix/usr/include/eigen3/" -e "$prefix/usr/include/Spectra/" |
-    xargs realpath | sort -u >"$work/included"
-find "$prefix/usr/include/eigen3" "$prefix/usr/include/Spectra" -type f | xargs realpath |
+# Of the headers of Eigen those that the includes in src/ lead to.
+grep -rhE '^#(include <Eigen/|define EIGEN_)' "$root/src" >"$work/eigen.cpp"
+c++ -std=c++20 -M -I "$prefix/usr/include/eigen3" "$work/eigen.cpp" | tr -d '\\' | tr ' ' '\n' |
+    grep -F "$prefix/usr/include/eigen3/" | xargs realpath | sort -u >"$work/included"
+find "$prefix/usr/include/eigen3" -type f | xargs realpath |
     { grep -vxFf "$work/included" || true; } | xargs rm -f
 
 rm -rf "${prefix:?}/lib" "$prefix/usr/src" "$prefix"/usr/share/{doc,man,lintian,pkgconfig,bug} \

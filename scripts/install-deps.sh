@@ -8,7 +8,7 @@ set -euo pipefail
 packages=(
     build-essential cmake ninja-build git
     libopenblas-dev liblapacke-dev libhwy-dev libfmt-dev nlohmann-json3-dev zlib1g-dev  # the library
-    libspectra-dev libeigen3-dev                                             # its Lanczos, headers only
+    libeigen3-dev                                                            # small solutions, headers only
     libcli11-dev                                                             # the program
     libgtest-dev python3 python3-numpy                                       # the tests
     libbenchmark-dev                                                         # the benchmarks

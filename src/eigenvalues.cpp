@@ -9,8 +9,8 @@
 // Rounding. |fl(M Q) − M Q| ≤ γ_n |M||Q| for products in any order; R and (K + Kᵀ)/2 take a few more.
 #include "device_memory.hpp"
 #include "eigenvalues_certificate.hpp"
-#include "eigenvalues_lanczos.hpp"
 #include "eigenvalues_plan.hpp"
+#include "krylov.hpp"
 #include "spectrum_scaled.hpp"
 
 #include <fntk/eigenvalues.hpp>
@@ -21,7 +21,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 
 namespace fntk {
@@ -34,10 +33,12 @@ class Product {
     explicit Product(const LinearOperator& op) : op_(&op) {}
     void scale(double factor) { factor_ = factor; }
     void operator()(ConstMatrixView x, MatrixView y) {
-        apply_in_double(*op_, x, y);
+        apply_finite(*op_, x, y);
         if (factor_ != 1) op_->device().ops().axpby(factor_, y, 0, y);
         count_ += x.cols;
     }
+    void add(std::int64_t products) { count_ += products; }
+    [[nodiscard]] double factor() const { return factor_; }
     [[nodiscard]] const LinearOperator& op() const { return *op_; }
     [[nodiscard]] const Device& device() const { return op_->device(); }
     [[nodiscard]] std::int64_t count() const { return count_; }
@@ -84,21 +85,13 @@ Matrix all_eigenvectors(Product& product, std::int64_t k) {
 /// Q in the device's memory; fills `products` and `converged`.
 Matrix ritz_vectors(Product& product, std::int64_t subspace, const ExtremalOptions& options,
                     ExtremalEigenvalues& result) {
-    const Device& device = product.device();
-    const std::int64_t n = product.op().rows();
     result.converged = true;
-    if (subspace == n) return all_eigenvectors(product, options.count);
-    Matrix in = device.zeros(n, 1, DType::f64), out = device.zeros(n, 1, DType::f64);
-    const HostProduct on_host = [&](const double* x, double* y) {
-        device.ops().copy(ConstMatrixView(x, n, 1), in);
-        product(in, out);
-        device.ops().copy(out, MatrixView(y, n, 1));
-    };
-    const Matrix start = device.to_host(unit_start(device, n, options.seed));
-    LanczosBasis basis = largest_ritz_vectors(on_host, n, options.count, subspace, options.max_restarts,
-                                              options.tolerance, start.row<double>(0));
+    if (subspace == product.op().rows()) return all_eigenvectors(product, options.count);
+    LanczosBasis basis = largest_ritz_vectors(product.op(), product.factor(), options.count, subspace,
+                                              options.max_restarts, options.tolerance, options.seed);
+    product.add(basis.products);
     result.converged = basis.converged;
-    return device.to_device(std::move(basis.vectors));
+    return std::move(basis.vectors);
 }
 
 /// θ and r of the columns of Q. matrix_norm: ‖M‖_F where M Q is n inner products in double; 0 where M is

@@ -89,7 +89,7 @@ TraceEstimates estimate_trace(const LinearOperator& op, const ProbeOptions& opti
         const std::int64_t count = std::min(options.block, options.probes - first);
         const Matrix z = signs(options.seed, n, first, count);
         Matrix image = device.zeros(n, count, DType::f64);
-        apply_in_double(op, device.staged(z), image);
+        apply_finite(op, device.staged(z), image);
         if (first == 0) exponent = scale_exponent(device.ops().norm(image));
         const double scale = std::ldexp(1.0, -exponent);
         const Staged on_host = device.on_host(image);

@@ -1,5 +1,7 @@
 // Conjugate gradients for s right-hand sides at once. The recurrences are those of s separate solves; they
-// share each product with K. Vectors never leave the device. Columns that have converged stand still.
+// share each product with K. Vectors and the numbers of an iteration never leave the device: the host looks
+// at three rows of them every Ops::look_every() iterations. Columns that have converged stand still, so
+// that the iterations issued since change nothing.
 #include "device_memory.hpp"
 
 #include <fntk/error.hpp>
@@ -32,23 +34,34 @@ class ConjugateGradient {
           p_(vectors()),
           q_(vectors()),
           rhs_(std::move(rhs)),
-          norms_(roots(ops_.column_dots(rhs_, rhs_))) {}
+          numbers_(device_.zeros(row_count, s_, DType::f64)),
+          norms_(lengths(rhs_)) {}
 
     CgResult run(const CgOptions& options) {
+        Matrix start(row_count, s_, DType::f64);
+        for (std::int64_t j = 0; j < s_; ++j) {
+            limits_.push_back(options.tolerance * norms_[static_cast<std::size_t>(j)]);
+            start.at<double>(least, j) = HUGE_VAL;
+            start.at<double>(limit, j) = limits_.back();
+        }
+        ops_.copy(start, numbers_);
         ops_.axpby(1, rhs_, 0, r_);
+        measure_residuals();
+        const bool replayed =
+            op_.only_issues() && (preconditioner_ == nullptr || preconditioner_->only_issues());
+        const std::unique_ptr<backend::Repeated> iteration =
+            replayed ? ops_.repeated([this] { iterate(); }) : nullptr;
         CgResult result;
+        std::vector<double> counts(limits_.size());
         double best = HUGE_VAL;  // of the true residuals
         int since_best = 0;
-        bool restart = true;
-        std::vector<double> rz, previous;
         while (true) {
-            const std::vector<double> norms = roots(ops_.column_dots(r_, r_));
-            std::vector<bool> active(norms.size());
-            for (std::size_t j = 0; j < norms.size(); ++j)
-                active[j] = norms[j] > options.tolerance * norms_[j];
-            const bool done = std::none_of(active.begin(), active.end(), [](bool a) { return a; });
-            result.cancelled = !done && !report(options, norms);
-            const bool stop = result.iterations == options.max_iterations || result.cancelled;
+            const Looked now = look();
+            result.iterations += now.iterations_since(counts);
+            counts = now.counts;
+            const bool done = !now.active;
+            result.cancelled = !done && !report(options, now.lengths);
+            const bool stop = result.iterations >= options.max_iterations || result.cancelled;
             if (done || stop) {
                 result.residuals = true_residuals();
                 const double worst = *std::max_element(result.residuals.begin(), result.residuals.end());
@@ -57,41 +70,79 @@ class ConjugateGradient {
                 best = std::min(best, worst);
                 result.stagnated = !result.converged && since_best >= 3;
                 if (result.converged || stop || result.stagnated) break;
-                restart = true;  // r_ now is the true residual
-                continue_from(result.residuals, options.tolerance, active);
+                ops_.zero(row(previous));  // r and |r| now are true: start again from them
             }
-            precondition();
-            previous = std::exchange(rz, ops_.column_dots(r_, z_));
-            std::vector<double> beta(rz.size());
-            for (std::size_t j = 0; j < beta.size() && !restart; ++j)
-                beta[j] = active[j] && previous[j] > 0 ? rz[j] / previous[j] : 0;
-            restart = false;
-            ops_.scale_columns(beta, p_, 0, q_);  // p = z + p·beta
-            ops_.axpby(1, z_, 1, q_);
-            std::swap(p_, q_);
-            multiply(p_, q_);
-            const std::vector<double> curvature = ops_.column_dots(p_, q_);
-            std::vector<double> alpha(rz.size()), minus(rz.size());
-            for (std::size_t j = 0; j < alpha.size(); ++j) {
-                if (!active[j]) continue;
-                if (!(curvature[j] > 0)) refuse(curvature[j]);
-                alpha[j] = rz[j] / curvature[j];
-                minus[j] = -alpha[j];
+            const int iterations = std::min(ops_.look_every(), options.max_iterations - result.iterations);
+            for (int i = 0; i < iterations; ++i) {
+                if (iteration)
+                    iteration->run();
+                else
+                    iterate();
             }
-            ops_.scale_columns(alpha, p_, 1, x_);
-            ops_.scale_columns(minus, q_, 1, r_);
-            ++result.iterations;
         }
         result.solution = std::move(x_);
         return result;
     }
 
   private:
+    // The numbers of the columns; the first three are what the host looks at.
+    enum Row { length, least, count, limit, rz, previous, factor, curvature, row_count };
+    [[nodiscard]] MatrixView row(Row which) { return numbers_.view().row_block(which, 1); }
+
+    /// One iteration from r and |r|. A column with |r| at its limit has r·z taken for 0: then its p starts
+    /// again from z, and x and r stay.
+    void iterate() {
+        precondition();
+        ops_.column_dots(r_, z_, row(rz));
+        ops_.keep_above(row(length), row(limit), row(rz), row(count));
+        ops_.divide(row(rz), row(previous), row(factor), {});
+        ops_.axpby(1, row(rz), 0, row(previous));
+        ops_.combine_columns(1, {}, z_, 1, row(factor), p_);  // p = z + p·β
+        multiply(p_, q_);
+        ops_.column_dots(p_, q_, row(curvature));
+        ops_.divide(row(rz), row(curvature), row(factor), row(least));
+        ops_.combine_columns(1, row(factor), p_, 1, {}, x_);  // x += p·α
+        ops_.combine_columns(-1, row(factor), q_, 1, {}, r_);
+        measure_residuals();
+    }
+    void measure_residuals() {
+        ops_.column_dots(r_, r_, row(length));
+        ops_.square_roots(row(length));
+    }
+
+    struct Looked {
+        std::vector<double> lengths, counts;
+        bool active = false;  // some column is above its limit
+
+        /// Between two looks no column rises above its limit again: those that stay longest count them all.
+        [[nodiscard]] int iterations_since(const std::vector<double>& before) const {
+            double most = 0;
+            for (std::size_t j = 0; j < counts.size(); ++j) most = std::max(most, counts[j] - before[j]);
+            return static_cast<int>(most);
+        }
+    };
+    Looked look() {
+        const Staged seen = device_.on_host(numbers_.view().row_block(0, count + 1));
+        Looked result;
+        for (std::int64_t j = 0; j < s_; ++j) {
+            const double bend = value(seen, least, j);
+            if (!(bend > 0)) refuse(bend);
+            result.lengths.push_back(value(seen, length, j));
+            result.counts.push_back(value(seen, count, j));
+            result.active |= result.lengths.back() > limits_[static_cast<std::size_t>(j)];
+        }
+        return result;
+    }
+
     [[nodiscard]] Matrix vectors() const { return device_.zeros(n_, s_, op_.dtype()); }
 
-    static std::vector<double> roots(std::vector<double> squares) {
-        for (double& value : squares) value = std::sqrt(std::max(value, 0.0));
-        return squares;
+    std::vector<double> lengths(ConstMatrixView columns) {
+        ops_.column_dots(columns, columns, row(length));
+        ops_.square_roots(row(length));
+        const Staged seen = device_.on_host(row(length));
+        std::vector<double> result;
+        for (std::int64_t j = 0; j < s_; ++j) result.push_back(value(seen, 0, j));
+        return result;
     }
     void multiply(const Matrix& v, Matrix& out) {
         op_.apply(v, out);
@@ -106,7 +157,7 @@ class ConjugateGradient {
         multiply(x_, q_);
         ops_.axpby(1, rhs_, 0, r_);
         ops_.axpby(-1, q_, 1, r_);
-        std::vector<double> result = roots(ops_.column_dots(r_, r_));
+        std::vector<double> result = lengths(r_);
         for (std::size_t j = 0; j < result.size(); ++j) {
             if (!std::isfinite(result[j]))
                 throw Error(fmt::format(
@@ -117,10 +168,6 @@ class ConjugateGradient {
         }
         return result;
     }
-    static void continue_from(const std::vector<double>& residuals, double tolerance,
-                              std::vector<bool>& active) {
-        for (std::size_t j = 0; j < residuals.size(); ++j) active[j] = residuals[j] > tolerance;
-    }
     bool report(const CgOptions& options, const std::vector<double>& norms) const {
         if (!options.progress) return true;
         double worst = 0;
@@ -129,11 +176,11 @@ class ConjugateGradient {
         const double share = worst > 0 ? std::log(worst) / std::log(std::min(options.tolerance, 0.5)) : 1;
         return options.progress(std::clamp(share, 0.0, 1.0));
     }
-    [[noreturn]] void refuse(double curvature) const {
+    [[noreturn]] void refuse(double bend) const {
         throw Error(
             fmt::format("K + {:.3g}·I has the curvature {:.3g} in some direction: as rounded it is not "
                         "positive definite; use a larger ridge, or float64",
-                        shift_, curvature));
+                        shift_, bend));
     }
 
     const LinearOperator& op_;
@@ -143,7 +190,8 @@ class ConjugateGradient {
     const Preconditioner* preconditioner_;
     std::int64_t n_, s_;
     Matrix x_, r_, z_, p_, q_, rhs_;
-    std::vector<double> norms_;  // of the right-hand sides
+    Matrix numbers_;                      // row_count × s, f64
+    std::vector<double> norms_, limits_;  // of the right-hand sides; tolerance times that
 };
 
 }  // namespace

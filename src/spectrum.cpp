@@ -1,12 +1,10 @@
 // Eigenvalues of symmetric K (n × n).
 //     dense      K Q = Q Λ, kept only if max_i ‖K q_i − λ_i q_i‖/‖K‖₂ ≤ 1e-10·n and max |QᵀQ − I| ≤ 1e-10·n
-//     Lanczos    K V_k = V_k T_k + β_k v_{k+1} e_kᵀ, T_k tridiagonal (α_j, β_j); T_k s = λ s, λ largest;
-//                q = V_k s: ‖K q − λ q‖ = |β_k s_k| in exact arithmetic
-// Invariants. K and T are scaled by a power of two before the eigensolver sees them, so that any scale is
-// legal. The rows of V are orthonormal to rounding: every new vector is orthogonalised against all before
-// it, twice.
+//     Lanczos    the largest Ritz pair of a Krylov space that grows (krylov.hpp)
+// K is scaled by a power of two before the eigensolver sees it, so that any scale is legal.
 #include "byte_counts.hpp"
 #include "device_memory.hpp"
+#include "krylov.hpp"
 #include "spectrum_scaled.hpp"
 
 #include <fntk/error.hpp>
@@ -138,32 +136,6 @@ Spectrum spectrum(const Device& device, ConstMatrixView kernel, std::int64_t mem
 
 namespace {
 
-/// The largest eigenpair (λ, s) of the k × k tridiagonal matrix.
-double largest_ritz(const Device& device, const std::vector<double>& alpha, const std::vector<double>& beta,
-                    std::vector<double>& s) {
-    const auto k = static_cast<std::int64_t>(alpha.size());
-    double largest = 0;
-    for (const double a : alpha) largest = std::max(largest, std::abs(a));
-    for (const double b : beta) largest = std::max(largest, b);
-    const int exponent = scale_exponent(largest);
-    const double scale = std::ldexp(1.0, -exponent);
-    Matrix t(k, k, DType::f64), vectors = device.zeros(k, k, DType::f64);
-    for (std::int64_t j = 0; j < k; ++j) {
-        t.at<double>(j, j) = scale * alpha[static_cast<std::size_t>(j)];
-        if (j + 1 < k)
-            t.at<double>(j, j + 1) = t.at<double>(j + 1, j) = scale * beta[static_cast<std::size_t>(j)];
-    }
-    std::vector<double> eigenvalues;
-    if (!device.ops().eigh(device.staged(t), eigenvalues, vectors))
-        throw Error(fmt::format(
-            "the eigensolver did not converge on the {} × {} Lanczos matrix; try another seed", k, k));
-    const Staged columns = device.on_host(vectors);
-    s.resize(alpha.size());
-    for (std::int64_t j = 0; j < k; ++j)
-        s[static_cast<std::size_t>(j)] = columns.view().at<double>(j, k - 1);
-    return std::ldexp(eigenvalues.back(), exponent);
-}
-
 void check(const LinearOperator& op, const LanczosOptions& options) {
     require_square(op);
     if (options.max_iterations < 1)
@@ -181,46 +153,24 @@ ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) 
     const std::int64_t n = op.rows(), most = std::min<std::int64_t>(options.max_iterations, n);
     const Device& device = op.device();
     backend::Ops& ops = device.ops();
-    Matrix basis = device.zeros(most, n, DType::f64), next = device.zeros(1, n, DType::f64),
-           overlaps = device.zeros(1, most, DType::f64);
-    ops.copy(unit_start(device, n, options.seed), basis.view().row_block(0, 1));
-
+    Krylov space(op, 1, most, options.seed);
+    space.extend(1);
     ExtremalEigenvalue result;
-    std::vector<double> alpha, beta, s;  // beta[k − 1] couples v_k to v_{k+1}
-    double scale = 0;                    // the largest |α| and β: of the order of ‖K‖₂
-    for (std::int64_t k = 1, next_look = 1; k <= most; ++k) {
-        const ConstMatrixView q = basis.view().row_block(k - 1, 1), before = basis.view().row_block(0, k);
-        const MatrixView c = overlaps.view().col_block(0, k);
-        apply_in_double(op, q.reshaped(n, 1), next.view().reshaped(n, 1));
-        double along = 0;
-        for (int pass = 0; pass < 2; ++pass) {
-            ops.inner(1, next, before, 0, c);
-            ops.gemm(false, false, -1, c, before, 1, next);
-            along += read(device, c, 0, k - 1);
-        }
-        alpha.push_back(along);
-        beta.push_back(ops.norm(next));
-        scale = std::max({scale, std::abs(along), beta.back()});
-        result.iterations = static_cast<int>(k);
-
-        const bool exhausted = k == n || beta.back() <= 1e-15 * static_cast<double>(n) * scale;
-        if (k == next_look || k == most || exhausted) {
-            // All the small problems together cost a few times the last one.
-            next_look = k + std::max<std::int64_t>(1, k / 8);
-            result.value = largest_ritz(device, alpha, beta, s);
-            result.converged =
-                exhausted || beta.back() * std::abs(s.back()) <= options.tolerance * std::abs(result.value);
-            if (result.converged) break;
-        }
-        if (k == most) break;
-        scale_to_unit(ops, next, beta.back(), basis.view().row_block(k, 1));
+    Krylov::Ritz ritz = space.ritz();
+    while (true) {
+        const bool exhausted = space.coupling() == 0;
+        result.converged = exhausted || ritz.residuals[0] <= options.tolerance * std::abs(ritz.values[0]);
+        const std::int64_t k = space.size();
+        if (result.converged || k == most) break;
+        // All the small problems together cost a few times the last one.
+        space.extend(std::min(most, k + std::max<std::int64_t>(1, k / 8)));
+        ritz = space.ritz();
     }
-
-    Matrix q = device.zeros(1, n, DType::f64);
-    const auto k = static_cast<std::int64_t>(s.size());
-    ops.gemm(false, false, 1, device.staged(ConstMatrixView(s.data(), 1, k)), basis.view().row_block(0, k),
-             0, q);
-    apply_in_double(op, q.view().reshaped(n, 1), next.view().reshaped(n, 1));
+    result.iterations = static_cast<int>(space.size());
+    result.value = std::ldexp(ritz.values[0], space.exponent());
+    const Matrix q = space.vectors(ritz, 1);
+    Matrix next = device.zeros(n, 1, DType::f64);
+    apply_finite(op, q, next);
     ops.axpby(-result.value, q, 1, next);
     result.residual = ops.norm(next) / ops.norm(q);
     return result;

@@ -72,6 +72,11 @@ void apply_in_double(const LinearOperator& op, ConstMatrixView v, MatrixView out
         op.apply(in, product);
         device.ops().axpby(1, product, 0, out);
     }
+}
+
+void apply_finite(const LinearOperator& op, ConstMatrixView v, MatrixView out) {
+    apply_in_double(op, v, out);
+    const Device& device = op.device();
     if (std::isfinite(device.ops().norm(out))) return;
     const Staged values = device.on_host(out);
     for (std::int64_t i = 0; i < out.rows; ++i)

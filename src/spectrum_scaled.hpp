@@ -23,8 +23,9 @@ Matrix unit_start(const Device& device, std::int64_t n, std::uint64_t seed);
 /// Throws ShapeError unless the operator is square with at least one row.
 void require_square(const LinearOperator& op);
 
-/// out (n × r, f64) = K v, whatever the operator's type; both contiguous in the device's memory. Throws
-/// Error that names the row of what is not finite.
+/// out (n × r, f64) = K v, whatever the operator's type; both contiguous in the device's memory.
 void apply_in_double(const LinearOperator& op, ConstMatrixView v, MatrixView out);
+/// The same. Throws Error that names the row of what is not finite.
+void apply_finite(const LinearOperator& op, ConstMatrixView v, MatrixView out);
 
 }  // namespace fntk

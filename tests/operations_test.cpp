@@ -201,6 +201,15 @@ TEST(Operations, MomentsTooLargeForASumPerThreadAreTheSame) {
     EXPECT_TRUE(same_bits(along, expected));
 }
 
+Matrix row_of(const std::vector<double>& numbers) {
+    Matrix row(1, static_cast<std::int64_t>(numbers.size()), DType::f64);
+    std::copy(numbers.begin(), numbers.end(), row.row<double>(0));
+    return row;
+}
+std::vector<double> numbers_of(ConstMatrixView row) {
+    return {row.row<double>(0), row.row<double>(0) + row.cols};
+}
+
 TEST(Operations, ColumnsHaveInnerProductsAndFactorsOfTheirOwn) {
     for (const auto& [name, device] : host_devices())
         for (const DType type : {DType::f32, DType::f64})
@@ -217,24 +226,65 @@ TEST(Operations, ColumnsHaveInnerProductsAndFactorsOfTheirOwn) {
                             sums[static_cast<std::size_t>(j)] += value(a, i, j) * value(b.view(), i, j);
                             squares[static_cast<std::size_t>(j)] += value(a, i, j) * value(a, i, j);
                         }
-                    EXPECT_EQ(device.ops().column_dots(a, b.view()), sums);
-                    EXPECT_EQ(device.ops().column_dots(a, a), squares);
+                    Matrix found = row_of(std::vector<double>(static_cast<std::size_t>(s), -1));
+                    device.ops().column_dots(a, b.view(), found);
+                    EXPECT_EQ(numbers_of(found), sums);
+                    device.ops().column_dots(a, a, found);
+                    EXPECT_EQ(numbers_of(found), squares);
 
-                    const std::vector<double> alpha = {0.5, -2, 4};
-                    for (const double beta : {0.0, 1.0, -3.0}) {
-                        const double before = beta == 0 ? std::numeric_limits<double>::quiet_NaN() : 1;
-                        for (std::int64_t i = 0; i < n; ++i)
-                            for (std::int64_t j = 0; j < s; ++j) set(y.view(), i, j, before);
-                        device.ops().scale_columns({alpha.begin(), alpha.begin() + s}, b.view(), beta,
-                                                   y.view());
-                        for (std::int64_t i = 0; i < n; ++i)
-                            for (std::int64_t j = 0; j < s; ++j)
-                                ASSERT_EQ(
-                                    value(y.view(), i, j),
-                                    alpha[static_cast<std::size_t>(j)] * value(b.view(), i, j) + beta);
-                    }
+                    const Matrix alpha = row_of({0.5, -2, 4}), beta = row_of({-1, 3, 0.25});
+                    const ConstMatrixView factors = alpha.view().col_block(0, s),
+                                          weights = beta.view().col_block(0, s);
+                    for (const double scale : {0.0, 1.0, -3.0})
+                        for (const bool bare : {false, true}) {
+                            const double before = scale == 0 ? std::numeric_limits<double>::quiet_NaN() : 1;
+                            for (std::int64_t i = 0; i < n; ++i)
+                                for (std::int64_t j = 0; j < s; ++j) set(y.view(), i, j, before);
+                            device.ops().combine_columns(2, bare ? ConstMatrixView{} : factors, b.view(),
+                                                         scale, bare ? ConstMatrixView{} : weights,
+                                                         y.view());
+                            for (std::int64_t i = 0; i < n; ++i)
+                                for (std::int64_t j = 0; j < s; ++j)
+                                    ASSERT_EQ(value(y.view(), i, j),
+                                              2 * (bare ? 1 : value(alpha, 0, j)) * value(b.view(), i, j) +
+                                                  scale * (bare ? 1 : value(beta, 0, j)));
+                        }
                     for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(value(y.owner, i, s), 0);
+                    device.ops().combine_columns(3, factors, b.view(), 0, {}, b.view());  // in place
+                    device.ops().column_dots(a, b.view(), found);
+                    for (std::int64_t j = 0; j < s; ++j)
+                        EXPECT_EQ(value(found, 0, j),
+                                  3 * value(alpha, 0, j) * sums[static_cast<std::size_t>(j)]);
                 }
+}
+
+TEST(Operations, NumbersOfColumnsAreDividedAndCounted) {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    for (const auto& [name, device] : host_devices()) {
+        SCOPED_TRACE(name);
+        backend::Ops& ops = device.ops();
+        Matrix roots = row_of({0, 4, 2.25});
+        ops.square_roots(roots);
+        EXPECT_EQ(numbers_of(roots), (std::vector<double>{0, 2, 1.5}));
+
+        const Matrix a = row_of({6, 0, 1, -3, 1, 1, 2}), b = row_of({2, -1, 0, 4, nan, -5, -9});
+        Matrix quotients = row_of({9, 9, 9, 9, 9, 9, 9}), least = row_of({7, 7, 7, 1, 7, nan, -1});
+        ops.divide(a, b, quotients, least);
+        EXPECT_EQ(numbers_of(quotients), (std::vector<double>{3, 0, 0, -0.75, 0, 0, 0}));
+        const std::vector<double> found = numbers_of(least);
+        EXPECT_EQ((std::vector<double>{found.begin(), found.begin() + 4}),
+                  (std::vector<double>{2, 7, 0, 1}));
+        EXPECT_TRUE(std::isnan(found[4]) && std::isnan(found[5]));
+        EXPECT_EQ(found[6], -1);
+        Matrix in_place = row_of({6, 0, 1, -3, 1, 1, 2});
+        ops.divide(in_place, b, in_place, {});
+        EXPECT_EQ(numbers_of(in_place), numbers_of(quotients));
+
+        Matrix kept = row_of({1, 2, 3, 4}), count = row_of({0, 5, 0, 0});
+        ops.keep_above(row_of({2, 1, 1, nan}), row_of({1, 1, 2, 0}), kept, count);
+        EXPECT_EQ(numbers_of(kept), (std::vector<double>{1, 0, 0, 0}));
+        EXPECT_EQ(numbers_of(count), (std::vector<double>{1, 5, 0, 0}));
+    }
 }
 
 TEST(Operations, SlopeRowsWeighGatesByTheReadout) {

@@ -214,13 +214,30 @@ void Remote::axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) {
     const Arguments on("axpby");
     inner_->axpby(alpha, on(x), beta, on(y));
 }
-void Remote::scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta, MatrixView y) {
-    const Arguments on("scale_columns");
-    inner_->scale_columns(alpha, on(x), beta, on(y));
+void Remote::combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b,
+                             ConstMatrixView beta, MatrixView y) {
+    const Arguments on("combine_columns");
+    inner_->combine_columns(a, on(alpha), on(x), b, on(beta), on(y));
 }
-std::vector<double> Remote::column_dots(ConstMatrixView a, ConstMatrixView b) {
+void Remote::column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sums) {
     const Arguments on("column_dots");
-    return inner_->column_dots(on(a), on(b));
+    inner_->column_dots(on(a), on(b), on(sums));
+}
+void Remote::square_roots(MatrixView v) { inner_->square_roots(Arguments("square_roots")(v)); }
+void Remote::divide(ConstMatrixView a, ConstMatrixView b, MatrixView quotients, MatrixView least) {
+    const Arguments on("divide");
+    inner_->divide(on(a), on(b), on(quotients), on(least));
+}
+void Remote::keep_above(ConstMatrixView x, ConstMatrixView limit, MatrixView v, MatrixView count) {
+    const Arguments on("keep_above");
+    inner_->keep_above(on(x), on(limit), on(v), on(count));
+}
+std::unique_ptr<backend::Repeated> Remote::repeated(std::function<void()> work) {
+    return Ops::repeated([this, work = std::move(work)] {
+        const std::int64_t before = copies_ + numbers_;
+        work();
+        EXPECT_EQ(copies_ + numbers_, before) << "repeated work brought something to the host";
+    });
 }
 void Remote::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha, MatrixView m) {
     const Arguments on("moment");

@@ -78,9 +78,14 @@ class Remote final : public backend::Ops {
     void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;
     double norm(ConstMatrixView a) override;
     void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
-    void scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta,
-                       MatrixView y) override;
-    std::vector<double> column_dots(ConstMatrixView a, ConstMatrixView b) override;
+    void combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b, ConstMatrixView beta,
+                         MatrixView y) override;
+    void column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sums) override;
+    void square_roots(MatrixView v) override;
+    void divide(ConstMatrixView a, ConstMatrixView b, MatrixView quotients, MatrixView least) override;
+    void keep_above(ConstMatrixView x, ConstMatrixView limit, MatrixView v, MatrixView count) override;
+    [[nodiscard]] int look_every() const override { return 8; }
+    [[nodiscard]] std::unique_ptr<backend::Repeated> repeated(std::function<void()> work) override;
     void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha,
                 MatrixView m) override;
     void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) override;

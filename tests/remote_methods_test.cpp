@@ -8,6 +8,7 @@
 #include <fntk/limit.hpp>
 #include <fntk/planner.hpp>
 #include <fntk/regression.hpp>
+#include <fntk/solver.hpp>
 #include <fntk/spectrum.hpp>
 
 namespace fntk {
@@ -87,8 +88,68 @@ TEST_F(RemoteTest, LanczosBringsOnlyNumbersToTheHost) {
     const std::int64_t before = remote_.ops->elements_to_host();
     const ExtremalEigenvalue top = lambda_max(op, {.max_iterations = 12, .tolerance = 0});
     EXPECT_EQ(top.iterations, 12);
-    // two overlaps an iteration, and the eigenvectors of tridiagonal matrices of order 1 to 12
-    EXPECT_LE(remote_.ops->elements_to_host() - before, 2 * 12 + 12 * 13 * 25 / 6);
+    // for each order up to 12: the projected matrix, two rows of lengths, the last row of its eigenvectors
+    EXPECT_LE(remote_.ops->elements_to_host() - before, 12 * 13 * 25 / 6 + 3 * 12 * 13 / 2);
+}
+
+TEST_F(RemoteTest, RestartedLanczosBringsOnlyNumbersToTheHost) {
+    const std::int64_t n = 300, subspace = 20;
+    const Matrix a = normals(n, n, 4);
+    const Matrix k = test::times_transposed(a, a);
+    const DenseOperator op(device_, k);
+    std::int64_t elements[2], products[2];
+    for (const int restarts : {0, 5}) {
+        const std::int64_t before = remote_.ops->elements_to_host();
+        const ExtremalEigenvalues found =
+            extremal(op, {.count = 2, .subspace = subspace, .max_restarts = restarts, .tolerance = 0});
+        elements[restarts > 0] = remote_.ops->elements_to_host() - before;
+        products[restarts > 0] = found.products;
+    }
+    EXPECT_GT(products[1] - products[0], 5 * 5);
+    EXPECT_LE(elements[1] - elements[0], 5 * (subspace * subspace + 3 * subspace));
+}
+
+TEST_F(RemoteTest, ConjugateGradientsAreEqualAndLookSeldom) {
+    const std::int64_t n = 200, s = 3;
+    const Matrix a = normals(n, n, 4), b = normals(n, s, 5);
+    const Matrix k = test::times_transposed(a, a);
+    for (const bool preconditioned : {false, true}) {
+        std::int64_t copies[2];
+        for (const int iterations : {1, 33}) {
+            const CgOptions options{.tolerance = 1e-14, .max_iterations = iterations};
+            const LowRankPreconditioner here(cpu(), normals(n, 4, 6), 1.0),
+                there(device_, device_.to_device(normals(n, 4, 6)), 1.0);
+            const CgResult want = conjugate_gradient(DenseOperator(cpu(), k), 1.0, b,
+                                                     preconditioned ? &here : nullptr, options);
+            const std::int64_t before = remote_.ops->copies_to_host();
+            const CgResult have = conjugate_gradient(DenseOperator(device_, k), 1.0, b,
+                                                     preconditioned ? &there : nullptr, options);
+            copies[iterations > 1] = remote_.ops->copies_to_host() - before;
+            EXPECT_TRUE(same_bits(device_.to_host(have.solution), want.solution));
+            EXPECT_EQ(have.iterations, want.iterations);
+            EXPECT_EQ(have.residuals, want.residuals);
+        }
+        EXPECT_EQ(copies[1] - copies[0], 4);  // 8 iterations a look
+    }
+}
+
+TEST_F(RemoteTest, ConjugateGradientsStopWhereTheyWouldWithALookAnIteration) {
+    const std::int64_t n = 60;
+    const Matrix a = normals(n, n, 4);
+    Matrix b = normals(n, 3, 5);
+    for (std::int64_t i = 0; i < n; ++i) b.at<double>(i, 1) = 0;
+    const Matrix k = test::times_transposed(a, a);
+    for (const double shift : {1.0, 1e3, 1e5}) {  // columns that converge within a look, and all at once
+        const CgResult want = conjugate_gradient(DenseOperator(cpu(), k), shift, b, nullptr, {}),
+                       have = conjugate_gradient(DenseOperator(device_, k), shift, b, nullptr, {});
+        EXPECT_TRUE(have.converged);
+        EXPECT_EQ(have.iterations, want.iterations) << shift;
+        EXPECT_TRUE(same_bits(device_.to_host(have.solution), want.solution)) << shift;
+    }
+    Matrix indefinite = test::times_transposed(a, a);
+    indefinite.at<double>(3, 3) = -1e4;
+    EXPECT_EQ(error_of<Error>([&] { conjugate_gradient(DenseOperator(device_, indefinite), 0, b); }),
+              error_of<Error>([&] { conjugate_gradient(DenseOperator(cpu(), indefinite), 0, b); }));
 }
 
 TEST_F(RemoteTest, RidgeRegressionIsEqual) {

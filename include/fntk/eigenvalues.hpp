@@ -17,8 +17,8 @@ enum class SpectrumEnd : std::uint8_t { largest, smallest };
 struct ExtremalOptions {
     SpectrumEnd end = SpectrumEnd::largest;
     std::int64_t count = 1;  ///< k in [1, n]
-    /// Lanczos vectors kept, n doubles of host memory each; 0 for max(2k + 1, 20), else more than k. Where
-    /// that is n or more, the eigenvectors of the n × n matrix are computed instead.
+    /// Lanczos vectors kept, n doubles of the device's memory each; 0 for max(2k + 1, 20), else more than
+    /// k. Where that is n or more, the eigenvectors of the n × n matrix are computed instead.
     std::int64_t subspace = 0;
     int max_restarts = 300;    ///< ≥ 0; each takes at most `subspace` − k products with K
     double tolerance = 1e-10;  ///< ≥ 0; stop when every residual is below tolerance·‖K‖₂

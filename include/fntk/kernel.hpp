@@ -49,6 +49,9 @@ class FNTK_API LinearOperator {
     [[nodiscard]] virtual const Device& device() const = 0;
     /// out (rows × r) = this · v (cols × r), both in dtype(), each in host memory or the device's.
     virtual void apply(ConstMatrixView v, MatrixView out) const = 0;
+    /// Whether apply() of vectors in the device's memory does nothing but issue operations of device(), the
+    /// same ones for the same arguments: no number comes to the host. A GPU then may record and replay it.
+    [[nodiscard]] virtual bool only_issues() const { return false; }
 };
 
 /// K(X, X')·v without K. For down: M = G'ᵀ diag(v) X' (p × d), (K v)_i = G_iᵀ M x_i; 4npd flop, p·d
@@ -65,6 +68,7 @@ class FNTK_API KernelOperator final : public LinearOperator {
     [[nodiscard]] DType dtype() const override;
     [[nodiscard]] const Device& device() const override;
     void apply(ConstMatrixView v, MatrixView out) const override;
+    [[nodiscard]] bool only_issues() const override { return true; }
 
   private:
     [[nodiscard]] std::int64_t effective_outputs() const;
@@ -88,6 +92,7 @@ class FNTK_API DenseOperator final : public LinearOperator {
     [[nodiscard]] DType dtype() const override { return matrix_.view().dtype; }
     [[nodiscard]] const Device& device() const override { return device_; }
     void apply(ConstMatrixView v, MatrixView out) const override;
+    [[nodiscard]] bool only_issues() const override { return true; }
 
   private:
     Device device_;

@@ -14,6 +14,8 @@ class FNTK_API Preconditioner {
     virtual ~Preconditioner();
     /// out = P⁻¹·r, both n × s in the operator's type and the device's memory.
     virtual void apply(ConstMatrixView r, MatrixView out) const = 0;
+    /// As LinearOperator::only_issues().
+    [[nodiscard]] virtual bool only_issues() const { return false; }
 };
 
 /// Randomly pivoted Cholesky (Chen, Epperly, Tropp, Webber 2022), in blocks: rows are drawn with
@@ -34,6 +36,7 @@ class FNTK_API LowRankPreconditioner final : public Preconditioner {
     /// (ValueError).
     LowRankPreconditioner(Device device, Matrix factor, double shift);
     void apply(ConstMatrixView r, MatrixView out) const override;
+    [[nodiscard]] bool only_issues() const override { return true; }
     /// Λ, descending.
     [[nodiscard]] const std::vector<double>& eigenvalues() const { return eigenvalues_; }
 

@@ -58,9 +58,9 @@ class Cpu final : public HostMemory {
               double beta, MatrixView c) override;
     void inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta, MatrixView c) override;
     void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
-    void scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta,
-                       MatrixView y) override;
-    std::vector<double> column_dots(ConstMatrixView a, ConstMatrixView b) override;
+    void combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b, ConstMatrixView beta,
+                         MatrixView y) override;
+    void column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sums) override;
     double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
     bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) override;
     std::int64_t solve_spd(MatrixView k, MatrixView b) override;

@@ -240,8 +240,12 @@ void Cpu::axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) {
     });
 }
 
-void Cpu::scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta, MatrixView y) {
-    if (y.cols == 1) return axpby(alpha[0], x, beta, y);
+void Cpu::combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b,
+                          ConstMatrixView beta, MatrixView y) {
+    const auto factor = [](double scale, ConstMatrixView numbers, std::int64_t j) {
+        return numbers.data == nullptr ? scale : scale * numbers.at<double>(0, j);
+    };
+    if (y.cols == 1) return axpby(factor(a, alpha, 0), x, b == 0 ? 0 : factor(b, beta, 0), y);
     with_real(y.dtype, [&](auto type) {
         using T = decltype(type);
         over_rows(y.rows, [&](std::int64_t begin, std::int64_t end) {
@@ -249,8 +253,8 @@ void Cpu::scale_columns(const std::vector<double>& alpha, ConstMatrixView x, dou
                 const T* from = x.row<T>(i);
                 T* to = y.row<T>(i);
                 for (std::int64_t j = 0; j < y.cols; ++j) {
-                    const double added = beta == 0 ? 0 : beta * to[j];
-                    to[j] = static_cast<T>(alpha[static_cast<std::size_t>(j)] * from[j] + added);
+                    const double added = b == 0 ? 0 : factor(b, beta, j) * to[j];
+                    to[j] = static_cast<T>(factor(a, alpha, j) * from[j] + added);
                 }
             }
         });
@@ -258,17 +262,16 @@ void Cpu::scale_columns(const std::vector<double>& alpha, ConstMatrixView x, dou
 }
 
 // Sums of fixed chunks, added in order: the same bits for every number of threads.
-std::vector<double> Cpu::column_dots(ConstMatrixView a, ConstMatrixView b) {
+void Cpu::column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sums) {
     constexpr std::int64_t chunk = 4096;
     const std::int64_t chunks = (a.rows + chunk - 1) / chunk, cols = a.cols;
-    std::vector<double> sums(static_cast<std::size_t>(chunks * cols)),
-        result(static_cast<std::size_t>(cols));
+    std::vector<double> of_chunks(static_cast<std::size_t>(chunks * cols));
     const bool dense = cols == 1 && a.stride == 1 && b.stride == 1;
     with_real(a.dtype, [&](auto type) {
         using T = decltype(type);
         pool_.run(chunks, 1, [&](std::int64_t c, std::int64_t) {
             const std::int64_t begin = c * chunk, end = std::min(begin + chunk, a.rows);
-            double* sum = sums.data() + c * cols;
+            double* sum = of_chunks.data() + c * cols;
             if (dense) {
                 *sum = dot(a.row<T>(begin), b.row<T>(begin), end - begin);
                 return;
@@ -278,10 +281,12 @@ std::vector<double> Cpu::column_dots(ConstMatrixView a, ConstMatrixView b) {
                     sum[j] += static_cast<double>(a.row<T>(i)[j]) * static_cast<double>(b.row<T>(i)[j]);
         });
     });
-    for (std::int64_t c = 0; c < chunks; ++c)
-        for (std::int64_t j = 0; j < cols; ++j)
-            result[static_cast<std::size_t>(j)] += sums[static_cast<std::size_t>(c * cols + j)];
-    return result;
+    for (std::int64_t j = 0; j < cols; ++j) {
+        double total = 0;
+        for (std::int64_t c = 0; c < chunks; ++c)
+            total += of_chunks[static_cast<std::size_t>(c * cols + j)];
+        sums.at<double>(0, j) = total;
+    }
 }
 
 double Cpu::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) {

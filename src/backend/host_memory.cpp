@@ -1,6 +1,9 @@
-// Rows of host memory, as bytes.
+// Rows of host memory, as bytes, and the few numbers that columns have.
 #include <backend/host_memory.hpp>
 
+#include <columns.hpp>
+
+#include <cmath>
 #include <cstring>
 
 namespace fntk::backend {
@@ -37,6 +40,25 @@ void HostMemory::gather_rows(ConstMatrixView from, ConstMatrixView indices, Matr
     for (std::int64_t i = 0; i < out.rows && out.cols > 0; ++i)
         std::memcpy(out.row_block(i, 1).data, from.row_block(indices.at<std::int64_t>(0, i), 1).data,
                     row_bytes(out));
+}
+
+void HostMemory::square_roots(MatrixView v) {
+    for (std::int64_t j = 0; j < v.cols; ++j) v.at<double>(0, j) = std::sqrt(v.at<double>(0, j));
+}
+
+void HostMemory::divide(ConstMatrixView a, ConstMatrixView b, MatrixView quotients, MatrixView least) {
+    for (std::int64_t j = 0; j < a.cols; ++j)
+        quotients.at<double>(0, j) =
+            kernels::quotient(a.at<double>(0, j), b.at<double>(0, j),
+                              least.data == nullptr ? nullptr : &least.at<double>(0, j));
+}
+
+void HostMemory::keep_above(ConstMatrixView x, ConstMatrixView limit, MatrixView v, MatrixView count) {
+    for (std::int64_t j = 0; j < x.cols; ++j)
+        if (x.at<double>(0, j) > limit.at<double>(0, j))
+            ++count.at<double>(0, j);
+        else
+            v.at<double>(0, j) = 0;
 }
 
 }  // namespace fntk::backend

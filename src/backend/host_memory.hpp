@@ -15,6 +15,9 @@ class HostMemory : public Ops {
     void copy(ConstBitView from, BitView to) final;
     void zero(MatrixView matrix) final;
     void gather_rows(ConstMatrixView from, ConstMatrixView indices, MatrixView out) final;
+    void square_roots(MatrixView v) final;
+    void divide(ConstMatrixView a, ConstMatrixView b, MatrixView quotients, MatrixView least) final;
+    void keep_above(ConstMatrixView x, ConstMatrixView limit, MatrixView v, MatrixView count) final;
 };
 
 }  // namespace fntk::backend

@@ -2,6 +2,7 @@
 #include <backend/ops.hpp>
 
 #include <algorithm>
+#include <utility>
 
 namespace fntk::backend {
 
@@ -37,22 +38,16 @@ void Ops::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, 
     }
 }
 
-void Ops::scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta, MatrixView y) {
-    Matrix diagonal(y.cols, y.cols, DType::f64);
-    for (std::int64_t j = 0; j < y.cols; ++j)
-        diagonal.at<double>(j, j) = alpha[static_cast<std::size_t>(j)];
-    Matrix own = matrix_of(*this, y.cols, y.cols, y.dtype);
-    copy(Matrix::converted(diagonal, y.dtype), own);
-    gemm(false, false, 1, x, own, beta, y);
-}
+std::unique_ptr<Repeated> Ops::repeated(std::function<void()> work) {
+    class Calls final : public Repeated {
+      public:
+        explicit Calls(std::function<void()> work) : work_(std::move(work)) {}
+        void run() override { work_(); }
 
-std::vector<double> Ops::column_dots(ConstMatrixView a, ConstMatrixView b) {
-    Matrix own = matrix_of(*this, a.cols, b.cols, a.dtype), products(a.cols, b.cols, a.dtype);
-    gemm(true, false, 1, a, b, 0, own);
-    copy(own, products);
-    std::vector<double> result;
-    for (std::int64_t j = 0; j < a.cols; ++j) result.push_back(value(products, j, j));
-    return result;
+      private:
+        std::function<void()> work_;
+    };
+    return std::make_unique<Calls>(std::move(work));
 }
 
 }  // namespace fntk::backend

@@ -12,6 +12,7 @@
 
 #include <fntk/factors.hpp>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,6 +35,13 @@ struct WideTrain {
 };
 
 enum class Residual : std::uint8_t { squared, cross_entropy };
+
+/// Work that is issued many times (Ops::repeated).
+class Repeated {
+  public:
+    virtual ~Repeated() = default;
+    virtual void run() = 0;
+};
 
 class Ops {
   public:
@@ -179,12 +187,29 @@ class Ops {
     /// y = alpha·x + beta·y elementwise, x and y real, each of any of the two types. With beta = 0 y is not
     /// read.
     virtual void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) = 0;
-    /// y_ij = alpha_j·x_ij + beta·y_ij, x and y of one real type. Not overridden: a product with a diagonal
-    /// matrix.
-    virtual void scale_columns(const std::vector<double>& alpha, ConstMatrixView x, double beta,
-                               MatrixView y);
-    /// Σ_i a_ij b_ij of every column. Not overridden: the diagonal of AᵀB.
-    virtual std::vector<double> column_dots(ConstMatrixView a, ConstMatrixView b);
+    /// y_ij = a·alpha_j·x_ij + b·beta_j·y_ij, x and y of one real type, alpha and beta numbers of the
+    /// columns, or empty: 1. With b = 0 y is not read. y may be x.
+    virtual void combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b,
+                                 ConstMatrixView beta, MatrixView y) = 0;
+    /// sums (numbers of the columns) = Σ_i a_ij b_ij, in double.
+    virtual void column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sums) = 0;
+
+    // --- numbers of the columns (f64, 1 × s), for methods whose iterations leave nothing to the host
+
+    /// v_j = √v_j, of NaN and negative numbers NaN.
+    virtual void square_roots(MatrixView v) = 0;
+    /// quotients_j = a_j/b_j where b_j > 0, else 0. Where a_j ≠ 0, least_j becomes the smaller of it and
+    /// b_j, until it is not positive or NaN: that stays. `least` may be empty, quotients may be a or b.
+    virtual void divide(ConstMatrixView a, ConstMatrixView b, MatrixView quotients, MatrixView least) = 0;
+    /// Where x_j > limit_j, count_j grows by one; elsewhere v_j = 0.
+    virtual void keep_above(ConstMatrixView x, ConstMatrixView limit, MatrixView v, MatrixView count) = 0;
+    /// How many iterations a method issues before it looks at its numbers: 1 where a look costs nothing.
+    [[nodiscard]] virtual int look_every() const { return 1; }
+    /// `work` for many times. It issues operations of this object, the same ones with the same arguments
+    /// every time, none of which returns a number or copies to or from the host, and gives back what it
+    /// allocates.
+    [[nodiscard]] virtual std::unique_ptr<Repeated> repeated(std::function<void()> work);
+
     /// e (n × k, real) = f − y (squared) or softmax(f) − y (cross_entropy); returns the loss, summed in
     /// double in row order.
     virtual double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) = 0;

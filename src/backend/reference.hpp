@@ -59,6 +59,9 @@ class Reference final : public HostMemory {
     void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;
     double norm(ConstMatrixView a) override;
     void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
+    void combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b, ConstMatrixView beta,
+                         MatrixView y) override;
+    void column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sums) override;
     double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
     bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) override;
     std::int64_t solve_spd(MatrixView k, MatrixView b) override;

@@ -157,6 +157,24 @@ void Reference::axpby(double alpha, ConstMatrixView x, double beta, MatrixView y
         for (std::int64_t j = 0; j < y.cols; ++j) blend(y, i, j, alpha * value(x, i, j), beta);
 }
 
+void Reference::combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b,
+                                ConstMatrixView beta, MatrixView y) {
+    for (std::int64_t i = 0; i < y.rows; ++i)
+        for (std::int64_t j = 0; j < y.cols; ++j) {
+            double sum = a * (alpha.data == nullptr ? 1 : value(alpha, 0, j)) * value(x, i, j);
+            if (b != 0) sum += b * (beta.data == nullptr ? 1 : value(beta, 0, j)) * value(y, i, j);
+            store(y, i, j, sum);
+        }
+}
+
+void Reference::column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sums) {
+    for (std::int64_t j = 0; j < a.cols; ++j) {
+        double sum = 0;
+        for (std::int64_t i = 0; i < a.rows; ++i) sum += value(a, i, j) * value(b, i, j);
+        store(sums, 0, j, sum);
+    }
+}
+
 double Reference::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) {
     double total = 0;
     for (std::int64_t i = 0; i < f.rows; ++i) {

@@ -74,6 +74,16 @@ class Cuda final : public Ops {
     void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
     double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
 
+    // cuda_columns.cu
+    void combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b, ConstMatrixView beta,
+                         MatrixView y) override;
+    void column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sums) override;
+    void square_roots(MatrixView v) override;
+    void divide(ConstMatrixView a, ConstMatrixView b, MatrixView quotients, MatrixView least) override;
+    void keep_above(ConstMatrixView x, ConstMatrixView limit, MatrixView v, MatrixView count) override;
+    [[nodiscard]] int look_every() const override { return 8; }
+    [[nodiscard]] std::unique_ptr<Repeated> repeated(std::function<void()> work) override;
+
     // cuda_libraries.cu
     void gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
               double beta, MatrixView c) override;
