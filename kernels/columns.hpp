@@ -96,27 +96,23 @@ struct FinishColumnDots {
     std::int64_t slots = 0, cols = 0;
     double* out = nullptr;  // 1 × s
 
-    Launch launch(const DeviceLimits&) const {
-        return {cols, element_threads, shared_size<double>(element_threads / warp_size)};
+    Launch launch(const DeviceLimits& limits) const {
+        return {smaller<std::int64_t>(ceil_div(cols, warps), 8 * limits.multiprocessors), max_threads, 0};
     }
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
-        double* of_warp = grid.template shared<double>(element_threads / warp_size);
-        for (std::int64_t j = grid.block(); j < cols; j += grid.blocks()) {
+        for (std::int64_t j = grid.block() * warps + grid.warp(); j < cols; j += grid.blocks() * warps) {
             double sum = 0;
-            for (std::int64_t slot = grid.thread(); slot < slots; slot += element_threads)
+            for (std::int64_t slot = grid.lane(); slot < slots; slot += warp_size)
                 sum += sums[slot * cols + j];
             sum = reduce_lanes(grid, sum, warp_size, Sum());
-            if (grid.lane() == 0) of_warp[grid.warp()] = sum;
-            grid.sync();
-            if (grid.thread() == 0) {
-                for (int warp = 1; warp < element_threads / warp_size; ++warp) sum += of_warp[warp];
-                out[j] = sum;
-            }
-            grid.sync();
+            if (grid.lane() == 0) out[j] = sum;
         }
     }
+
+  private:
+    static constexpr int warps = max_threads / warp_size;
 };
 
 struct SquareRoots {

@@ -1,6 +1,8 @@
-// The fused wide pass on int8 products against the reference: equal integers for every shape and device.
+// The fused wide pass on int8 products, and the further outputs from its gates, against the reference:
+// equal integers for every shape and device.
 #include "kernel_rows.hpp"
 
+#include <open_gradients.hpp>
 #include <wide_pass_rademacher.hpp>
 
 #include <algorithm>
@@ -31,11 +33,23 @@ void expect_exact(const Shape& shape, const HostOptions& options = {}, Wanted wa
         kernel.readout_seed = readout.seed;
         kernel.m = m;
         kernel.p = p;
-        kernel.k = k;
         kernel.h = rows_in<const std::int32_t>(h);
         if (wanted != Wanted::gradients) kernel.gates = gates.view;
         if (wanted != Wanted::gates) kernel.gradients = gradients.view;
         run_on_host(kernel, options);
+        if (wanted == Wanted::gates) return;
+        kernels::OpenGradients<decltype(columns)::value> further;
+        further.up_seed = up.seed;
+        further.readout_seed = readout.seed;
+        further.m = m;
+        further.p = p;
+        further.first = 1;
+        further.outputs = k;
+        const kernels::Rows<std::uint64_t> found =
+            wanted == Wanted::both ? gates.view : rows_in(expected.gates.view());
+        further.gates = {found.data, found.rows, found.cols, found.stride};
+        further.gradients = gradients.view;
+        run_on_host(further, options);
     });
     const std::string what = "n " + std::to_string(n) + " m " + std::to_string(m) + " p " +
                              std::to_string(p) + " k " + std::to_string(k) + " multiprocessors " +
@@ -86,7 +100,7 @@ TEST(WidePassRademacher, AddsToTheSumsThatAreThere) {
     kernels::WidePassRademacher<64> kernel;
     kernel.up_seed = up.seed;
     kernel.readout_seed = seeded_readout(70, 1).seed;
-    kernel.m = 70, kernel.p = 5, kernel.k = 1;
+    kernel.m = 70, kernel.p = 5;
     kernel.h = rows_in<const std::int32_t>(h);
     kernel.gradients = gradients.view;
     run_on_host(kernel);
@@ -98,7 +112,7 @@ TEST(WidePassRademacher, AddsToTheSumsThatAreThere) {
 TEST(WidePassRademacher, LaunchesNothingForNothing) {
     kernels::WidePassRademacher<64> kernel;
     std::int32_t memory[4] = {};
-    kernel.m = 100, kernel.p = 2, kernel.k = 1;
+    kernel.m = 100, kernel.p = 2;
     kernel.h = {memory, 0, 2, 2};
     kernel.gradients = {memory, 0, 2, 2};
     EXPECT_EQ(kernel.launch({}).blocks, 0);
@@ -117,7 +131,7 @@ TEST(WidePassRademacher, ChoosesALaunchThatFitsAndFills) {
                     std::int32_t memory = 0;
                     using Kernel = kernels::WidePassRademacher<decltype(columns)::value>;
                     Kernel kernel;
-                    kernel.m = 100000, kernel.p = p, kernel.k = 1;
+                    kernel.m = 100000, kernel.p = p;
                     kernel.h = {&memory, n, p, p};
                     kernel.gradients = {&memory, n, p, p};
                     const kernels::Launch launch = kernel.launch({132, room * 1024, 90});

@@ -69,7 +69,7 @@ Kernel kernel_of(std::int64_t n, std::int64_t p) {
     Kernel kernel;
     kernel.m = 100000;
     kernel.p = p;
-    kernel.k = 3;
+    if constexpr (requires { kernel.k; }) kernel.k = 3;
     static std::int32_t number = 0;
     static std::uint64_t word = 0;
     kernel.h = {&number, n, p, p};

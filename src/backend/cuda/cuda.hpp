@@ -95,6 +95,9 @@ class Cuda final : public Ops {
     /// The library's product of two views; the arguments of gemm.
     void product(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
                  double beta, MatrixView c);
+    /// wide_pass_exact by one kernel for a rademacher V, and one more for outputs beyond the first.
+    void fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+               MatrixView gradients);
     /// wide_pass_exact by int8 products of cuBLAS, a chunk of V at a time.
     void int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                     MatrixView gradients);

@@ -6,6 +6,7 @@
 
 #include <exact_values.hpp>
 #include <int8_chain.hpp>
+#include <open_gradients.hpp>
 #include <open_sum.hpp>
 #include <transpose.hpp>
 #include <wide_pass_exact64.hpp>
@@ -25,7 +26,7 @@ Kernel pass_of(const UpFactor& up, const Readout& readout, ConstMatrixView h, Bi
     kernel.readout_seed = readout.seed;
     kernel.m = up.width;
     kernel.p = up.rank;
-    kernel.k = readout.outputs;
+    if constexpr (requires { kernel.k; }) kernel.k = readout.outputs;
     kernel.h = rows_of<std::remove_const_t<std::remove_pointer_t<decltype(kernel.h.data)>>>(h);
     if (!gates.empty()) kernel.gates = words_of(gates);
     if (gradients.data != nullptr) kernel.gradients = rows_of<std::int32_t>(gradients);
@@ -66,10 +67,7 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
                 context_->run(pass_of<kernels::WidePassSrht<1>>(up, readout, h, out.gates, gradients));
             break;
         case WideWay::fused:
-            kernels::with_rank_columns(up.rank, [&](auto rank_columns) {
-                context_->run(pass_of<kernels::WidePassRademacher<decltype(rank_columns)::value>>(
-                    up, readout, h, out.gates, gradients));
-            });
+            fused(up, readout, h, out.gates, gradients);
             break;
         case WideWay::int8_chain:
             int8_chain(up, readout, h, out.gates, gradients);
@@ -89,6 +87,39 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
         context_->run(Values{rows_of<decltype(type)>(h), rows_of<std::int32_t>(ConstMatrixView(gradients)),
                              rows_of<typename Values::Value>(out.values)});
     });
+}
+
+void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                 MatrixView gradients) {
+    // Outputs beyond the first come from gates, which are kept for as many rows as `most` words hold.
+    constexpr std::int64_t most = std::int64_t{1} << 25;
+    const bool further = gradients.data != nullptr && readout.outputs > 1, kept = further && gates.empty();
+    const std::int64_t words = (up.width + 63) / 64;
+    const std::int64_t rows =
+        kept ? std::clamp<std::int64_t>(most / words / 128 * 128, 128, std::max<std::int64_t>(h.rows, 128))
+             : std::max<std::int64_t>(h.rows, 1);
+    const Scratch<std::uint64_t> scratch(*context_, kept ? std::min(rows, h.rows) : 0, words);
+    for (std::int64_t i = 0; i < h.rows; i += rows) {
+        const std::int64_t n = std::min(rows, h.rows - i);
+        const BitView bits = kept ? BitView{scratch.data(), n, up.width, words, Place::cuda} : gates;
+        const MatrixView sums = gradients.data == nullptr ? gradients : gradients.row_block(i, n);
+        kernels::with_rank_columns(up.rank, [&](auto rank_columns) {
+            constexpr int columns = decltype(rank_columns)::value;
+            context_->run(
+                pass_of<kernels::WidePassRademacher<columns>>(up, readout, h.row_block(i, n), bits, sums));
+            if (!further) return;
+            kernels::OpenGradients<columns> kernel;
+            kernel.up_seed = up.seed;
+            kernel.readout_seed = readout.seed;
+            kernel.m = up.width;
+            kernel.p = up.rank;
+            kernel.first = 1;
+            kernel.outputs = readout.outputs;
+            kernel.gates = words_of(ConstBitView(bits));
+            kernel.gradients = rows_of<std::int32_t>(sums);
+            context_->run(kernel);
+        });
+    }
 }
 
 void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,

@@ -1,0 +1,132 @@
+// What the passes over a rademacher V on mma.sync share: V drawn 32 units at a time, and the product with
+// it.
+//     Ĝ^c += (gate ∘ a^cᵀ) V      Ĝ: n × (k·p), in place
+// `columns` is p rounded up to 64, 128 or 256 (with_rank_columns). A step is 32 units.
+//     A operand     a byte per unit, −1 where the gate is open. Lane 4g + t has those of units 8t to 8t + 7
+//     of rows
+//                   g and g + 8: open[i] is row g + 8·(i % 2), units 8t + 4·(i / 2) and three more
+//     B operand     −a∘V, the same units in the same places
+//     accumulators  16 × columns int32 of a warp, in registers over a whole range of m
+// Shared memory, each piece twice (step s in piece s % 2):
+//     words       the bits of 32 rows of V in the order of the stream, and the word of a^c
+//     by_column   −a∘V: 8 bytes [column][t] are units 8t to 8t + 7, zero for units ≥ m
+// Lanes that are served together read neighbouring 8 or 16 bytes: no bank conflicts.
+#pragma once
+
+#include "sign_words.hpp"
+
+#include <type_traits>
+
+namespace fntk::kernels {
+
+template <int columns_>
+struct RademacherSums {
+    static constexpr int columns = columns_;
+    static constexpr int max_threads = 256;
+
+    std::uint64_t up_seed = 0, readout_seed = 0;
+    std::int64_t m = 0, p = 0;
+    Rows<std::int32_t> gradients;  // n × (k·p), added to; no data: not wanted
+
+  protected:
+    static constexpr int word_count = columns + 4;  // of V at most, and behind them the word of a
+    static constexpr int tile_quads = 2 * columns;
+
+    struct Work {
+        std::int64_t row;  // the first of the warp
+        int c;
+        int first_step, steps;  // steps first_step to steps − 1, first_step even; m < 2^31
+    };
+
+    /// An item is 16 rows per warp, an output of `outputs`, and a range of m in whole words of gates.
+    static Launch launch_items(std::int64_t n, std::int64_t m, std::int64_t outputs, std::int64_t warps,
+                               std::int64_t shared_bytes, const DeviceLimits& limits) {
+        // Several items per multiprocessor even the load out; a range below 1024 does not pay for its sums.
+        const std::int64_t whole = ceil_div(n, 16 * warps) * outputs;
+        const std::int64_t ranges =
+            smaller(ceil_div(m, 1024), ceil_div(std::int64_t{8} * limits.multiprocessors, whole));
+        return {whole * ranges, static_cast<int>(warps) * warp_size, shared_bytes};
+    }
+    /// Of a block of launch_items(): one item each.
+    template <class Grid>
+    FNTK_DEVICE Work item(Grid& grid, std::int64_t n, std::int64_t first_output,
+                          std::int64_t outputs) const {
+        const std::int64_t rows = grid.threads() / warp_size * 16, words = ceil_div(m, 64);
+        const std::int64_t whole = ceil_div(n, rows) * outputs, ranges = grid.blocks() / whole;
+        const std::int64_t range = grid.block() / whole, at = grid.block() % whole;
+        return {at / outputs * rows + 16 * grid.warp(), static_cast<int>(first_output + at % outputs),
+                static_cast<int>(2 * (range * words / ranges)),
+                static_cast<int>(smaller(2 * ((range + 1) * words / ranges), ceil_div(m, 32)))};
+    }
+
+    /// The bits of units 32·step on: of V four words per thread, of a^c by the last thread.
+    template <class Grid>
+    FNTK_DEVICE void draw(Grid& grid, int step, int c, std::uint32_t* words) const {
+        const int count = 8 * static_cast<int>(sign_words(p));
+        for (int i = grid.thread(); i < count; i += grid.threads()) {
+            const Philox4 block = random_block(up_seed, Stream::up,
+                                               static_cast<std::uint64_t>(std::int64_t{step} * count + i));
+            for (int l = 0; l < 4; ++l) words[4 * i + l] = block.word[l];
+        }
+        if (grid.thread() == grid.threads() - 1) words[columns] = readout_bits(readout_seed, step, c);
+    }
+
+    /// −a∘V of the step from its words.
+    template <class Grid>
+    FNTK_DEVICE void spread_columns(Grid& grid, int step, const std::uint32_t* words,
+                                    TwoPairs* by_column) const {
+        const int row_words = static_cast<int>(sign_words(p));
+        const std::uint32_t units = low_bits(m - std::int64_t{32} * step), a = words[columns];
+        for (int word = grid.warp(); word < columns / 32; word += grid.threads() / warp_size) {
+            const std::uint32_t of_unit = word < row_words ? words[grid.lane() * row_words + word] : 0;
+            const std::uint32_t bits = transpose_bits(grid, of_unit) ^ a;
+            TwoPairs* column = by_column + (32 * word + grid.lane()) * 2;
+            FNTK_UNROLL
+            for (int i = 0; i < 2; ++i) {
+                TwoPairs bytes{};
+                FNTK_UNROLL
+                for (int l = 0; l < 4; ++l) {
+                    const int shift = 16 * i + 4 * l;
+                    bytes.pair[l / 2].word[l % 2] =
+                        sign_bytes(bits >> shift) & (spread_bits(units >> shift) * 255U);
+                }
+                column[i] = bytes;
+            }
+        }
+    }
+
+    template <class Grid>
+    FNTK_DEVICE void add_gradients(Grid& grid, const std::uint32_t (&open)[4], const TwoPairs* by_column,
+                                   std::int32_t (&sums)[columns / 8][4]) const {
+        const Pair* pairs = reinterpret_cast<const Pair*>(by_column) + grid.lane();
+        FNTK_UNROLL
+        for (int j = 0; j < columns / 8; ++j) grid.mma_s8(sums[j], open, pairs[32 * j].word);
+    }
+
+    template <class Grid>
+    FNTK_DEVICE void add_to_rows(Grid& grid, const Work& work,
+                                 const std::int32_t (&sums)[columns / 8][4]) const {
+        FNTK_UNROLL
+        for (int entry = 0; entry < columns / 2; ++entry) {
+            const int j = entry / 4, i = entry % 4;
+            const std::int64_t row = work.row + grid.lane() / 4 + 8 * (i / 2);
+            const int q = 8 * j + 2 * (grid.lane() % 4) + i % 2;
+            if (row < gradients.rows && q < p)
+                grid.atomic_add(gradients.row(row) + work.c * p + q, sums[j][i]);
+        }
+    }
+};
+
+/// f(columns), an integral_constant, with the columns of a rank p. False, and no call, when p is too large.
+template <class F>
+bool with_rank_columns(std::int64_t p, F&& f) {
+    if (p <= 64)
+        f(std::integral_constant<int, 64>{});
+    else if (p <= 128)
+        f(std::integral_constant<int, 128>{});
+    else if (p <= 256)
+        f(std::integral_constant<int, 256>{});
+    return p <= 256;
+}
+
+}  // namespace fntk::kernels
