@@ -20,5 +20,8 @@ def machine() -> str:
 
 
 def commit() -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return "an unknown commit"
     return done.stdout.strip() or "an unknown commit"

@@ -55,7 +55,7 @@ Json export_network(Options& options) {
     options.spec.train = parse_train(options.trained);
     const Network network = Network::create(options.spec);
     save_network(options.network, network);
-    save_network(options.weights, network, true);
+    if (!options.weights.empty()) save_network(options.weights, network, true);
     return {{"parameters", cost(network.spec(), 1).parameters_trained}};
 }
 
@@ -124,7 +124,7 @@ int main(int argc, char** argv) try {
         ->required()
         ->check(CLI::IsMember({"export", "gram", "step"}));
     app.add_option("--network", options.network, "network file")->required();
-    app.add_option("--weights", options.weights, "export: file for U, V and A as values");
+    app.add_option("--weights", options.weights, "export: file for U, V and A as values, if wanted");
     app.add_option("--dim", options.spec.dim, "export: d");
     app.add_option("--width", options.spec.width, "export: m");
     app.add_option("--rank", options.spec.rank, "export: p");

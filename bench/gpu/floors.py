@@ -1,0 +1,96 @@
+"""The least time that a problem takes: what it needs of each unit, over that unit's rate.
+
+fntk's own arithmetic counts: ±1 products as four int8 products (three digits of ĥ, then the gates), float32 products
+as three of bf16, a transform as 2·log2 p instructions an entry. Parts that need different units stand one after the
+other; memory is traffic that hides behind them.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from problems import Problem
+
+# Operations or bytes a second. int8, fp32: datasheet; bf16, tf32, copy: measured on random data; issue: lanes × clock.
+HOPPER = {"int8": 1979e12, "bf16": 790e12, "tf32": 395e12, "fp32": 67e12, "issue": 132 * 128 * 1.755e9}
+RATES = {"H200": {**HOPPER, "copy": 4.3e12}, "H100": {**HOPPER, "copy": 3.0e12}}
+
+Parts = dict[str, float]
+
+
+def rates_of(device: str) -> Parts:
+    """Of a device by its name; empty: unknown, or a variant of other rates."""
+    if "PCIe" in device or "NVL" in device:
+        return {}
+    return next((rates for name, rates in RATES.items() if name in device), {})
+
+
+def pass_parts(problem: Problem) -> Parts:
+    n, m, p = (problem.shape[key] for key in "nmp")
+    if problem.up == "srht":
+        return {"issue": 2.0 * math.ceil(math.log2(p)) * n * m}
+    return {"int8": 8.0 * n * m * p}
+
+
+def parts(problem: Problem) -> Parts:
+    """What each unit does; "copy" in bytes."""
+    shape = problem.shape
+    n, d, p, m, r = (float(shape.get(key, 1)) for key in "ndpmr")
+    if problem.op == "wide":
+        return {**pass_parts(problem), "copy": 8 * n * p}
+    if problem.op == "growth":
+        return {**pass_parts(problem), "bf16": 3 * 2 * n * p * d, "copy": 4 * n * (d + 2 * p)}
+    if problem.op == "step":
+        return {**pass_parts(problem), "bf16": 3 * 2 * n * p * d, "copy": 8 * n * d}
+    if problem.op == "gram":
+        return {"bf16": 3 * n * n * (d + p), "copy": 4 * n * n}
+    if problem.op == "ntk":
+        return {**pass_parts(problem), "bf16": 3 * (n * n * (d + p) + 2 * n * p * d), "copy": 4 * n * n}
+    if problem.op == "dense":
+        return {"bf16": 2 * n * m * d, "int8": n * n * m, "copy": 4 * n * n}
+    return {"bf16": 3 * 4 * n * p * d * r, "copy": 8 * n * (p + d)}
+
+
+def work(problem: Problem) -> dict[str, float]:
+    """flop: of the formula, whoever computes it; int8_op and bytes: of the floor."""
+    shape = problem.shape
+    n, d, p, m, r = (float(shape.get(key, 1)) for key in "ndpmr")
+    flop = {"wide": 4 * n * m * p, "growth": 4 * n * m * p + 2 * n * p * d, "step": 4 * n * m * p + 4 * n * p * d,
+            "gram": 2 * n * n * (d + p), "dense": 2 * n * m * d + 2 * n * n * (m + d),
+            "ntk": 4 * n * m * p + 2 * n * p * d + 2 * n * n * (d + p), "operator": 4 * n * p * d * r}[problem.op]
+    needs = parts(problem)
+    return {"flop": flop, "int8_op": needs.get("int8", 0.0), "bytes": needs["copy"]}
+
+
+def least_ms(problem: Problem, rates: Parts) -> float | None:
+    needs = parts(problem)
+    if not all(rates.get(unit) for unit in needs):
+        return None
+    busy = sum(amount / rates[unit] for unit, amount in needs.items() if unit != "copy")
+    return 1e3 * max(busy, needs["copy"] / rates["copy"])
+
+
+def unit(problem: Problem) -> str:
+    return "+".join(unit for unit in parts(problem) if unit != "copy")
+
+
+def measured_rates(path: Path, device: str) -> Parts:
+    """The ceilings that bench/cuda/ceilings.cu measured on this device, if it did."""
+    rates = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if row.get("op") == "ceiling" and row["device"]["name"] == device:
+            rates[row["case"]] = row["rate"]
+    return rates
+
+
+def fractions(problem: Problem, ms: float, device: str, ceilings: Parts) -> dict[str, Any]:
+    """Of the floor by the table above, and of the floor by measured ceilings, which have no rate of issue."""
+    floor, measured = least_ms(problem, rates_of(device)), least_ms(problem, ceilings)
+    return {"floor": {"ms": floor, "unit": unit(problem)} if floor else None,
+            "fraction_of_floor": floor / ms if floor else None,
+            "fraction_of_measured_ceiling": measured / ms if measured else None}
