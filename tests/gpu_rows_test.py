@@ -19,6 +19,7 @@ sys.dont_write_bytecode = True
 import check  # noqa: E402
 import floors  # noqa: E402
 import goals  # noqa: E402
+import processes  # noqa: E402
 import run  # noqa: E402
 import store  # noqa: E402
 import table  # noqa: E402
@@ -161,7 +162,7 @@ class Resume(InFolder):
 
 class Processes(InFolder):
     def lines(self, source, limit=20.0):
-        return list(run.lines_of([sys.executable, "-c", source], limit, self.folder / "log", dict(os.environ)))
+        return list(processes.lines_of([sys.executable, "-c", source], limit, self.folder / "log", dict(os.environ)))
 
     def test_lines_of_a_process_that_dies_are_kept(self):
         source = "import sys; print('noise'); print('{\"mode\": \"fp32\"}', flush=True); sys.exit('no more memory')"
@@ -280,6 +281,19 @@ class Table(unittest.TestCase):
         text = table.markdown(rows, "NVIDIA H200", {"int8": 1.5e15})
         self.assertIn("failed: no ¦ memory", text)
         self.assertIn("int8 1500", text)
+
+    def test_wrong_results_count_in_no_ratio(self):
+        right = {"flips": None, "rel_g": 1e-3, "rel_k": None, "bit_exact": None}
+        rows = [row(error={**right, "bit_exact": True}), row(impl="torch", mode="fp32", ms=9.0, error=right)]
+        self.assertEqual(table.peers_of(rows[0], rows, "fp32"), [rows[1]])
+        self.assertEqual(len(table.overview(rows)), 4)
+        for wrong in (0.5, float("nan")):
+            rows[1]["error"] = {**right, "rel_g": wrong}
+            self.assertEqual(table.peers_of(rows[0], rows, "fp32"), [])
+            self.assertIn("DISAGREES", "".join(table.everything(rows)))
+        rows[0]["error"]["bit_exact"] = False
+        self.assertEqual(len(table.overview(rows)), 3)
+        self.assertIn("OTHER BITS", "".join(table.everything(rows)))
 
     def test_peers_of_another_family_stand_for_this_one_but_not_its_transforms(self):
         fast, product = row(case="srht", impl="torch-fht", mode="fp32", ms=1.0), row(impl="torch", mode="fp32", ms=9.0)

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from typing import Any, Callable, Iterable
 
 from problems import CHAIN, FHT, INT8, Full
-from store import Row
+from store import Row, agrees
 
 Verdict = tuple[float, bool]  # what was reached, and whether that is enough
 
 
 def matching(rows: Iterable[Row], op: str, case: str | None = None, impls: tuple[str, ...] = (),
              modes: tuple[str, ...] = (), shape: dict[str, int] | None = None) -> list[Row]:
-    return [row for row in rows if row["status"] == "ok" and row["op"] == op and case in (None, row["case"])
-            and (not impls or row["impl"] in impls) and (not modes or row["mode"] in modes)
+    """Rows that have times and agree with float64."""
+    return [row for row in rows if row["status"] == "ok" and agrees(row) and row["op"] == op
+            and case in (None, row["case"]) and (not impls or row["impl"] in impls) and (not modes or row["mode"] in modes)
             and all(row["shape"].get(name) == value for name, value in (shape or {}).items())]
 
 

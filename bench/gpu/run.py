@@ -6,20 +6,17 @@
     python3 bench/gpu/table.py OUT                                       # what they say
 
 Rows that are there of this commit and device are not measured again. Each implementation of a problem is a process of
-its own with a time limit; what fails loses its own rows, which say why. Exit code 0: all rows are there and fntk's are
-ok; 1: one of fntk's failed; 2: a program is missing; 3: no time was left for some rows.
+its own with a time limit; what fails loses its own rows, which say why. Exit code 0: all rows are there and fntk's agree
+with float64; 1: one of fntk's failed or does not; 2: a program is missing; 3: no time was left for some rows.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import datetime
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any, Callable, Iterator
@@ -32,8 +29,8 @@ import floors  # noqa: E402
 import provenance  # noqa: E402
 import store  # noqa: E402
 from problems import IMPLEMENTATIONS, Measurement, plan  # noqa: E402
+from processes import Line, device_info, environment, lines_of  # noqa: E402
 
-Line = dict[str, Any]
 MARGIN = 5.0  # seconds of a budget that are kept for what surrounds a process
 
 
@@ -57,58 +54,6 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(words)
     options.commit = options.commit or os.environ.get("FNTK_COMMIT") or provenance.commit()
     return options
-
-
-def device_info(device: str, ceilings: Path) -> dict[str, Any]:
-    info: dict[str, Any] = {"name": provenance.machine(), "sm": None, "sms": None, "driver": None, "cuda": None}
-    if device == "cpu":
-        return info
-    query = ["nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, check=True)
-    info["name"], info["sm"], info["driver"] = (word.strip() for word in done.stdout.splitlines()[0].split(","))
-    for line in ceilings.read_text().splitlines() if ceilings.exists() else []:
-        with_name = json.loads(line)["device"] if line.startswith("{") and line.endswith("}") else {}
-        if with_name.get("name") == info["name"]:
-            info.update(sms=with_name["sm"], cuda=with_name["cuda"])
-    return info
-
-
-def environment(device: str, work: Path) -> dict[str, str]:
-    own = {"TORCHINDUCTOR_CACHE_DIR": str(work / "inductor"), "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-           "JAX_PLATFORMS": "cpu" if device == "cpu" else "cuda", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    return {**os.environ, **own, **({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})}
-
-
-def lines_of(command: list[str], limit: float, log: Path, env: dict[str, str]) -> Iterator[Line]:
-    """The JSON lines of a process as they come; at its end {"reason"} if it did not end well."""
-    expired = threading.Event()
-    with log.open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env,
-                                   start_new_session=True)
-
-        def end() -> None:
-            expired.set()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)  # its compilers too
-
-        timer = threading.Timer(limit, end)
-        timer.start()
-        try:
-            with process.stdout:
-                for line in process.stdout:
-                    if line.startswith("{"):
-                        yield json.loads(line)
-            code = process.wait()
-        finally:
-            timer.cancel()
-            if process.poll() is None:
-                end()
-                process.wait()
-    if expired.is_set():
-        yield {"reason": f"out of time after {limit:.0f} s", "expired": True}
-    elif code != 0:
-        complaint = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        yield {"reason": f"exit code {code}: {complaint[-1][:300] if complaint else 'no output'}"}
 
 
 class Bench:
@@ -247,6 +192,8 @@ def say(row: store.Row) -> None:
     shape = " ".join(f"{name}={value}" for name, value in row["shape"].items())
     what = f"{row['ms']['median']:10.3f} ms" if row["status"] == "ok" else f"FAILED {row['reason']}"
     errors = {name: value for name, value in (row.get("error") or {}).items() if value is not None}
+    if not store.agrees(row):
+        what += " DISAGREES"
     print(f"{row['op']:8} {row['case']:12} {shape:40} {row['impl']:17} {row['mode']:9} {what} "
           + " ".join(f"{name} {value:.1e}" if isinstance(value, float) else f"{name} {value}"
                      for name, value in errors.items()), flush=True)
@@ -280,7 +227,7 @@ def main() -> int:
         return 3
     own = [rows.rows.get(store.key(bench.row(one, mode))) for one in measurements if not one.implementation.script
            for mode in one.modes]
-    return 1 if any(row is None or row["status"] != "ok" for row in own) else 0
+    return 1 if any(row is None or row["status"] != "ok" or not store.agrees(row) for row in own) else 0
 
 
 if __name__ == "__main__":

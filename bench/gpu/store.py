@@ -13,12 +13,16 @@ import os
 from pathlib import Path
 from typing import Any, Iterable
 
+from problems import CLASS_OF
+
 Row = dict[str, Any]
 Key = tuple[Any, ...]
 
 SCHEMA = 1
 FIELDS = ("schema", "commit", "date", "device", "op", "case", "shape", "impl", "mode", "status")
 ERRORS = ("flips", "rel_g", "rel_k", "bit_exact")
+# Relative errors beyond which a result of this class is not inaccurate but wrong, and counts in no ratio.
+WRONG = {"exact": 1e-2, "fp32": 1e-2, "tf32": 0.1, "bf16": 0.3, "int8": 0.3}
 
 
 def key(row: Row) -> Key:
@@ -43,6 +47,13 @@ def complaint(row: Row) -> str:
     if row.get("error") is not None and set(row["error"]) != set(ERRORS):
         return f"errors {sorted(row['error'])}"
     return ""
+
+
+def agrees(row: Row) -> bool:
+    """With float64, as far as its class goes; True where nothing was compared. A NaN does not."""
+    error = row.get("error") or {}
+    found = [error[name] for name in ("rel_g", "rel_k") if error.get(name) is not None]
+    return error.get("bit_exact") is not False and all(one < WRONG[CLASS_OF[row["mode"]]] for one in found)
 
 
 class Store:

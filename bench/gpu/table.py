@@ -50,7 +50,7 @@ def against(own: Row, peer: Row | None) -> str:
 def overview(rows: list[Row]) -> list[str]:
     lines = []
     for own in rows:
-        if own["impl"] != "fntk" or own["status"] != "ok" or own["op"] == "growth":
+        if own["impl"] != "fntk" or own["status"] != "ok" or not store.agrees(own) or own["op"] == "growth":
             continue
         lines.append([f"{TITLES[own['op']]}, {own['case']}", shape_of(own), number(own["ms"]["median"]),
                       number(own.get("fraction_of_floor"), 2), number(own.get("fraction_of_measured_ceiling"), 2),
@@ -89,6 +89,8 @@ def detail(row: Row) -> list[str]:
         return [*head, f"failed: {row['reason']}".replace("|", "¦"), *[""] * 6]
     ms, error = row["ms"], row.get("error") or {}
     exact = {True: "equal bits", False: "**OTHER BITS**"}.get(error.get("bit_exact"), "")
+    if not store.agrees(row):
+        exact = f"**DISAGREES** {exact}"
     return [*head, number(ms["median"], 4), f"{number(ms['p10'])} to {number(ms['p90'])}", gigabytes(row["peak_bytes"]),
             *(number(error.get(name), 2) for name in ("flips", "rel_g", "rel_k")),
             " ".join(filter(None, (exact, row.get("note", ""))))]
