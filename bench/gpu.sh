@@ -165,7 +165,7 @@ for step in "${steps[@]}"; do
     grep '^SKIPPED' "$out/$step.log" || true
     if [[ $status -eq 3 && ($step == peers || $step == growth) ]]; then
         left+=("$step")
-        tail -n 1 "$out/$step.log" | cut -c 1-300
+        grep '^no time was left' "$out/$step.log" | cut -c 1-300 || true
     elif [[ $status -ne 0 ]]; then
         failed+=("$step")
         tail -n 15 "$out/$step.log" | sed 's/^/    /'

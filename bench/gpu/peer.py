@@ -117,7 +117,7 @@ def main(make: Callable[[Work, str, str, Clock], Case], clock: Callable[[str], C
                 report.update(measure(make, work, job, mode, timer, truth))
         except Exception as error:  # the next class may well run
             traceback.print_exc()
-            report["reason"] = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"[:400]
+            report["reason"] = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"[:400]
         print(json.dumps(report), flush=True)
 
 
