@@ -119,8 +119,8 @@ growth() { lacks numpy || rows --suite growth; }
 
 # --- one after the other
 
-all_steps=(environment configure compile exact memcheck racecheck ceilings bench_cuda peers growth large
-    everything bench_cpu)
+all_steps=(environment configure compile exact memcheck racecheck ceilings everything bench_cuda large peers
+    growth bench_cpu)
 declare -A seconds=([environment]=20 [configure]=60 [compile]=330 [exact]=150 [memcheck]=60 [racecheck]=60
     [ceilings]=45 [bench_cuda]=60 [peers]=520 [growth]=180 [large]=90 [everything]=180
     [bench_cpu]=60)
