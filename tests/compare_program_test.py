@@ -72,6 +72,30 @@ class Compares(ProgramCase):
             self.assertTrue(all(0.8 <= accuracy <= 1 for accuracy in row["test_accuracy"].values()), row)
         self.assertGreater(written["limit"]["test_accuracy"]["ridge"], 0.9)
 
+    def test_beyond_whole_up_to_no_kernel_is_formed_and_what_is_known_agrees(self):
+        x, labels = clusters(160, 10, 16, 6)
+        data, classes = self.npy("x.npy", x), self.npy("labels.npy", labels)
+        common = ("--labels", classes, "--widths", 512, "--ranks", 8, "--steps", 5)
+        _, whole = report("compare", data, *common)
+        _, every = report("compare", data, *common, "--whole-up-to", 100, "--plot", self.out / "large.html")
+        out, some = report("compare", data, *common, "--whole-up-to", 100, "--compared-samples", 60)
+        self.assertEqual([r["limit"]["compared_samples"] for r in (whole, every, some)], [160, 160, 60])
+        self.assertIn("of the kernel of 60 samples", out)
+        self.assertGreater((self.out / "large.html").stat().st_size, 1000)
+        for row, same, near in zip(whole["rows"], every["rows"], some["rows"]):
+            self.assertEqual(row["relative_error"], same["relative_error"], row["name"])
+            self.assertAlmostEqual(near["relative_error"] / row["relative_error"], 1, delta=0.3)
+            self.assertEqual(near["train_loss"], row["train_loss"])
+            for large in (same, near):
+                self.assertAlmostEqual(large["lambda_max"] / row["lambda_max"], 1, delta=1e-3)
+                for field in ("lambda_min", "condition", "drift", "flips", "certificate_held"):
+                    self.assertIsNone(large[field], field)
+        for field in ("lambda_min", "lambda_max", "condition"):
+            self.assertIsNone(some["limit"][field])
+        refused = files.run("compare", data, *common, "--whole-up-to", 0)
+        self.assertEqual(refused.returncode, 3)
+        self.assertIn("whole-up-to is 0", refused.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -172,6 +172,19 @@ void add_compare(CLI::App& app, Action& run) {
         ->add_option("--ridge", options->compare.ridge,
                      "of kernel ridge regression, relative to mean(diag K)")
         ->capture_default_str();
+    command
+        ->add_option("--whole-up-to", options->compare.whole,
+                     "samples up to which kernels are formed, with all eigenvalues, drift and certificate")
+        ->capture_default_str();
+    command
+        ->add_option("--compared-samples", options->compare.compared,
+                     "beyond, samples whose kernel is compared with the infinite-width one")
+        ->capture_default_str();
+    command
+        ->add_option("--memory", options->compare.memory,
+                     "beyond, what ridge regression may take, as 4GiB or 512MiB; 0: no limit")
+        ->transform(CLI::AsSizeValue(false))
+        ->default_str("4GiB");
     command->add_option("--network", options->network, "one more row: the network in this file");
     command->add_option("--plot", options->plot, "write the comparison as one self-contained HTML page");
     command->callback([=, &run] { run = [=] { return run_compare(*options); }; });

@@ -1,12 +1,16 @@
 // The comparison of networks on one data set, row by row. compare.cpp has the command, compare_rows.cpp the
-// measuring, compare_table.cpp the table.
+// measuring, compare_kernel.cpp what is said of a kernel, compare_table.cpp the table.
+//
+// Up to `whole` samples kernels are formed: all eigenvalues, ‖K − K∞‖_F/‖K∞‖_F, drift and certificate.
+// Beyond, memory and time grow with n as the methods' own do: λ_max by products, the distance on the kernel
+// of `compared` samples, ridge regression by fit_kernel; what takes the whole spectrum is null.
 #pragma once
 
 #include "report.hpp"
 #include "targets.hpp"
 
+#include <chrono>
 #include <optional>
-
 #include <string>
 #include <vector>
 
@@ -17,6 +21,18 @@ struct CompareOptions {
     std::int64_t seeds = 1;
     std::uint64_t seed = 0;
     double ridge = 1e-3;
+    std::int64_t whole = 10000;                   ///< samples
+    std::int64_t compared = 2048;                 ///< samples, evenly spaced
+    std::int64_t memory = std::int64_t{4} << 30;  ///< bytes of a fit without the kernel
+};
+
+/// What is said of the kernel of one network; null: not known.
+struct KernelFindings {
+    double seconds = 0;  ///< of the Gram matrix: of all samples, or of those that are compared
+    std::int64_t peak_bytes = 0;
+    Json lambda_min = nullptr, lambda_max = nullptr, condition = nullptr;
+    double error = 0;
+    Json ridge = nullptr;  ///< the score on the test rows
 };
 
 /// What every row is measured against.
@@ -24,7 +40,8 @@ class Comparison {
   public:
     Comparison(Device device, const Dataset& dataset, ActivationSpec activation, CompareOptions options);
 
-    /// The infinite-width kernel: λ_min, λ_max, condition, ridge accuracy, the error law.
+    /// The infinite-width kernel: λ_min, λ_max, condition, ridge accuracy (all of them null where kernels
+    /// are not formed), the error law.
     [[nodiscard]] Json limit_row();
     /// One network, averaged over the seeds.
     [[nodiscard]] Json row(const std::string& name, NetworkSpec spec, const Progress& progress);
@@ -36,10 +53,20 @@ class Comparison {
 
   private:
     [[nodiscard]] Json measure(const Network& network, const Progress& progress);
+    /// λ's and the ridge's score into `row`.
+    void limit_of_all(Json& row);
+    [[nodiscard]] KernelFindings findings(const Network& network, const Tangent& at) const;
+    [[nodiscard]] KernelFindings findings_of_all(const Network& network, const Tangent& at) const;
+    [[nodiscard]] KernelFindings findings_by_products(const Network& network, const Tangent& at) const;
     /// f at the inputs, in host memory.
     [[nodiscard]] Matrix values_at(const Network& network, ConstMatrixView inputs) const;
     [[nodiscard]] Json ridge_score(ConstMatrixView kernel, ConstMatrixView cross) const;
     [[nodiscard]] bool tested() const;
+    [[nodiscard]] bool whole() const { return dataset_.train.inputs.rows() <= options_.whole; }
+    /// The samples whose kernel is compared with the limit's: all, or some.
+    [[nodiscard]] ConstMatrixView compared() const {
+        return some_inputs_.empty() ? dataset_.train.inputs.view() : some_inputs_.view();
+    }
 
     Device device_;
     const Dataset& dataset_;
@@ -47,9 +74,18 @@ class Comparison {
     CompareOptions options_;
     std::int64_t outputs_;
     Targets targets_;
-    Matrix limit_kernel_;
+    Matrix some_inputs_;   // empty where all are compared
+    Matrix limit_kernel_;  // of compared()
     ErrorLaw law_;
 };
+
+/// Seconds of the clock.
+template <class Body>
+double timed(Body&& body) {
+    const auto begin = std::chrono::steady_clock::now();
+    body();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
 
 /// The table for a terminal.
 std::string compare_table(const Json& report);

@@ -1,25 +1,14 @@
-// One row: tangent, Gram, spectrum, distance to the limit, ridge regression, training.
+// One row: the tangent, what is said of its kernel, training.
 #include "compare.hpp"
 
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstring>
 
 namespace fntk::cli {
 
 namespace {
-
-/// ‖A − B‖_F/‖B‖_F.
-double relative_error(ConstMatrixView a, ConstMatrixView b) {
-    double difference = 0, norm = 0;
-    for (std::int64_t i = 0; i < a.rows; ++i)
-        for (std::int64_t j = 0; j < a.cols; ++j) {
-            const double d = value(a, i, j) - value(b, i, j);
-            difference += d * d;
-            norm += value(b, i, j) * value(b, i, j);
-        }
-    return norm > 0 ? std::sqrt(difference / norm) : 0;
-}
 
 /// Mean of the numbers of many rows, field by field; a null anywhere stays null, booleans are joined by
 /// "and".
@@ -45,13 +34,6 @@ Json mean(const std::vector<Json>& rows) {
     return result;
 }
 
-template <class Body>
-double timed(Body&& body) {
-    const auto begin = std::chrono::steady_clock::now();
-    body();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
 }  // namespace
 
 Comparison::Comparison(Device device, const Dataset& dataset, ActivationSpec activation,
@@ -69,42 +51,22 @@ Comparison::Comparison(Device device, const Dataset& dataset, ActivationSpec act
     if (!(options.ridge >= 0) || !std::isfinite(options.ridge))
         throw ValueError(
             fmt::format("ridge is {}; it must be at least 0 and finite: try 1e-3", options.ridge));
+    if (options.whole < 1 || options.compared < 1)
+        throw ValueError(fmt::format("whole-up-to is {} and compared-samples {}; each must be at least 1",
+                                     options.whole, options.compared));
+    const Matrix& x = dataset.train.inputs;
+    const std::int64_t some = std::min(options.compared, x.rows());
+    if (whole() || some == x.rows()) return;
+    some_inputs_ = Matrix(some, x.cols(), x.dtype());
+    for (std::int64_t i = 0; i < some; ++i)
+        std::memcpy(some_inputs_.view().row_block(i, 1).data,
+                    x.view().row_block(i * x.rows() / some, 1).data,
+                    static_cast<std::size_t>(x.cols()) * size_of(x.dtype()));
 }
 
 bool Comparison::tested() const { return !dataset_.test.inputs.empty() && !dataset_.test.labels.empty(); }
 
 std::int64_t Comparison::data_rank() const { return numerical_rank(device_, dataset_.train.inputs); }
-
-Json Comparison::ridge_score(ConstMatrixView kernel, ConstMatrixView cross) const {
-    if (!tested()) return nullptr;
-    try {
-        const RidgeModel model = fit_ridge(device_, kernel, targets_.matrix(), options_.ridge);
-        return targets_.score(predict(device_, model, cross), dataset_.test);
-    } catch (const ValueError&) {
-        throw;
-    } catch (const Error&) {
-        return nullptr;  // K + jitter is singular: there is no ridge solution to score
-    }
-}
-
-Json Comparison::limit_row() {
-    const Matrix &x = dataset_.train.inputs, &test = dataset_.test.inputs;
-    limit_kernel_ = limit_kernel(device_, activation_, {.down = true}, x);
-    law_ = activation_.kind == Activation::relu ? error_law(device_, x) : ErrorLaw{};
-    const Spectrum eigen = spectrum(device_, limit_kernel_);
-    const Json score = ridge_score(
-        limit_kernel_, tested() ? limit_kernel(device_, activation_, {.down = true}, test, x) : Matrix{});
-    Json row = {{"lambda_min", eigen.min()},
-                {"lambda_max", eigen.max()},
-                {"condition", finite_or_null(eigen.condition())},
-                {"residual", eigen.residual},
-                {"ridge", options_.ridge},
-                {"test_accuracy", {{"ridge", targets_.classification() ? score : Json(nullptr)}}}};
-    if (!targets_.classification()) row["test_rmse"] = {{"ridge", score}};
-    if (activation_.kind == Activation::relu)
-        row["error_law"] = {{"rank_term", law_.rank_term}, {"width_term", law_.width_term}};
-    return row;
-}
 
 Json Comparison::row(const std::string& name, NetworkSpec spec, const Progress& progress) {
     std::vector<Json> rows;
@@ -141,24 +103,13 @@ Json Comparison::measure(const Network& network, const Progress& progress) {
 
     std::optional<Tangent> at;
     const double tangent_seconds = timed([&] { at.emplace(tangent(device_, network, x)); });
-    Matrix kernel;
-    const double gram_seconds = timed([&] { kernel = gram(*at, KernelOutput::trace); });
-    const std::int64_t kernel_peak = memory_use(device_.place()).peak - before;
-    (void)progress(0.2);
-
-    const Spectrum eigen = spectrum(device_, kernel);
-    const double error = relative_error(device_.on_host(kernel), limit_kernel_);
-    Json ridge = nullptr;
-    if (tested()) {
-        const Tangent at_test = tangent(device_, network, dataset_.test.inputs);
-        ridge = ridge_score(kernel, cross_gram(at_test, *at, KernelOutput::trace));
-    }
+    const KernelFindings kernel = findings(network, *at);
+    const std::int64_t kernel_peak = kernel.peak_bytes - before;
     at.reset();
-    kernel = Matrix{};
     (void)progress(0.5);
 
-    TrainingOptions training{.steps = options_.steps, .kernel_drift = true, .certificate = true};
-    training.known_lambda_min = std::max(eigen.min(), 0.0);
+    TrainingOptions training{.steps = options_.steps, .kernel_drift = whole(), .certificate = whole()};
+    if (whole()) training.known_lambda_min = std::max(kernel.lambda_min.get<double>(), 0.0);
     training.progress = [&](double share) { return progress(0.5 + 0.5 * share); };
     reset_memory_peak();
     const TrainingResult trained = train(device_, network, x, targets_.matrix(), training);
@@ -181,22 +132,23 @@ Json Comparison::measure(const Network& network, const Progress& progress) {
         {"bytes_stored", estimate.bytes_stored},
         {"flops_per_step", estimate.flops_step},
         {"seconds",
-         {{"tangent", tangent_seconds}, {"gram", gram_seconds}, {"step", trained.seconds_per_step}}},
+         {{"tangent", tangent_seconds}, {"gram", kernel.seconds}, {"step", trained.seconds_per_step}}},
         {"peak_bytes", peak},
-        {"lambda_min", eigen.min()},
-        {"lambda_max", eigen.max()},
-        {"condition", finite_or_null(eigen.condition())},
-        {"relative_error", error},
-        {"dense_width_of_equal_error",
-         law_.width_term > 0 && error > 0 ? Json(dense_width_of_equal_error(law_, error)) : Json(nullptr)},
+        {"lambda_min", kernel.lambda_min},
+        {"lambda_max", kernel.lambda_max},
+        {"condition", kernel.condition},
+        {"relative_error", kernel.error},
+        {"dense_width_of_equal_error", law_.width_term > 0 && kernel.error > 0
+                                           ? Json(dense_width_of_equal_error(law_, kernel.error))
+                                           : Json(nullptr)},
         {"train_loss", trained.history.back().loss},
-        {"drift", trained.history.back().drift},
-        {"flips", std::max(trained.history.back().flips, 0.0)},
-        {"certificate_held", trained.certificate_held},
+        {"drift", whole() ? Json(trained.history.back().drift) : Json(nullptr)},
+        {"flips", whole() ? Json(std::max(trained.history.back().flips, 0.0)) : Json(nullptr)},
+        {"certificate_held", whole() ? Json(trained.certificate_held) : Json(nullptr)},
         {"test_accuracy",
          {{"trained", classes ? trained_score : Json(nullptr)},
-          {"ridge", classes ? ridge : Json(nullptr)}}}};
-    if (!classes) row["test_rmse"] = {{"trained", trained_score}, {"ridge", ridge}};
+          {"ridge", classes ? kernel.ridge : Json(nullptr)}}}};
+    if (!classes) row["test_rmse"] = {{"trained", trained_score}, {"ridge", kernel.ridge}};
     return row;
 }
 

@@ -26,6 +26,11 @@ std::string number(const Json& value, const char* format) {
     return value.is_number() ? fmt::format(fmt::runtime(format), value.get<double>()) : "-";
 }
 
+const char* held(const Json& value) {
+    if (!value.is_boolean()) return "-";
+    return value.get<bool>() ? "held" : "no";
+}
+
 }  // namespace
 
 std::string compare_table(const Json& report) {
@@ -57,9 +62,15 @@ std::string compare_table(const Json& report) {
             number(row.at("lambda_min"), "{:.3e}"), number(row.at("condition"), "{:.2g}"),
             number(row.at("relative_error"), "{:.4f}"),
             number(row.at("dense_width_of_equal_error"), "{:.0f}"), number(row.at("train_loss"), "{:.4g}"),
-            number(row.at("drift"), "{:.3f}"), row.at("certificate_held").get<bool>() ? "held" : "no",
+            number(row.at("drift"), "{:.3f}"), held(row.at("certificate_held")),
             number(score.at("trained"), "{:.3f}"), number(score.at("ridge"), "{:.3f}"));
     }
+    const std::int64_t compared = report.at("limit").at("compared_samples").get<std::int64_t>();
+    if (compared < data.at("samples").get<std::int64_t>())
+        out += fmt::format(
+            "\ngram and error: of the kernel of {} samples; what takes all eigenvalues is left out (see "
+            "--whole-up-to)",
+            compared);
     out +=
         "\nerror: |K - K_inf|_F/|K_inf|_F; =dense m: width of the dense network with that error; cert: "
         "|y-f(t)|^2 <= "
