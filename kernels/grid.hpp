@@ -96,8 +96,8 @@ class CudaGrid {
     __device__ __forceinline__ std::int64_t blocks() const { return gridDim.x; }
     __device__ __forceinline__ int thread() const { return static_cast<int>(threadIdx.x); }
     __device__ __forceinline__ int threads() const { return static_cast<int>(blockDim.x); }
-    __device__ __forceinline__ int lane() const { return thread() % warp_size; }
-    __device__ __forceinline__ int warp() const { return thread() / warp_size; }
+    __device__ __forceinline__ int lane() const { return static_cast<int>(threadIdx.x % 32U); }
+    __device__ __forceinline__ int warp() const { return static_cast<int>(threadIdx.x / 32U); }
 
     template <class T>
     __device__ __forceinline__ T* shared(std::int64_t count) {

@@ -3,14 +3,16 @@
 //     run_on_host(kernel)     launch(), then all blocks in shuffled order; throws KernelFault
 // It finds by itself, as a KernelFault and without hanging: threads of a block that wait at different
 // places, threads that leave while others wait, shared arrays beyond Launch::shared_bytes or not asked for
-// alike by all threads, and launches outside the limits of kernel and device.
-// With it AddressSanitizer finds accesses outside a shared array, which is a heap block of exactly its
-// bytes, and ThreadSanitizer finds missing barriers and, with two blocks at once, blocks that write to one
-// place: nothing but barriers orders two threads of a block (atomics are relaxed; shared() has a lock, so
-// arrays come first in a kernel), and nothing at all orders two blocks that run at once.
+// alike by all threads, launches outside the limits of kernel and device, barriers that nobody is left to
+// come to, and of wgmma: operands that change under way, accumulators touched under way, registers and
+// tiles that were not fenced, descriptors that lead out of a shared array. With it AddressSanitizer finds
+// accesses outside a shared array, which is a heap block of exactly its bytes, and ThreadSanitizer finds
+// missing barriers and, with two blocks at once, blocks that write to one place: nothing but barriers
+// orders two threads of a block (atomics are relaxed; shared() has a lock, so arrays come first in a
+// kernel), and nothing at all orders two blocks that run at once.
 #pragma once
 
-#include <grid.hpp>
+#include <warpgroup.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -20,6 +22,7 @@
 #include <string>
 #include <type_traits>
 #include <typeinfo>
+#include <vector>
 
 namespace fntk::test {
 
@@ -107,7 +110,73 @@ class HostGrid {
     void mma_b1(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                 int line = __builtin_LINE(), const char* file = __builtin_FILE());
 
+    // The operations of kernels/warpgroup.hpp (host_warpgroup.cpp). A product takes its operands when it
+    // begins and again when it is waited for, and both must agree; in between its accumulators are poison.
+    [[nodiscard]] std::uint32_t shared_address(const void* p, int line = __builtin_LINE(),
+                                               const char* file = __builtin_FILE()) const;
+    void barrier_sync(int id, int threads, int line = __builtin_LINE(),
+                      const char* file = __builtin_FILE()) const;
+    void barrier_arrive(int id, int threads, int line = __builtin_LINE(),
+                        const char* file = __builtin_FILE()) const;
+    void proxy_fence() const;
+    template <int registers>
+    void give_registers() const {
+        static_assert(registers % 8 == 0 && registers >= 24 && registers <= 256);
+        have_registers(registers);
+    }
+    template <int registers>
+    void take_registers() const {
+        give_registers<registers>();
+    }
+    template <bool add, int count>
+    void wgmma(std::int32_t (&acc)[count], std::uint64_t a, std::uint64_t b, int line = __builtin_LINE(),
+               const char* file = __builtin_FILE()) {
+        begin({acc, count, add, nullptr, a, b, {"wgmma", file, line}, -1, {}});
+    }
+    template <bool add, int count>
+    void wgmma(std::int32_t (&acc)[count], const std::uint32_t (&a)[4], std::uint64_t b,
+               int line = __builtin_LINE(), const char* file = __builtin_FILE()) {
+        begin({acc, count, add, a, 0, b, {"wgmma", file, line}, -1, {}});
+    }
+    template <class... Arrays>
+    void wgmma_fence(Arrays&... registers) {
+        (fence(&registers, sizeof(registers)), ...);
+    }
+    void wgmma_commit() { ++groups_; }
+    template <int pending, class... Arrays>
+    void wgmma_wait(Arrays&... registers) {
+        complete(pending);
+        (require_done(&registers, sizeof(registers)), ...);
+    }
+
   private:
+    /// A wgmma that is under way.
+    struct Product {
+        std::int32_t* acc;
+        int count;
+        bool add;
+        const std::uint32_t* a_registers;  // null: a is a descriptor
+        std::uint64_t a, b;
+        Site site;
+        std::int64_t group;             // how many groups were committed before
+        std::vector<std::int32_t> sum;  // of the operands at its beginning
+    };
+    /// What accumulators are worth under way, or what registers held when they were fenced.
+    struct Values {
+        const void* at;
+        std::vector<std::int32_t> values;
+    };
+    void begin(Product product);
+    void complete(int pending);
+    std::vector<std::int32_t> sum_of(const Product& product);
+    const unsigned char* tile(std::uint64_t descriptor, int rows, const Site& site) const;
+    void fence(const void* registers, std::size_t bytes);
+    [[nodiscard]] bool is_fenced(const void* registers, int count) const;
+    void require_done(const void* registers, std::size_t bytes) const;
+    void have_registers(int count) const;
+
+    void require_nothing_under_way() const;
+
     /// What a lane shows to its warp in one exchange.
     struct alignas(32) Slot {
         unsigned char bytes[32];
@@ -142,6 +211,9 @@ class HostGrid {
     std::int64_t block_index_, blocks_;
     int thread_, threads_;
     unsigned shown_ = 0;  // exchanges of this thread so far
+    std::vector<Product> products_;
+    std::vector<Values> chains_, fenced_;
+    std::int64_t groups_ = 0;  // committed
 };
 
 /// Runs `body` as every thread of the launch; throws the first KernelFault.

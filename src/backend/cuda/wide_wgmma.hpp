@@ -1,0 +1,4 @@
+#pragma once
+namespace fntk::backend::cuda {
+const void* wide_wgmma_entry(int columns);
+}
