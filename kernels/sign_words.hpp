@@ -62,10 +62,6 @@ FNTK_HD constexpr std::uint32_t spread_bits(std::uint32_t bits) {
 }
 /// Byte j of the result is +1 when bit j of `bits` is set, else −1, j < 4.
 FNTK_HD constexpr std::uint32_t sign_bytes(std::uint32_t bits) { return ~(spread_bits(bits) * 0xFEU); }
-/// Four bytes 0 or −1 as four bits.
-FNTK_HD constexpr std::uint32_t bits_of_masks(std::uint32_t bytes) {
-    return ((bytes & 0x08040201U) * 0x01010101U) >> 24;
-}
 
 /// The lowest base-256 digit, −128 to 127, of `rest`, which keeps the digits above it.
 FNTK_HD constexpr int take_low_digit(std::int32_t& rest) {

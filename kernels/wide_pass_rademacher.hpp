@@ -188,6 +188,11 @@ struct WidePassRademacher : RademacherSums<columns_> {
         }
     }
 
+    /// Four bytes 0 or −1 as four bits.
+    static FNTK_DEVICE std::uint32_t bits_of(std::uint32_t bytes) {
+        return ((bytes & 0x08040201U) * 0x01010101U) >> 24;
+    }
+
     /// The four lanes of a group put their bytes together; lanes 0 and 1 write the words of rows group,
     /// group + 8.
     template <class Grid>
@@ -196,7 +201,7 @@ struct WidePassRademacher : RademacherSums<columns_> {
         const int t = grid.lane() % 4;
         FNTK_UNROLL
         for (int i = 0; i < 2; ++i) {
-            std::uint32_t word = (bits_of_masks(open[i]) | bits_of_masks(open[i + 2]) << 4) << (8 * t);
+            std::uint32_t word = (bits_of(open[i]) | bits_of(open[i + 2]) << 4) << (8 * t);
             word |= grid.shuffle_xor(word, 1);
             word |= grid.shuffle_xor(word, 2);
             word &= low_bits(m - std::int64_t{32} * step);

@@ -11,22 +11,16 @@
 //         is −a∘V. Accumulators: 64 × columns int32 in registers over the whole range. This product is
 //         under way while the next tile's first one begins.
 //
-// In both tiles row n of 32 is unit (column) place(n) of 32. A thread's sums of ẑ are then of the units
-// whose gates its A operand takes, and the four entries of a row that it has of 32 columns of Ĝ are
-// neighbours.
-//
-// Shared memory, in core matrices of 8 rows × 16 bytes, those of a row of them one after the other:
-//     by_unit     −V, twice: row = unit, columns in order along the row
-//     by_column   −a∘V, twice: row = column, units in order along the row; zero for units ≥ m
-//     digits      of each consumer: h₀, h₁, h₂, row = row of ĥ, columns in order
-// Eight lanes that are served together store one core matrix: no bank conflicts. Columns from ⌈p/32⌉·32 on
-// are left as they are: digits there are zero, and sums there are no results.
+// Shared memory, in core matrices:
+//     tiles       −V by unit and −a∘V by column (sign_tiles.hpp), two of each; their order of units makes a
+//                 thread's sums of ẑ its A operand of Ĝ
+//     digits      of each consumer h₀, h₁, h₂: a row is a row of ĥ, its columns in the order of −V
 //
 // Named barriers hand over stage s = 0, 1: `full` when the producer has written it, `empty` when both
 // consumers have read it. The producer comes to `empty` from the third tile on, the consumers as often.
 #pragma once
 
-#include "sign_words.hpp"
+#include "sign_tiles.hpp"
 #include "warpgroup.hpp"
 
 namespace fntk::kernels {
@@ -44,6 +38,9 @@ FNTK_DEVICE std::uint32_t sign_masks(std::int32_t x0, std::int32_t x1, std::int3
            (x3 < 0 ? 0xFF000000U : 0U);
 #endif
 }
+
+/// Bytes −1 where the bits 0, 8, 16, 24 of x are set, else 0.
+FNTK_HD constexpr std::uint32_t mask_bytes(std::uint32_t x) { return (x & 0x01010101U) * 255U; }
 
 template <int columns_>
 struct WidePassWgmma {
@@ -77,8 +74,8 @@ struct WidePassWgmma {
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
-        const Tiles tiles{grid.template shared<Quad>(2 * tile_quads),
-                          grid.template shared<Quad>(2 * tile_quads)};
+        const Stages tiles{grid.template shared<Quad>(2 * Tiles::quads),
+                           grid.template shared<Quad>(2 * Tiles::quads)};
         Quad* digits = grid.template shared<Quad>(2 * digit_quads);
 
         const std::int64_t whole = ceil_div(h.rows, rows) * outputs(), ranges = grid.blocks() / whole;
@@ -99,13 +96,10 @@ struct WidePassWgmma {
 
   private:
     static constexpr int steps = units / 32;  // of a tile
-    static constexpr int row_words_most = columns / 32;
-    static constexpr int core_row = 8 * columns / 16;   // quads of 8 rows of by_unit and digits
-    static constexpr int core_column = 8 * units / 16;  // of 8 rows of by_column
-    static constexpr int tile_quads = units * columns / 16;
     static constexpr int one_digit = 64 * columns / 16, digit_quads = 3 * one_digit;
+    using Tiles = SignTiles<columns, units>;
     static constexpr std::int64_t shared_bytes =
-        2 * shared_size<Quad>(2 * tile_quads) + shared_size<Quad>(2 * digit_quads);
+        2 * shared_size<Quad>(2 * Tiles::quads) + shared_size<Quad>(2 * digit_quads);
     static constexpr int full = 1, empty = 3, digits_written = 5;  // barriers, each of two
 
     struct Work {
@@ -113,22 +107,20 @@ struct WidePassWgmma {
         int c;
         int first, end;  // tiles
     };
-    struct Tiles {  // two of each
+    struct Stages {  // two tiles of each
         Quad *by_unit, *by_column;
     };
 
     FNTK_HD std::int64_t outputs() const {
         return gradients.data == nullptr ? (gates.data == nullptr ? 0 : 1) : k;
     }
-    /// What row n of a tile stands for: bits 3, 2, 1 of n become bits 1, 3, 2.
-    static FNTK_HD constexpr int place(int n) { return (n & ~14) | (n & 8) >> 2 | (n & 6) << 1; }
-
     // --- the producer
 
     template <class Grid>
-    FNTK_DEVICE void produce(Grid& grid, const Work& work, const Tiles& tiles) const {
+    FNTK_DEVICE void produce(Grid& grid, const Work& work, const Stages& tiles) const {
         constexpr int parts = units / 128;  // a warp has 32 units of each
         const int first_part = work.first * parts;
+        const Tiles writer{up_seed, p, gradients.data != nullptr};
         std::uint32_t a_words = 0;  // of a^c, of parts 32j + lane, j = 0, 1, ...
         for (int tile = work.first; tile < work.end; ++tile) {
             const int stage = (tile - work.first) & 1;
@@ -141,108 +133,20 @@ struct WidePassWgmma {
                                                    readout_word(work.c) / 4 +
                                                        static_cast<std::uint64_t>(part + grid.lane())),
                                       static_cast<std::uint64_t>(grid.warp()));
-                const int step = 4 * i + grid.warp();
-                write(grid, std::int64_t{4} * part + grid.warp(), grid.shuffle(a_words, lane),
-                      tiles.by_unit + stage * tile_quads + 4 * step * core_row,
-                      tiles.by_column + stage * tile_quads + 16 * step);
+                writer.write(grid, std::int64_t{4} * part + grid.warp(), 4 * i + grid.warp(),
+                             grid.shuffle(a_words, lane), tiles.by_unit + stage * Tiles::quads,
+                             tiles.by_column + stage * Tiles::quads);
             }
             grid.proxy_fence();
             grid.barrier_arrive(full + stage, max_threads);
         }
     }
 
-    /// The part of both tiles of units 32·step to 32·step + 31; a: their bits of a^c.
-    template <class Grid>
-    FNTK_DEVICE void write(Grid& grid, std::int64_t step, std::uint32_t a, Quad* by_unit,
-                           Quad* by_column) const {
-        std::uint32_t words[row_words_most];
-        draw(grid, step, by_unit, words);
-        const int row_words = static_cast<int>(sign_words(p)), lane = grid.lane();
-        const std::uint32_t inside = low_bits(m - 32 * step);
-        by_unit += lane / 8 * core_row + lane % 8;
-        by_column += lane / 8 * core_column + lane % 8;
-        FNTK_UNROLL
-        for (int w = 0; w < row_words_most; ++w) {
-            if (w >= row_words) break;
-            FNTK_UNROLL
-            for (int i = 0; i < 2; ++i) {
-                const std::uint32_t bits = ~words[w] >> (16 * i);
-                by_unit[8 * (2 * w + i)] = {{sign_bytes(bits), sign_bytes(bits >> 4), sign_bytes(bits >> 8),
-                                             sign_bytes(bits >> 12)}};
-            }
-            if (gradients.data == nullptr) continue;
-            const std::uint32_t turned = turn(grid, words[w]) ^ a;
-            FNTK_UNROLL
-            for (int i = 0; i < 2; ++i) {
-                Quad bytes{};
-                FNTK_UNROLL
-                for (int l = 0; l < 4; ++l) {
-                    const int shift = 16 * i + 4 * l;
-                    bytes.word[l] = sign_bytes(turned >> shift) & (spread_bits(inside >> shift) * 255U);
-                }
-                by_column[4 * w * core_column + 8 * i] = bytes;
-            }
-        }
-    }
-
-    /// Lane n: the words of V of unit 32·step + place(n). A call of the generator makes four words, which
-    /// are one lane's where a row has whole calls; else they change hands in the warp's part of the tile to
-    /// come.
-    template <class Grid>
-    FNTK_DEVICE void draw(Grid& grid, std::int64_t step, Quad* exchange,
-                          std::uint32_t (&words)[row_words_most]) const {
-        const int row_words = static_cast<int>(sign_words(p)), unit = place(grid.lane());
-        const std::uint64_t first = static_cast<std::uint64_t>(8 * step * row_words);
-        if (columns >= 128 && row_words == row_words_most) {
-            FNTK_UNROLL
-            for (int i = 0; i < row_words_most / 4; ++i) {
-                const Philox4 block =
-                    random_block(up_seed, Stream::up,
-                                 first + static_cast<std::uint64_t>(unit * (row_words_most / 4) + i));
-                FNTK_UNROLL
-                for (int l = 0; l < 4; ++l) words[4 * i + l] = block.word[l];
-            }
-            return;
-        }
-        FNTK_UNROLL_BY(1)
-        for (int i = grid.lane(); i < 8 * row_words; i += warp_size) {
-            const Philox4 block = random_block(up_seed, Stream::up, first + static_cast<std::uint64_t>(i));
-            exchange[i] = {{block.word[0], block.word[1], block.word[2], block.word[3]}};
-        }
-        grid.sync_warp();
-        const std::uint32_t* own = reinterpret_cast<const std::uint32_t*>(exchange) + unit * row_words;
-        FNTK_UNROLL
-        for (int w = 0; w < row_words_most; ++w) words[w] = w < row_words ? own[w] : 0;
-        grid.sync_warp();
-    }
-
-    /// Lane n has bits of unit place(n); then lane n has bits of column place(n), bit l that of unit l. A
-    /// step exchanges a bit of the lane's number with a bit of the place in the word.
-    template <class Grid>
-    static FNTK_DEVICE std::uint32_t turn(Grid& grid, std::uint32_t x) {
-        FNTK_UNROLL
-        for (int i = 0; i < 5; ++i) {
-            const int lanes = 16 >> i, places = i == 1 ? 2 : i == 2 ? 8 : i == 3 ? 4 : lanes;
-            const std::uint32_t low = i == 0   ? 0x0000FFFFU  // places with that bit clear
-                                      : i == 1 ? 0x33333333U
-                                      : i == 2 ? 0x00FF00FFU
-                                      : i == 3 ? 0x0F0F0F0FU
-                                               : 0x55555555U;
-            const std::uint32_t other = grid.shuffle_xor(x, lanes);
-            x = grid.lane() & lanes ? (x & ~low) | ((other >> places) & low)
-                                    : (x & low) | ((other << places) & ~low);
-        }
-        return x;
-    }
-
-    static FNTK_DEVICE std::uint64_t row_tile(std::uint32_t a) {
-        return tile_descriptor(a, 128, 16 * core_row);
-    }
     // --- a consumer, its 64 rows from `row` on
 
     template <class Grid>
     FNTK_DEVICE void consume(Grid& grid, const Work& work, int row, Quad* digits,
-                             const Tiles& tiles) const {
+                             const Stages& tiles) const {
         load_digits(grid, row, digits);
         grid.proxy_fence();
         grid.barrier_sync(digits_written + grid.warp() / 4 - 1, warpgroup_size);
@@ -260,8 +164,10 @@ struct WidePassWgmma {
                 grid.wgmma_fence(z);
                 FNTK_UNROLL
                 for (int i = 0; i < columns / 32; ++i) {
-                    const std::uint64_t a = row_tile(h_tile + 16 * (digit * one_digit + 16 * i)),
-                                        b = row_tile(v_tile + 16 * (stage * tile_quads + 16 * i));
+                    const std::uint64_t a = tile_descriptor(h_tile + 16 * (digit * one_digit + 16 * i), 128,
+                                                            Tiles::row_stride),
+                                        b = tile_descriptor(v_tile + 16 * (stage * Tiles::quads + 16 * i),
+                                                            128, Tiles::row_stride);
                     if (digit == 2 && i == 0)
                         grid.template wgmma<false>(z, a, b);
                     else
@@ -279,14 +185,22 @@ struct WidePassWgmma {
                 const std::int32_t* sum = z + i / 4 * 16 + i % 4 / 2 * 8 + i % 2 * 2;
                 open[i / 4][i % 4] = sign_masks(sum[0], sum[1], sum[4], sum[5]);
             }
+            const int left = static_cast<int>(m) - units * tile;
+            if (left < units) {
+                FNTK_UNROLL
+                for (int i = 0; i < 4 * steps; ++i)
+                    open[i / 4][i % 4] &=
+                        mask_bytes(low_bits(left - i / 4 * 32) >> (i % 4 / 2 * 4 + grid.lane() % 4));
+            }
             if (gates.data != nullptr && work.c == 0) keep_gates(grid, row, tile, open);
             if (gradients.data != nullptr) {
                 grid.wgmma_fence(sums, open);
                 FNTK_UNROLL
                 for (int i = 0; i < steps; ++i)
-                    grid.template wgmma<true>(sums, open[i],
-                                              tile_descriptor(av_tile + 16 * (stage * tile_quads + 16 * i),
-                                                              128, 16 * core_column));
+                    grid.template wgmma<true>(
+                        sums, open[i],
+                        tile_descriptor(av_tile + 16 * (stage * Tiles::quads + 16 * i), 128,
+                                        Tiles::column_stride));
                 grid.wgmma_commit();
                 grid.template wgmma_wait<0>(sums, open);
             }
@@ -295,17 +209,18 @@ struct WidePassWgmma {
         if (gradients.data != nullptr) add_to_rows(grid, work, row, sums);
     }
 
-    /// Quad i of a digit: row i % 8 + 8·(i / core_row), columns 16·(i / 8 % (columns/16)) and 15 more.
+    /// Quad i of a digit: byte j is column 8·(j % 4) + j / 4 of the 32 or 4 columns on.
     template <class Grid>
     FNTK_DEVICE void load_digits(Grid& grid, int row, Quad* digits) const {
         FNTK_UNROLL_BY(1)
         for (int i = grid.thread() % warpgroup_size; i < one_digit; i += warpgroup_size) {
-            const int r = row + i % 8 + i / core_row * 8;
-            const int q = i / 8 % (columns / 16) * 16;
+            const std::int64_t r = row + i % 8 + i / (columns / 2) * 8;
+            const int first = i / 8 % (columns / 16) / 2 * 32 + i / 8 % 2 * 4;
             Quad quads[3] = {};
             FNTK_UNROLL
             for (int j = 0; j < 16; ++j) {
-                std::int32_t rest = r < h.rows && q + j < p ? h.row(r)[q + j] : 0;
+                const int q = first + 8 * (j % 4) + j / 4;
+                std::int32_t rest = r < h.rows && q < p ? h.row(r)[q] : 0;
                 FNTK_UNROLL
                 for (Quad& quad : quads)
                     quad.word[j / 4] |= (static_cast<std::uint32_t>(take_low_digit(rest)) & 255U)
@@ -316,7 +231,7 @@ struct WidePassWgmma {
         }
     }
 
-    /// Rows row + 16w + group and 8 more: a lane has units 4t to 4t + 3 and 16 + 4t to 16 + 4t + 3 of each
+    /// Rows row + 16w + group and 8 more: byte j of register 2h + (0, 1) of a lane is unit 8j + 4h + t of a
     /// step. The four lanes of a group put their bits together, and write the tile's words in turn.
     template <class Grid>
     FNTK_DEVICE void keep_gates(Grid& grid, int row, int tile,
@@ -330,10 +245,9 @@ struct WidePassWgmma {
             FNTK_UNROLL
             for (int j = 0; j < 2; ++j) {
                 const std::uint32_t(&bytes)[4] = open[i / 2 * 2 + j];
-                half[j] = (bits_of_masks(bytes[i % 2]) | bits_of_masks(bytes[i % 2 + 2]) << 16) << (4 * t);
+                half[j] = ((bytes[i % 2] & 0x01010101U) | (bytes[i % 2 + 2] & 0x10101010U)) << t;
                 half[j] |= grid.shuffle_xor(half[j], 1);
                 half[j] |= grid.shuffle_xor(half[j], 2);
-                half[j] &= low_bits(static_cast<int>(m) - 64 * word - 32 * j);
             }
             if (t == i % 4 && r < h.rows && 64 * word < static_cast<int>(m))
                 gates.row(r)[word] = std::uint64_t{half[1]} << 32 | half[0];
@@ -346,7 +260,7 @@ struct WidePassWgmma {
         FNTK_UNROLL
         for (int i = 0; i < columns / 2; ++i) {
             const int r = row + grid.warp() % 4 * 16 + grid.lane() / 4 + 8 * (i / 2 % 2);
-            const int q = i / 16 * 32 + i / 8 % 2 * 16 + grid.lane() % 4 * 4 + i / 4 % 2 * 2 + i % 2;
+            const int q = i / 16 * 32 + i / 4 % 2 * 16 + i % 2 * 8 + i / 8 % 2 * 4 + grid.lane() % 4;
             if (r < h.rows && q < p) grid.atomic_add(gradients.row(r) + work.c * p + q, sums[i]);
         }
     }

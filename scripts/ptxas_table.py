@@ -3,7 +3,8 @@
 
     scripts/ptxas_table.py BUILD.log [--markdown TABLE.md]
 
-Exit code 1: a kernel spills registers to memory, or the log holds no kernel.
+Exit code 1: a kernel spills registers to memory, ptxas reports that it serialises wgmma or ignores setmaxnreg, or the log
+holds no kernel.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 ENTRY = re.compile(r"Compiling entry function '(\S+)' for '(sm_\w+)'")
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers")
+SLOWED = re.compile(r"ptxas.*(\(C75\d\d\)|[Pp]otential [Pp]erformance [Ll]oss|setmaxnreg.*ignored|wgmma.*serialized).*")
 
 
 def short(names: list[str]) -> dict[str, str]:
@@ -48,12 +50,13 @@ def main() -> int:
     parser.add_argument("log", type=Path)
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
-    found = read(options.log.read_text())
+    log = options.log.read_text()
+    found = read(log)
     if not found:
         print(f"ptxas_table: {options.log} holds no kernel; build with -Xptxas=-v", file=sys.stderr)
         return 1
     names = short(list(found))
-    architectures = sorted({one for row in found.values() for one in row}, key=lambda one: int(re.sub(r"\D", "", one)))
+    architectures = sorted({one for row in found.values() for one in row}, key=lambda one: (int(re.sub(r"\D", "", one)), one))
     rows = sorted(found.items(), key=lambda item: (-max(item[1].values())[0], names[item[0]]))
     lines = ["| kernel | " + " | ".join(architectures) + " |", "|---" * (len(architectures) + 1) + "|"]
     for kernel, row in rows:
@@ -67,7 +70,10 @@ def main() -> int:
     print(f"{len(found)} kernels on {len(architectures)} architectures, {len(spilling)} spill")
     for name, one in spilling:
         print(f"    {name} on {one}", file=sys.stderr)
-    return 1 if spilling else 0
+    slowed = [line for line in log.splitlines() if SLOWED.search(line)]
+    for line in slowed:
+        print(f"    {line}", file=sys.stderr)
+    return 1 if spilling or slowed else 0
 
 
 if __name__ == "__main__":

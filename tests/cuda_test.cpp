@@ -11,6 +11,8 @@
 #include <fntk/regression.hpp>
 #include <fntk/spectrum.hpp>
 
+#include <backend/cuda/hopper.hpp>
+#include <backend/cuda/wide_way.hpp>
 #include <backend/ops.hpp>
 
 #include <algorithm>
@@ -101,6 +103,38 @@ TEST_F(CudaTest, ExactIntegersAreEqualFromDataOnTheDeviceAndWithoutRows) {
         EXPECT_EQ(none.size(), 0);
         EXPECT_TRUE(gram(none).empty());
     }
+}
+
+TEST_F(CudaTest, TheKernelForComputeCapability90GivesTheIntegersOfThePortableOne) {
+    backend::Ops& ops = gpu().ops();
+    const std::string device = test::info_of("cuda").description;
+    if (device.find("compute capability 9.0") == std::string::npos) GTEST_SKIP() << device;
+    if (backend::cuda::wide_wgmma_entry(64) == nullptr) GTEST_SKIP() << "not in this build";
+    ASSERT_TRUE(backend::cuda::uses_wgmma(ops)) << "it has failed its check";
+    for (const std::int64_t p : {1, 2, 31, 64, 65, 96, 128, 129, 160, 200, 256})
+        for (const auto& [n, m] : {std::pair<std::int64_t, std::int64_t>{128, 1},
+                                   {86, 63},
+                                   {128, 257},
+                                   {300, 1000},
+                                   {1000, 4099}})
+            for (const std::int64_t k : {1, 3}) {
+                const Network network = Network::create({.dim = 21,
+                                                         .width = m,
+                                                         .rank = p,
+                                                         .outputs = k,
+                                                         .down = Down::gaussian,
+                                                         .up = Up::rademacher});
+                const Matrix x = normals(n, 21, 4, DType::f32);
+                const TangentOptions keep = k == 1 ? keep_all : TangentOptions{.gradients = true};
+                const Tangent here = tangent(host(), network, x, keep);
+                for (const bool allowed : {true, false}) {
+                    SCOPED_TRACE(test::described(network, n) + (allowed ? ", wgmma" : ", portable"));
+                    backend::cuda::allow_wgmma(ops, allowed);
+                    test::expect_same_integers(tangent(gpu(), network, x, keep), here);
+                }
+                backend::cuda::allow_wgmma(ops, true);
+            }
+    EXPECT_TRUE(backend::cuda::uses_wgmma(ops)) << "no launch has failed";
 }
 
 TEST_F(SlowCuda, ExactIntegersAreEqualForManySamples) {

@@ -5,11 +5,11 @@
 
 #include <wide_pass_rademacher.hpp>
 #include <wide_pass_srht.hpp>
+#include <wide_pass_wgmma.hpp>
 
 namespace fntk {
 namespace {
 
-using backend::cuda::choose_wide_way;
 using backend::cuda::WideWay;
 using kernels::DeviceLimits;
 
@@ -21,15 +21,22 @@ constexpr std::int64_t kib = 1024;
 constexpr DeviceLimits various_limits[] = {{108, 163 * kib, 80}, {84, 99 * kib, 86}, {132, 227 * kib, 90},
                                            {1, 48 * kib, 80},    {1, 16 * kib, 80},  {1, 0, 80}};
 
+/// The choice for many samples in a build without wgmma.
+backend::cuda::WideChoice choose_wide_way(Up up, std::int64_t p, DType h, const DeviceLimits& limits,
+                                          std::int64_t rows = 100000, bool has_wgmma = false) {
+    return backend::cuda::choose_wide_way(up, p, h, limits, rows, has_wgmma);
+}
+
 TEST(WideWay, GivesAReasonForEveryRank) {
     for (const DeviceLimits& limits : various_limits)
         for (const Up up : {Up::rademacher, Up::srht})
             for (const DType h : {DType::i32, DType::i64})
-                for (std::int64_t p = 1; p <= largest_rank; ++p) {
-                    const char* reason = choose_wide_way(up, p, h, limits).reason;
-                    ASSERT_NE(reason, nullptr);
-                    ASSERT_STRNE(reason, "") << name(up) << ' ' << p;
-                }
+                for (const std::int64_t rows : {1, 100, 128})
+                    for (std::int64_t p = 1; p <= 1000; ++p) {
+                        const char* reason = choose_wide_way(up, p, h, limits, rows, rows > 1).reason;
+                        ASSERT_NE(reason, nullptr);
+                        ASSERT_STRNE(reason, "") << name(up) << ' ' << p;
+                    }
 }
 
 TEST(WideWay, OfInt64IsThePlainOneWhateverTheRank) {
@@ -45,6 +52,26 @@ TEST(WideWay, OfRademacherIsFusedWhereItsSumsFitRegisters) {
             ASSERT_EQ(choose_wide_way(Up::rademacher, p, DType::i32, limits).way,
                       p <= 256 ? WideWay::fused : WideWay::int8_chain)
                 << p;
+}
+
+TEST(WideWay, OfRademacherIsWgmmaOnHopperWhereRowsFillItsBlocks) {
+    const DeviceLimits hopper{132, 227 * kib, 90};
+    const auto way = [&](std::int64_t p, std::int64_t rows, const DeviceLimits& limits,
+                         DType h = DType::i32, Up up = Up::rademacher) {
+        return choose_wide_way(up, p, h, limits, rows, true).way;
+    };
+    for (const std::int64_t p : {1, 64, 65, 256}) {
+        for (const std::int64_t rows : {86, 128, 171, 256, 342, 1000, 16384, 100001})
+            EXPECT_EQ(way(p, rows, hopper), WideWay::wgmma) << p << ' ' << rows;
+        for (const std::int64_t rows : {1, 64, 85, 129, 170})
+            EXPECT_EQ(way(p, rows, hopper), WideWay::fused) << p << ' ' << rows;
+        EXPECT_EQ(choose_wide_way(Up::rademacher, p, DType::i32, hopper, 128, false).way, WideWay::fused);
+        for (const int capability : {80, 86, 89, 100, 120})
+            EXPECT_EQ(way(p, 128, {132, 227 * kib, capability}), WideWay::fused) << capability;
+    }
+    EXPECT_EQ(way(257, 128, hopper), WideWay::int8_chain);
+    EXPECT_EQ(way(64, 128, hopper, DType::i64), WideWay::plain);
+    EXPECT_EQ(way(64, 128, hopper, DType::i32, Up::srht), WideWay::transform);
 }
 
 TEST(WideWay, OfSrhtIsTheTransformWhereItFitsABlock) {
@@ -96,6 +123,10 @@ TEST(WideWay, IsOneThatTheDeviceCanStart) {
                 if (choose_wide_way(Up::rademacher, p, DType::i32, limits).way == WideWay::fused)
                     kernels::with_rank_columns(p, [&](auto columns) {
                         expect_fit(kernel_of<kernels::WidePassRademacher<decltype(columns)::value>>(n, p));
+                    });
+                if (choose_wide_way(Up::rademacher, p, DType::i32, limits, n, true).way == WideWay::wgmma)
+                    kernels::with_rank_columns(p, [&](auto columns) {
+                        expect_fit(kernel_of<kernels::WidePassWgmma<decltype(columns)::value>>(n, p));
                     });
             }
     }

@@ -1,4 +1,5 @@
 // In place of src/backend/cuda/ in a build without CUDA.
+#include <backend/cuda/wide_way.hpp>
 #include <backend/ops.hpp>
 
 #include <fntk/error.hpp>
@@ -14,5 +15,12 @@ CudaStatus cuda_status() {
 std::unique_ptr<Ops> make_cuda(int, CUstream_st*) {
     throw DeviceError("device 'cuda' is not available: " + cuda_status().description);
 }
+
+namespace cuda {
+
+bool uses_wgmma(Ops&) { return false; }
+void allow_wgmma(Ops&, bool) {}
+
+}  // namespace cuda
 
 }  // namespace fntk::backend

@@ -48,14 +48,24 @@ class Context {
     /// Starts a kernel of kernels/; its launch may be empty.
     template <class Kernel>
     void run(const Kernel& kernel) {
+        run_at(reinterpret_cast<const void*>(&kernels::entry<Kernel>), kernel);
+    }
+    /// The same by an entry that takes the kernel as its one argument.
+    template <class Kernel>
+    void run_at(const void* entry, const Kernel& kernel) {
         const kernels::Launch launch = kernel.launch(limits_);
         if (launch.blocks == 0) return;
-        prepare(reinterpret_cast<const void*>(&kernels::entry<Kernel>), launch);
-        kernels::entry<Kernel>
-            <<<static_cast<unsigned>(launch.blocks), static_cast<unsigned>(launch.threads),
-               static_cast<std::size_t>(launch.shared_bytes), stream_>>>(kernel);
-        check(cudaGetLastError(), "a kernel's launch");
+        prepare(entry, launch);
+        void* arguments[] = {const_cast<Kernel*>(&kernel)};
+        check(cudaLaunchKernel(entry, dim3(static_cast<unsigned>(launch.blocks)),
+                               dim3(static_cast<unsigned>(launch.threads)), arguments,
+                               static_cast<std::size_t>(launch.shared_bytes), stream_),
+              "a kernel's launch");
     }
+
+    /// What became of the kernels for compute capability 9.0 alone on this device (cuda_wide_wgmma.cu).
+    enum class Trial : std::uint8_t { open, passed, failed };
+    Trial wgmma = Trial::open;
 
   private:
     /// Throws NotSupported for a launch beyond the device, and asks for shared memory beyond 48 KiB.

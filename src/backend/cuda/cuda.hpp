@@ -34,6 +34,10 @@ class Cuda final : public Ops {
                          const WideSums& out) override;
     void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) override;
 
+    // cuda_wide_wgmma.cu
+    [[nodiscard]] bool uses_wgmma();
+    void allow_wgmma(bool allowed) { wgmma_allowed_ = allowed; }
+
     // cuda_wide_real.cu
     void wide_pass_real(const UpFactor& up, const Readout& readout, const ActivationSpec& activation,
                         ConstMatrixView h, const WideSums& out) override;
@@ -101,12 +105,38 @@ class Cuda final : public Ops {
     /// wide_pass_exact by int8 products of cuBLAS, a chunk of V at a time.
     void int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                     MatrixView gradients);
+    /// wide_pass_exact by the kernel for compute capability 9.0; false, and nothing done, when that does
+    /// not work here.
+    bool wide_pass_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                         MatrixView gradients);
+    [[nodiscard]] bool has_wgmma() const;  // built, allowed, and not known to fail
+    bool wgmma_works();                    // checked, at the first call
+    bool wgmma_agrees(std::int64_t p);     // with the portable kernel
+    void start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                     MatrixView gradients);
     /// One number from the device.
     template <class T>
     T fetch(const T* number);
 
     std::shared_ptr<Context> context_;
+    bool wgmma_allowed_ = true;
 };
+
+/// What all kernels of the exact wide pass take alike.
+template <class Kernel>
+Kernel pass_of(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+               MatrixView gradients) {
+    Kernel kernel;
+    kernel.up_seed = up.seed;
+    kernel.readout_seed = readout.seed;
+    kernel.m = up.width;
+    kernel.p = up.rank;
+    kernel.k = readout.outputs;
+    kernel.h = rows_of<std::remove_const_t<std::remove_pointer_t<decltype(kernel.h.data)>>>(h);
+    if (!gates.empty()) kernel.gates = words_of(gates);
+    if (gradients.data != nullptr) kernel.gradients = rows_of<std::int32_t>(gradients);
+    return kernel;
+}
 
 template <class T>
 T Cuda::fetch(const T* number) {

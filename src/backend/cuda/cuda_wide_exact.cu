@@ -17,22 +17,6 @@ namespace fntk::backend::cuda {
 
 namespace {
 
-/// What all kernels of the pass take alike.
-template <class Kernel>
-Kernel pass_of(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-               MatrixView gradients) {
-    Kernel kernel;
-    kernel.up_seed = up.seed;
-    kernel.readout_seed = readout.seed;
-    kernel.m = up.width;
-    kernel.p = up.rank;
-    if constexpr (requires { kernel.k; }) kernel.k = readout.outputs;
-    kernel.h = rows_of<std::remove_const_t<std::remove_pointer_t<decltype(kernel.h.data)>>>(h);
-    if (!gates.empty()) kernel.gates = words_of(gates);
-    if (gradients.data != nullptr) kernel.gradients = rows_of<std::int32_t>(gradients);
-    return kernel;
-}
-
 std::int64_t padded_16(std::int64_t n) { return kernels::round_up(n, 16); }
 
 /// C (rows × cols, int32, row-major) = A Bᵀ + beta·C, A: rows × depth, B: cols × depth, int8; all extents
@@ -59,13 +43,16 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
     const MatrixView gradients = out.gradients.data != nullptr || !sums ? out.gradients : scratch.view();
     if (sums) zero(gradients);
 
-    switch (choose_wide_way(up.family, up.rank, h.dtype, context_->limits()).way) {
+    switch (choose_wide_way(up.family, up.rank, h.dtype, context_->limits(), h.rows, has_wgmma()).way) {
         case WideWay::transform:
             if (readout.outputs > 1)
                 context_->run(pass_of<kernels::WidePassSrht<2>>(up, readout, h, out.gates, gradients));
             else
                 context_->run(pass_of<kernels::WidePassSrht<1>>(up, readout, h, out.gates, gradients));
             break;
+        case WideWay::wgmma:
+            if (wide_pass_wgmma(up, readout, h, out.gates, gradients)) break;
+            [[fallthrough]];
         case WideWay::fused:
             fused(up, readout, h, out.gates, gradients);
             break;

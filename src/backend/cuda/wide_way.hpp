@@ -1,7 +1,9 @@
-// Which way the exact wide pass takes on a GPU: a pure function of the network and the device.
+// Which way the exact wide pass takes on a GPU: a pure function of the network, the device and the build.
 #pragma once
 
 #include <fntk/factors.hpp>
+
+#include <backend/ops.hpp>
 
 #include <grid.hpp>
 
@@ -9,6 +11,7 @@ namespace fntk::backend::cuda {
 
 enum class WideWay : std::uint8_t {
     transform,   ///< kernels/wide_pass_srht.hpp: fast transforms, 2·log2 P additions per unit and sample
+    wgmma,       ///< kernels/wide_pass_wgmma.hpp: the next one for compute capability 9.0, 128 rows a block
     fused,       ///< kernels/wide_pass_rademacher.hpp: int8 matrix units, V made on the spot, p ≤ 256
     int8_chain,  ///< kernels/int8_chain.hpp and cuBLAS, chunks of V in memory: any p
     plain,       ///< kernels/wide_pass_exact64.hpp: integer additions, for float64 networks
@@ -19,7 +22,14 @@ struct WideChoice {
     const char* reason = "";
 };
 
-/// h: the type of ĥ.
-WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels::DeviceLimits& limits);
+/// h: the type of ĥ, rows: its samples. has_wgmma: this build has that kernel and it may be used.
+WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels::DeviceLimits& limits,
+                           std::int64_t rows, bool has_wgmma);
+
+/// Whether `ops` is a GPU on which the kernel of WideWay::wgmma is built, allowed and has passed its check
+/// against the portable one, which this runs at the first call.
+bool uses_wgmma(Ops& ops);
+/// For tests and benches: from now on `ops` takes WideWay::fused in its place, or no longer.
+void allow_wgmma(Ops& ops, bool allowed);
 
 }  // namespace fntk::backend::cuda

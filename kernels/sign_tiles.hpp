@@ -1,0 +1,128 @@
+// The tiles that wide_pass_wgmma.hpp multiplies with: −V and −a∘V as bytes in core matrices
+// (warpgroup.hpp), made 32 units at a time, each warp its own.
+//     by_unit     −V: a row is a unit, `columns` bytes along it
+//     by_column   −a∘V: a row is a column, `units` bytes along it
+// The core matrices of 8 rows lie one after the other, and those of the next 8 rows behind them: leading is
+// 128, stride row_stride or column_stride. In both
+//     row n of 32 is unit (column) place(n) of 32,
+//     byte l of 32 along a row is column (unit) 8·(l % 4) + l / 4 of 32: every eighth bit of a word of
+//     signs is a word of bytes.
+// For rows 8b + 2t + e, as a lane t of an accumulator has them, place is 16·(b % 2) + 8e + 4·(b / 2) + t:
+// that is what bytes 2·(b % 2) + e of lane t's register b / 2 of 16 bytes are along the other tile. So the
+// accumulators of a product with by_unit are, register by register, an A operand of a product with
+// by_column.
+//
+// Eight lanes that are served together store one core matrix: no bank conflicts. Bytes of columns from
+// 32·⌈p/32⌉ on are left as they are.
+#pragma once
+
+#include "sign_words.hpp"
+
+namespace fntk::kernels {
+
+/// Bytes −1 where the bits 0, 8, 16, 24 of x are set, else +1; and the other way round.
+FNTK_HD constexpr std::uint32_t minus_where_set(std::uint32_t x) {
+    return (x & 0x01010101U) * 0xFEU + 0x01010101U;
+}
+FNTK_HD constexpr std::uint32_t plus_where_set(std::uint32_t x) {
+    return 0xFFFFFFFFU - (x & 0x01010101U) * 0xFEU;
+}
+
+template <int columns, int units>
+struct SignTiles {
+    static constexpr int quads = units * columns / 16;                         // of either tile
+    static constexpr int row_stride = 8 * columns, column_stride = 8 * units;  // bytes of 8 rows
+    static constexpr int most_words = columns / 32;                            // of a row of V
+
+    std::uint64_t up_seed;
+    std::int64_t p;
+    bool with_columns;  // whether by_column is wanted
+
+    static FNTK_HD constexpr int place(int n) {
+        return (n & 8) << 1 | (n & 1) << 3 | (n & 16) >> 2 | (n & 6) >> 1;
+    }
+
+    /// Units 32·step on, which are units 32·part on of the tiles; a: their bits of a^c.
+    template <class Grid>
+    FNTK_DEVICE void write(Grid& grid, std::int64_t step, int part, std::uint32_t a, Quad* by_unit,
+                           Quad* by_column) const {
+        const int row_words = static_cast<int>(sign_words(p)), lane = grid.lane();
+        std::uint32_t words[most_words];
+        by_unit += part * 4 * (row_stride / 16);
+        draw(grid, step, by_unit, words);
+        by_unit += lane / 8 * (row_stride / 16) + lane % 8;
+        by_column += lane / 8 * (column_stride / 16) + lane % 8 + 16 * part;
+        FNTK_UNROLL
+        for (int w = 0; w < most_words; ++w) {
+            if (w >= row_words) break;
+            FNTK_UNROLL
+            for (int i = 0; i < 2; ++i) {
+                const std::uint32_t x = words[w] >> (4 * i);
+                by_unit[8 * (2 * w + i)] = {{minus_where_set(x), minus_where_set(x >> 1),
+                                             minus_where_set(x >> 2), minus_where_set(x >> 3)}};
+            }
+            if (!with_columns) continue;
+            const std::uint32_t turned = turn(grid, words[w]) ^ a;
+            FNTK_UNROLL
+            for (int i = 0; i < 2; ++i) {
+                const std::uint32_t x = turned >> (4 * i);
+                by_column[4 * w * (column_stride / 16) + 8 * i] = {
+                    {plus_where_set(x), plus_where_set(x >> 1), plus_where_set(x >> 2),
+                     plus_where_set(x >> 3)}};
+            }
+        }
+    }
+
+  private:
+    /// Lane n: the words of V of unit 32·step + place(n). A call of the generator makes four words: one
+    /// lane's, where a row has whole calls; else they change hands in the place that the warp is to fill.
+    template <class Grid>
+    FNTK_DEVICE void draw(Grid& grid, std::int64_t step, Quad* exchange,
+                          std::uint32_t (&words)[most_words]) const {
+        const int row_words = static_cast<int>(sign_words(p)), unit = place(grid.lane());
+        const std::uint64_t first = static_cast<std::uint64_t>(8 * step * row_words);
+        if (most_words >= 4 && row_words == most_words) {
+            FNTK_UNROLL
+            for (int i = 0; i < most_words / 4; ++i) {
+                const Philox4 block = random_block(
+                    up_seed, Stream::up, first + static_cast<std::uint64_t>(unit * (most_words / 4) + i));
+                FNTK_UNROLL
+                for (int l = 0; l < 4; ++l) words[4 * i + l] = block.word[l];
+            }
+            return;
+        }
+        FNTK_UNROLL_BY(1)
+        for (int i = grid.lane(); i < 8 * row_words; i += warp_size) {
+            const Philox4 block = random_block(up_seed, Stream::up, first + static_cast<std::uint64_t>(i));
+            exchange[i] = {{block.word[0], block.word[1], block.word[2], block.word[3]}};
+        }
+        grid.sync_warp();
+        const std::uint32_t* own = reinterpret_cast<const std::uint32_t*>(exchange) + unit * row_words;
+        FNTK_UNROLL
+        for (int w = 0; w < most_words; ++w) words[w] = w < row_words ? own[w] : 0;
+        grid.sync_warp();
+    }
+
+    /// Lane n has the bits of unit place(n), then those of column place(n), bit l of unit l. A step
+    /// exchanges a bit of the lane's number with the bit of the place in a word that place() makes of it.
+    template <class Grid>
+    static FNTK_DEVICE std::uint32_t turn(Grid& grid, std::uint32_t x) {
+        FNTK_UNROLL
+        for (int lanes = 16; lanes != 0; lanes /= 2) {
+            const int places = place(lanes);
+            const std::uint32_t low = places == 16  ? 0x0000FFFFU  // places with that bit clear
+                                      : places == 8 ? 0x00FF00FFU
+                                      : places == 4 ? 0x0F0F0F0FU
+                                      : places == 2 ? 0x33333333U
+                                                    : 0x55555555U;
+            const bool upper = (grid.lane() & lanes) != 0;
+            const std::uint32_t kept = upper ? ~low : low;
+            const int right = upper ? places : 32 - places;
+            const std::uint32_t other = grid.shuffle_xor(x, lanes);
+            x = (x & kept) | ((other >> right | other << (32 - right)) & ~kept);
+        }
+        return x;
+    }
+};
+
+}  // namespace fntk::kernels

@@ -1,0 +1,139 @@
+// The kernel for compute capability 9.0, on trial: a handle uses it once it has given the portable kernel's
+// bits on a small problem, and leaves it for good when that or a launch fails.
+#include <backend/cuda/cuda.hpp>
+#include <backend/cuda/hopper.hpp>
+#include <backend/cuda/wide_way.hpp>
+
+#include <fntk/error.hpp>
+
+#include <wide_pass_rademacher.hpp>
+#include <wide_pass_wgmma.hpp>
+
+#include <cstddef>
+#include <vector>
+
+namespace fntk::backend::cuda {
+
+namespace {
+
+/// Ragged in every extent: two blocks of rows, several tiles of units, two outputs.
+constexpr std::int64_t samples = 150, width = 1000, outputs = 2, columns_short = 27;
+
+/// ĥ up to 2^22; in every third row −1, 0, 1, whose sums are often 0.
+std::vector<std::int32_t> small_problem(std::int64_t p) {
+    std::vector<std::int32_t> h(static_cast<std::size_t>(samples * p));
+    std::uint32_t random = 1;
+    for (std::size_t i = 0; i < h.size(); ++i) {
+        random = random * 1664525U + 1013904223U;
+        const auto entry = static_cast<std::int32_t>(random >> 9) - (1 << 22);
+        h[i] = static_cast<std::int64_t>(i) / p % 3 == 0 ? entry % 2 : entry;
+    }
+    return h;
+}
+
+/// Gates and Ĝ of a pass, as bytes of the host.
+template <class Pass>
+std::vector<std::byte> results_of(Context& context, std::int64_t p, Pass&& pass) {
+    const std::int64_t words = (width + 63) / 64, sums = outputs * p;
+    const Scratch<std::uint64_t> gates(context, samples, words);
+    const Scratch<std::int32_t> gradients(context, samples, sums);
+    const auto gate_bytes = static_cast<std::size_t>(8 * samples * words),
+               sum_bytes = static_cast<std::size_t>(4 * samples * sums);
+    context.check(cudaMemsetAsync(gradients.data(), 0, sum_bytes, context.stream()), "zeroing memory");
+    pass(BitView{gates.data(), samples, width, words, Place::cuda}, gradients.view());
+    std::vector<std::byte> bytes(gate_bytes + sum_bytes);
+    context.check(
+        cudaMemcpyAsync(bytes.data(), gates.data(), gate_bytes, cudaMemcpyDeviceToHost, context.stream()),
+        "copying gates to the host");
+    context.check(cudaMemcpyAsync(bytes.data() + gate_bytes, gradients.data(), sum_bytes,
+                                  cudaMemcpyDeviceToHost, context.stream()),
+                  "copying sums to the host");
+    context.wait();
+    return bytes;
+}
+
+}  // namespace
+
+bool Cuda::has_wgmma() const {
+    return wgmma_allowed_ && context_->wgmma != Context::Trial::failed && wide_wgmma_entry(64) != nullptr;
+}
+
+bool Cuda::uses_wgmma() {
+    if (context_->limits().compute_capability != 90) return false;
+    const Scope scope(*context_, "uses_wgmma");
+    return wgmma_works();
+}
+
+bool Cuda::wgmma_works() {
+    if (!has_wgmma()) return false;
+    if (context_->wgmma == Context::Trial::passed) return true;
+    context_->wgmma = Context::Trial::failed;  // so that the passes below take the portable kernel
+    bool agrees = true;
+    try {
+        for (const std::int64_t columns : {64, 128, 256})
+            agrees = agrees && wgmma_agrees(columns - columns_short);
+    } catch (const MemoryError&) {  // says nothing of the kernel
+        context_->wgmma = Context::Trial::open;
+        throw;
+    } catch (const Error&) {
+        context_->require_usable();
+        agrees = false;
+    }
+    if (agrees) context_->wgmma = Context::Trial::passed;
+    return agrees;
+}
+
+bool Cuda::wgmma_agrees(std::int64_t p) {
+    Context& gpu = *context_;
+    const std::vector<std::int32_t> values = small_problem(p);
+    const Scratch<std::int32_t> h(gpu, samples, p);
+    gpu.check(cudaMemcpyAsync(h.data(), values.data(), values.size() * sizeof(values[0]),
+                              cudaMemcpyHostToDevice, gpu.stream()),
+              "copying to the device");
+    UpFactor up;
+    up.family = Up::rademacher;
+    up.width = width;
+    up.rank = p;
+    up.seed = 1;
+    Readout readout;
+    readout.width = width;
+    readout.outputs = outputs;
+    readout.seed = 2;
+    return results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
+               start_wgmma(up, readout, h.view(), gates, gradients);
+           }) == results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
+               wide_pass_exact(up, readout, h.view(), {gates, gradients, {}});
+           });
+}
+
+void Cuda::start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                       MatrixView gradients) {
+    kernels::with_rank_columns(up.rank, [&](auto columns) {
+        constexpr int count = decltype(columns)::value;
+        context_->run_at(wide_wgmma_entry(count),
+                         pass_of<kernels::WidePassWgmma<count>>(up, readout, h, gates, gradients));
+    });
+}
+
+bool Cuda::wide_pass_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                           MatrixView gradients) {
+    if (!wgmma_works()) return false;
+    try {
+        start_wgmma(up, readout, h, gates, gradients);
+    } catch (const DeviceError&) {  // of the launch: nothing has run
+        context_->require_usable();
+        context_->wgmma = Context::Trial::failed;
+    }
+    return context_->wgmma == Context::Trial::passed;
+}
+
+bool uses_wgmma(Ops& ops) {
+    auto* cuda = dynamic_cast<Cuda*>(&ops);
+    return cuda != nullptr && cuda->uses_wgmma();
+}
+
+void allow_wgmma(Ops& ops, bool allowed) {
+    if (auto* cuda = dynamic_cast<Cuda*>(&ops)) cuda->allow_wgmma(allowed);
+}
+
+}  // namespace fntk::backend::cuda

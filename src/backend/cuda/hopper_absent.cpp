@@ -1,0 +1,8 @@
+// In place of hopper/ in a build without code for compute capability 9.0.
+#include <backend/cuda/hopper.hpp>
+
+namespace fntk::backend::cuda {
+
+const void* wide_wgmma_entry(int) { return nullptr; }
+
+}  // namespace fntk::backend::cuda

@@ -1,4 +1,0 @@
-#pragma once
-namespace fntk::backend::cuda {
-const void* wide_wgmma_entry(int columns);
-}
