@@ -13,8 +13,9 @@
 //     wgmma<add>(acc, a, b)   D (64 × N, int32) = A (64 × 32) times B (32 × N), int8, plus D with `add`;
 //                             acc has N/2 registers a thread, a is four registers or a descriptor, b is a
 //                             descriptor. It only begins: registers and tiles stay untouched until a wait
-//     wgmma_fence(x...)       before a wgmma, with every array of registers it takes that was touched since
-//                             it was last fenced or waited for
+//     wgmma_fence(x...)       before the first wgmma since a wait, with all arrays of registers that those
+//     to
+//                             come take: what was written to them until now is seen
 //     wgmma_commit()          makes a group of the products begun since the last one
 //     wgmma_wait<n>(x...)     until at most the n latest groups are under way, and those of x are not
 //
@@ -35,7 +36,7 @@ namespace fntk::kernels {
 inline constexpr int warpgroup_size = 128;
 
 /// Fields of 16 bytes each: start at bit 0, leading at 16, stride at 32, 14 bits wide; the way of swizzling
-/// at bit 62 is 0, none. A sum d + x is the descriptor of the tile 16x bytes on.
+/// at bit 62 is 0, none.
 FNTK_HD constexpr std::uint64_t tile_descriptor(std::uint32_t start, std::uint32_t leading,
                                                 std::uint32_t stride) {
     return static_cast<std::uint64_t>((start & 0x3FFFFU) >> 4) |

@@ -2,14 +2,16 @@
 // capability 9.0 (warpgroup.hpp). ĥ: int32, n × p, |ĥ| < 2^23, p ≤ columns = 64, 128 or 256.
 //     ẑ = ĥ Vᵀ,  gate = ẑ > 0,  Ĝ^c += (gate ∘ a^cᵀ) V
 //
-// A block is three warpgroups. It takes one item: 128 rows, an output c, a range of m in whole tiles of
-// `units` units. The first warpgroup makes the tiles of V, two in turn; the other two have 64 rows each:
-//     ẑ   ĥ = h₀ + 256 h₁ + 256² h₂, digits −128..127: acc = h₂(−Vᵀ), acc = 256 acc + h₁(−Vᵀ), acc = 256
-//     acc +
-//         h₀(−Vᵀ). The digits are A operands in shared memory, written once.
+// A block is three warpgroups and takes one item: 128 rows, an output c, a range of m in whole tiles. A
+// tile is `units` units: what one warpgroup, the producer, makes of V while the two others, the consumers,
+// multiply with the tile before. A consumer has 64 rows.
+//     ẑ   ĥ = h₀ + 256 h₁ + 256² h₂, digits −128..127. One accumulator takes −h₂Vᵀ, is shifted by 8
+//         bits, takes −h₁Vᵀ, is shifted, takes −h₀Vᵀ. The digits are A operands in shared memory,
+//         written once.
 //     Ĝ   A operand in registers: a byte per unit, −1 where the gate is open, the sign of −ẑ. The B operand
-//         is −a∘V. Accumulators: 64 × columns int32 in registers over the whole range. This product is
-//         under way while the next tile's first one begins.
+//         is −a∘V. Accumulators: 64 × columns int32 in registers over the whole range.
+// While one consumer shifts and takes signs, the products of the other keep the matrix units busy. The
+// registers of 256 columns leave no room to begin the next ẑ while Ĝ is under way. n, m < 2^31.
 //
 // Shared memory, in core matrices:
 //     tiles       −V by unit and −a∘V by column (sign_tiles.hpp), two of each; their order of units makes a
@@ -249,7 +251,7 @@ struct WidePassWgmma {
                 half[j] |= grid.shuffle_xor(half[j], 1);
                 half[j] |= grid.shuffle_xor(half[j], 2);
             }
-            if (t == i % 4 && r < h.rows && 64 * word < static_cast<int>(m))
+            if (t == i % 4 && r < h.rows && word < static_cast<int>(ceil_div(m, 64)))
                 gates.row(r)[word] = std::uint64_t{half[1]} << 32 | half[0];
         }
     }

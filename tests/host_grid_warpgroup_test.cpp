@@ -4,8 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -193,6 +194,8 @@ std::string fault_with(Mistake mistake, std::int64_t* wrong = nullptr) {
                     grid.sync();
                     grid.wgmma_fence(acc, own);
                     grid.template wgmma<false>(acc, own, d);
+                    grid.wgmma_commit();
+                    grid.template wgmma_wait<0>(acc);
                 },
                 1, 128, 64 * 32});
     if (wrong != nullptr) *wrong = count;

@@ -99,11 +99,13 @@ bool Cuda::wgmma_agrees(std::int64_t p) {
     readout.width = width;
     readout.outputs = outputs;
     readout.seed = 2;
-    return results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
-               start_wgmma(up, readout, h.view(), gates, gradients);
-           }) == results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
-               wide_pass_exact(up, readout, h.view(), {gates, gradients, {}});
-           });
+    const auto here = results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
+        start_wgmma(up, readout, h.view(), gates, gradients);
+    });
+    const auto portable = results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
+        wide_pass_exact(up, readout, h.view(), {gates, gradients, {}});
+    });
+    return here == portable;
 }
 
 void Cuda::start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
