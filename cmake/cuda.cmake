@@ -95,6 +95,8 @@ if("${FNTK_CUDA_TARGETS}" MATCHES "(^|;)(90a?(-real|-virtual)?|all|all-major)(;|
     target_include_directories(fntk_hopper_objects PRIVATE $<TARGET_PROPERTY:fntk_cuda_objects,INCLUDE_DIRECTORIES>)
     target_compile_options(fntk_hopper_objects PRIVATE $<TARGET_PROPERTY:fntk_cuda_objects,COMPILE_OPTIONS>)
     list(APPEND FNTK_CUDA_OBJECTS $<TARGET_OBJECTS:fntk_hopper_objects>)
+else()
+    add_custom_target(fntk_hopper_objects)  # nothing to build, under the same name
 endif()
 
 set(FNTK_CUDA_ENABLED TRUE)
