@@ -1,6 +1,6 @@
 // The wide pass of wide_pass_rademacher.hpp, the same members and integers, on the matrix units of compute
 // capability 9.0 (warpgroup.hpp). ĥ: int32, n × p, |ĥ| < 2^23, p ≤ columns = 64, 128 or 256.
-//     ẑ = ĥ Vᵀ,  gate = ẑ > 0,  Ĝ^c += (gate ∘ a^cᵀ) V
+//     ẑ = ĥ Vᵀ,  gate = ẑ > 0,  Ĝ^0 += (gate ∘ a^0ᵀ) V
 //
 // A block is three warpgroups and takes one item: 128 rows, an output c, a range of m in whole tiles. A
 // tile is `units` units: what one warpgroup, the producer, makes of V while the two others, the consumers,
@@ -52,14 +52,14 @@ struct WidePassWgmma {
     static constexpr int max_threads = 384;
 
     std::uint64_t up_seed = 0, readout_seed = 0;
-    std::int64_t m = 0, p = 0, k = 0;
+    std::int64_t m = 0, p = 0;
     Rows<const std::int32_t> h;    // n × p
     Rows<std::uint64_t> gates;     // n × ⌈m/64⌉ words, written in full; no data: not wanted
-    Rows<std::int32_t> gradients;  // n × (k·p), added to; no data: not wanted
+    Rows<std::int32_t> gradients;  // n × (k·p), p columns added to; no data: not wanted
 
     Launch launch(const DeviceLimits& limits) const {
-        if (h.rows == 0 || m == 0 || outputs() == 0) return {};
-        const std::int64_t whole = ceil_div(h.rows, rows) * outputs(), tiles = ceil_div(m, units);
+        if (h.rows == 0 || m == 0 || (gradients.data == nullptr && gates.data == nullptr)) return {};
+        const std::int64_t whole = ceil_div(h.rows, rows), tiles = ceil_div(m, units);
         // A multiprocessor has one block at a time. Its digits and its sums cost about what two tiles do.
         const std::int64_t most = smaller(ceil_div(m, 1024), ceil_div(16 * limits.multiprocessors, whole));
         std::int64_t ranges = 1, least = std::int64_t{1} << 62;
@@ -80,11 +80,10 @@ struct WidePassWgmma {
                            grid.template shared<Quad>(2 * Tiles::quads)};
         Quad* digits = grid.template shared<Quad>(2 * digit_quads);
 
-        const std::int64_t whole = ceil_div(h.rows, rows) * outputs(), ranges = grid.blocks() / whole;
+        const std::int64_t whole = ceil_div(h.rows, rows), ranges = grid.blocks() / whole;
         const std::int64_t range = grid.block() / whole, item = grid.block() % whole;
         const std::int64_t all = ceil_div(m, units);
-        const Work work{static_cast<int>(item / outputs() * rows), static_cast<int>(item % outputs()),
-                        static_cast<int>(range * all / ranges),
+        const Work work{static_cast<int>(item * rows), static_cast<int>(range * all / ranges),
                         static_cast<int>((range + 1) * all / ranges)};
         if (grid.warp() < 4) {
             grid.template give_registers<40>();
@@ -105,17 +104,13 @@ struct WidePassWgmma {
     static constexpr int full = 1, empty = 3, digits_written = 5;  // barriers, each of two
 
     struct Work {
-        int row;  // the first of the block
-        int c;
+        int row;         // the first of the block
         int first, end;  // tiles
     };
     struct Stages {  // two tiles of each
         Quad *by_unit, *by_column;
     };
 
-    FNTK_HD std::int64_t outputs() const {
-        return gradients.data == nullptr ? (gates.data == nullptr ? 0 : 1) : k;
-    }
     // --- the producer
 
     template <class Grid>
@@ -131,10 +126,10 @@ struct WidePassWgmma {
             for (int i = 0; i < parts; ++i) {
                 const int part = tile * parts + i, lane = (part - first_part) & 31;
                 if (lane == 0)
-                    a_words = word_of(random_block(readout_seed, Stream::readout,
-                                                   readout_word(work.c) / 4 +
-                                                       static_cast<std::uint64_t>(part + grid.lane())),
-                                      static_cast<std::uint64_t>(grid.warp()));
+                    a_words = word_of(
+                        random_block(readout_seed, Stream::readout,
+                                     readout_word(0) / 4 + static_cast<std::uint64_t>(part + grid.lane())),
+                        static_cast<std::uint64_t>(grid.warp()));
                 writer.write(grid, std::int64_t{4} * part + grid.warp(), 4 * i + grid.warp(),
                              grid.shuffle(a_words, lane), tiles.by_unit + stage * Tiles::quads,
                              tiles.by_column + stage * Tiles::quads);
@@ -194,7 +189,7 @@ struct WidePassWgmma {
                     open[i / 4][i % 4] &=
                         mask_bytes(low_bits(left - i / 4 * 32) >> (i % 4 / 2 * 4 + grid.lane() % 4));
             }
-            if (gates.data != nullptr && work.c == 0) keep_gates(grid, row, tile, open);
+            if (gates.data != nullptr) keep_gates(grid, row, tile, open);
             if (gradients.data != nullptr) {
                 grid.wgmma_fence(sums, open);
                 FNTK_UNROLL
@@ -208,7 +203,7 @@ struct WidePassWgmma {
             }
             if (tile + 2 < work.end) grid.barrier_arrive(empty + stage, max_threads);
         }
-        if (gradients.data != nullptr) add_to_rows(grid, work, row, sums);
+        if (gradients.data != nullptr) add_to_rows(grid, row, sums);
     }
 
     /// Quad i of a digit: byte j is column 8·(j % 4) + j / 4 of the 32 or 4 columns on.
@@ -257,13 +252,12 @@ struct WidePassWgmma {
     }
 
     template <class Grid>
-    FNTK_DEVICE void add_to_rows(Grid& grid, const Work& work, int row,
-                                 const std::int32_t (&sums)[columns / 2]) const {
+    FNTK_DEVICE void add_to_rows(Grid& grid, int row, const std::int32_t (&sums)[columns / 2]) const {
         FNTK_UNROLL
         for (int i = 0; i < columns / 2; ++i) {
             const int r = row + grid.warp() % 4 * 16 + grid.lane() / 4 + 8 * (i / 2 % 2);
             const int q = i / 16 * 32 + i / 4 % 2 * 16 + i % 2 * 8 + i / 8 % 2 * 4 + grid.lane() % 4;
-            if (r < h.rows && q < p) grid.atomic_add(gradients.row(r) + work.c * p + q, sums[i]);
+            if (r < h.rows && q < p) grid.atomic_add(gradients.row(r) + q, sums[i]);
         }
     }
 };

@@ -108,7 +108,7 @@ void expect_sums(Kernel kernel, const WideProblem& problem, const HostOptions& o
 
     kernel.m = shape.m;
     kernel.p = shape.p;
-    kernel.k = shape.k;
+    if constexpr (requires { kernel.k; }) kernel.k = shape.k;
     kernel.up_seed = problem.up().seed;
     kernel.readout_seed = problem.readout().seed;
     kernel.gates = gates;

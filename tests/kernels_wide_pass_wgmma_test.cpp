@@ -16,9 +16,9 @@ HostOptions hopper(int multiprocessors = 1) {
     return options;
 }
 
-void expect_exact(std::int64_t n, std::int64_t p, std::int64_t m, std::int64_t k,
-                  const HostOptions& options = hopper(), const Wanted& wanted = {}) {
-    const WideProblem problem({Up::rademacher, DType::i32, n, p, m, k});
+void expect_exact(std::int64_t n, std::int64_t p, std::int64_t m, const HostOptions& options = hopper(),
+                  const Wanted& wanted = {}) {
+    const WideProblem problem({Up::rademacher, DType::i32, n, p, m, 1});
     EXPECT_TRUE(kernels::with_rank_columns(p, [&](auto columns) {
         kernels::WidePassWgmma<decltype(columns)::value> kernel;
         kernel.h = problem.rows<std::int32_t>();
@@ -33,65 +33,58 @@ TEST(WidePassWgmma, EqualsTheReferenceForRaggedShapes) {
                                  {66, 33, 300},
                                  {17, 64, 257},
                                  {128, 65, 129}})
-        expect_exact(n, p, m, 1);
+        expect_exact(n, p, m);
 }
 
 TEST(WidePassWgmma, EqualsTheReferenceForEveryNumberOfWords) {
-    for (const std::int64_t p : {96, 128, 129, 190, 224, 256}) expect_exact(70, p, 140, 1);
+    for (const std::int64_t p : {96, 128, 129, 190, 224, 256}) expect_exact(70, p, 140);
 }
 
 TEST(WidePassWgmma, GoesRoundItsStages) {
-    expect_exact(9, 20, 5 * 256 - 30, 1);
-    expect_exact(9, 250, 4 * 128 + 5, 1);
+    expect_exact(9, 20, 5 * 256 - 30);
+    expect_exact(9, 250, 4 * 128 + 5);
 }
 
 TEST(WidePassWgmma, SplitsTheWidthOverBlocks) {
-    expect_exact(5, 40, 2100, 1, hopper(8));
-    expect_exact(5, 130, 1100, 2, hopper(8));
-}
-
-TEST(WidePassWgmma, HasSeveralOutputs) {
-    expect_exact(10, 7, 200, 2);
-    expect_exact(10, 100, 200, 3);
+    expect_exact(5, 40, 2100, hopper(8));
+    expect_exact(5, 130, 1100, hopper(8));
 }
 
 TEST(WidePassWgmma, LeavesOutWhatIsNotWanted) {
     for (const Wanted& wanted : {Wanted{true, false}, Wanted{false, true}}) {
-        expect_exact(10, 33, 600, 2, hopper(), wanted);
-        expect_exact(10, 160, 300, 1, hopper(), wanted);
+        expect_exact(10, 33, 600, hopper(), wanted);
+        expect_exact(10, 160, 300, hopper(), wanted);
     }
 }
 
 /// A kernel without memory behind its matrices.
 template <int columns>
-kernels::WidePassWgmma<columns> launched(std::int64_t n, std::int64_t m, std::int64_t k) {
+kernels::WidePassWgmma<columns> launched(std::int64_t n, std::int64_t m) {
     static std::int32_t number = 0;
     kernels::WidePassWgmma<columns> kernel;
     kernel.m = m;
     kernel.p = columns;
-    kernel.k = k;
     kernel.h = {&number, n, columns, columns};
-    kernel.gradients = {&number, n, columns * k, columns * k};
+    kernel.gradients = {&number, n, columns, columns};
     return kernel;
 }
 
 TEST(WidePassWgmma, LaunchesWhatFitsAndFillsTheDevice) {
-    for (const std::int64_t n : {1, 100, 129, 16384, 50000})
-        for (const std::int64_t k : {1, 3}) {
-            const auto check = [&](const auto& kernel) {
-                const kernels::Launch launch = kernel.launch({132, 227 * 1024, 90});
-                EXPECT_LE(launch.shared_bytes, 227 * 1024);
-                EXPECT_EQ(launch.threads, 384);
-                EXPECT_GE(launch.blocks, 120);
-                // The last wave leaves at most a fifth of all multiprocessor time unused.
-                EXPECT_GE(launch.blocks * 5, kernels::round_up(launch.blocks, 132) * 4) << launch.blocks;
-            };
-            check(launched<64>(n, 200000, k));
-            check(launched<128>(n, 200000, k));
-            check(launched<256>(n, 200000, k));
-        }
-    EXPECT_EQ(launched<64>(0, 100, 1).launch({}).blocks, 0);
-    EXPECT_EQ(launched<64>(100, 0, 1).launch({}).blocks, 0);
+    for (const std::int64_t n : {1, 100, 129, 16384, 50000}) {
+        const auto check = [&](const auto& kernel) {
+            const kernels::Launch launch = kernel.launch({132, 227 * 1024, 90});
+            EXPECT_LE(launch.shared_bytes, 227 * 1024);
+            EXPECT_EQ(launch.threads, 384);
+            EXPECT_GE(launch.blocks, 120);
+            // The last wave leaves at most a fifth of all multiprocessor time unused.
+            EXPECT_GE(launch.blocks * 5, kernels::round_up(launch.blocks, 132) * 4) << launch.blocks;
+        };
+        check(launched<64>(n, 200000));
+        check(launched<128>(n, 200000));
+        check(launched<256>(n, 200000));
+    }
+    EXPECT_EQ(launched<64>(0, 100).launch({}).blocks, 0);
+    EXPECT_EQ(launched<64>(100, 0).launch({}).blocks, 0);
 }
 
 }  // namespace

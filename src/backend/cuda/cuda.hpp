@@ -99,14 +99,15 @@ class Cuda final : public Ops {
     /// The library's product of two views; the arguments of gemm.
     void product(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
                  double beta, MatrixView c);
-    /// wide_pass_exact by one kernel for a rademacher V, and one more for outputs beyond the first.
+    /// wide_pass_exact by one kernel for a rademacher V, that for compute capability 9.0 where it works,
+    /// and one more for outputs beyond the first.
     void fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-               MatrixView gradients);
+               MatrixView gradients, bool wgmma);
     /// wide_pass_exact by int8 products of cuBLAS, a chunk of V at a time.
     void int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                     MatrixView gradients);
-    /// wide_pass_exact by the kernel for compute capability 9.0; false, and nothing done, when that does
-    /// not work here.
+    /// Gates and the first output of wide_pass_exact by the kernel for compute capability 9.0; false, and
+    /// nothing done, when that does not work here.
     bool wide_pass_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                          MatrixView gradients);
     [[nodiscard]] bool has_wgmma() const;  // built, allowed, and not known to fail
@@ -131,7 +132,7 @@ Kernel pass_of(const UpFactor& up, const Readout& readout, ConstMatrixView h, Bi
     kernel.readout_seed = readout.seed;
     kernel.m = up.width;
     kernel.p = up.rank;
-    kernel.k = readout.outputs;
+    if constexpr (requires { kernel.k; }) kernel.k = readout.outputs;
     kernel.h = rows_of<std::remove_const_t<std::remove_pointer_t<decltype(kernel.h.data)>>>(h);
     if (!gates.empty()) kernel.gates = words_of(gates);
     if (gradients.data != nullptr) kernel.gradients = rows_of<std::int32_t>(gradients);

@@ -51,10 +51,10 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
                 context_->run(pass_of<kernels::WidePassSrht<1>>(up, readout, h, out.gates, gradients));
             break;
         case WideWay::wgmma:
-            if (wide_pass_wgmma(up, readout, h, out.gates, gradients)) break;
-            [[fallthrough]];
+            fused(up, readout, h, out.gates, gradients, true);
+            break;
         case WideWay::fused:
-            fused(up, readout, h, out.gates, gradients);
+            fused(up, readout, h, out.gates, gradients, false);
             break;
         case WideWay::int8_chain:
             int8_chain(up, readout, h, out.gates, gradients);
@@ -77,7 +77,7 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
 }
 
 void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-                 MatrixView gradients) {
+                 MatrixView gradients, bool wgmma) {
     // Outputs beyond the first come from gates, which are kept for as many rows as `most` words hold.
     constexpr std::int64_t most = std::int64_t{1} << 25;
     const bool further = gradients.data != nullptr && readout.outputs > 1, kept = further && gates.empty();
@@ -90,10 +90,11 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
         const std::int64_t n = std::min(rows, h.rows - i);
         const BitView bits = kept ? BitView{scratch.data(), n, up.width, words, Place::cuda} : gates;
         const MatrixView sums = gradients.data == nullptr ? gradients : gradients.row_block(i, n);
+        const ConstMatrixView part = h.row_block(i, n);
         kernels::with_rank_columns(up.rank, [&](auto rank_columns) {
             constexpr int columns = decltype(rank_columns)::value;
-            context_->run(
-                pass_of<kernels::WidePassRademacher<columns>>(up, readout, h.row_block(i, n), bits, sums));
+            if (!wgmma || !wide_pass_wgmma(up, readout, part, bits, sums))
+                context_->run(pass_of<kernels::WidePassRademacher<columns>>(up, readout, part, bits, sums));
             if (!further) return;
             kernels::OpenGradients<columns> kernel;
             kernel.up_seed = up.seed;

@@ -16,8 +16,8 @@ namespace fntk::backend::cuda {
 
 namespace {
 
-/// Ragged in every extent: two blocks of rows, several tiles of units, two outputs.
-constexpr std::int64_t samples = 150, width = 1000, outputs = 2, columns_short = 27;
+/// Ragged in every extent: two blocks of rows, several tiles of units.
+constexpr std::int64_t samples = 150, width = 1000, columns_short = 27;
 
 /// ĥ up to 2^22; in every third row −1, 0, 1, whose sums are often 0.
 std::vector<std::int32_t> small_problem(std::int64_t p) {
@@ -34,11 +34,11 @@ std::vector<std::int32_t> small_problem(std::int64_t p) {
 /// Gates and Ĝ of a pass, as bytes of the host.
 template <class Pass>
 std::vector<std::byte> results_of(Context& context, std::int64_t p, Pass&& pass) {
-    const std::int64_t words = (width + 63) / 64, sums = outputs * p;
+    const std::int64_t words = (width + 63) / 64;
     const Scratch<std::uint64_t> gates(context, samples, words);
-    const Scratch<std::int32_t> gradients(context, samples, sums);
+    const Scratch<std::int32_t> gradients(context, samples, p);
     const auto gate_bytes = static_cast<std::size_t>(8 * samples * words),
-               sum_bytes = static_cast<std::size_t>(4 * samples * sums);
+               sum_bytes = static_cast<std::size_t>(4 * samples * p);
     context.check(cudaMemsetAsync(gradients.data(), 0, sum_bytes, context.stream()), "zeroing memory");
     pass(BitView{gates.data(), samples, width, words, Place::cuda}, gradients.view());
     std::vector<std::byte> bytes(gate_bytes + sum_bytes);
@@ -97,7 +97,7 @@ bool Cuda::wgmma_agrees(std::int64_t p) {
     up.seed = 1;
     Readout readout;
     readout.width = width;
-    readout.outputs = outputs;
+    readout.outputs = 1;
     readout.seed = 2;
     const auto here = results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
         start_wgmma(up, readout, h.view(), gates, gradients);
