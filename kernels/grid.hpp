@@ -29,6 +29,11 @@
 //                             registers, with bits j = 0..31 and
 //                                 a[i], bit j:            A[group + 8·(i % 2)][32t + j + 128·(i / 2)]
 //                                 b[i], bit j:            B[32t + j + 128·i][group]
+//     mma_tf32(acc, a, b)     16 × 8 × 8 in tf32, floats whose lowest 13 bits are zero, acc += A B in
+//     float32,
+//                             whose sums may be cut instead of rounded; the same acc, and
+//                                 a[i]:                   A[group + 8·(i % 2)][t + 4·(i / 2)]
+//                                 b[i]:                   B[t + 4·i][group]
 #pragma once
 
 #include "host_device.hpp"
@@ -131,6 +136,14 @@ class CudaGrid {
             "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
             "{%0,%1,%2,%3};"
             : "+r"(acc[0]), "+r"(acc[1]), "+r"(acc[2]), "+r"(acc[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    }
+    __device__ __forceinline__ void mma_tf32(float (&acc)[4], const std::uint32_t (&a)[4],
+                                             const std::uint32_t (&b)[2]) const {
+        asm volatile(
+            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+            "{%0,%1,%2,%3};"
+            : "+f"(acc[0]), "+f"(acc[1]), "+f"(acc[2]), "+f"(acc[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     }
     /// One instruction for compute capability 8.0 to 9.0; from 10.0 on the compiler makes it of others.

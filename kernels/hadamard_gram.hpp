@@ -1,5 +1,5 @@
-// K = alpha·(X X'ᵀ) ∘ (G G'ᵀ) + beta·K, both products and the Hadamard product in one pass: K is written
-// once, and read only when beta ≠ 0.
+// K = alpha·(X X'ᵀ) ∘ (G G'ᵀ) + beta·K in float64, both products and the Hadamard product in one pass: K is
+// written once, and read only when beta ≠ 0. split_gram.hpp is its float32.
 //     X: n × d    X': n' × d    G: n × p    G': n' × p    K: n × n'
 // A block of 16 × 16 threads has a tile of 16·R × 16·C elements of K; thread t has R rows from R·(t / 16)
 // and C columns from C·(t % 16) of it, as one register for each product. Slices of 16 columns of the
@@ -14,22 +14,12 @@
 
 namespace fntk::kernels {
 
-/// Place of tile t of the lower triangle in tiles of `ratio` times more rows than columns, row by row: tile
-/// row I has ratio·(I + 1) tiles.
-struct TilePlace {
-    std::int64_t row, col;
-};
-FNTK_HD inline TilePlace lower_tile(std::int64_t t, std::int64_t ratio) {
-    const std::int64_t row = triangle_row(t / ratio);
-    return {row, t - ratio * triangle_size(row)};
-}
-
-template <class T>
 struct HadamardGram {
+    using T = double;
     static constexpr int max_threads = 256;
-    static constexpr int side = 16;                      // threads
-    static constexpr int rows = sizeof(T) == 4 ? 8 : 4;  // of a thread: R
-    static constexpr int cols = 4;                       // of a thread: C
+    static constexpr int side = 16;  // threads
+    static constexpr int rows = 4;   // of a thread: R
+    static constexpr int cols = 4;   // of a thread: C
     static constexpr int tile_rows = side * rows, tile_cols = side * cols;
     static constexpr int slice = 16;
 

@@ -21,4 +21,14 @@ FNTK_HD inline std::int64_t triangle_row(std::int64_t t) {
     return i;
 }
 
+/// Place of tile t of the lower triangle in tiles of `ratio` times more rows than columns, row by row: tile
+/// row I has ratio·(I + 1) tiles.
+struct TilePlace {
+    std::int64_t row, col;
+};
+FNTK_HD inline TilePlace lower_tile(std::int64_t t, std::int64_t ratio) {
+    const std::int64_t row = triangle_row(t / ratio);
+    return {row, t - ratio * triangle_size(row)};
+}
+
 }  // namespace fntk::kernels

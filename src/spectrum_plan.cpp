@@ -4,6 +4,7 @@
 //     eigenvalues    e·N² where K is kept, a product where it is not, and what spectrum, extremal and
 //                    estimate_trace say
 #include "byte_counts.hpp"
+#include "eigenvalues_plan.hpp"
 #include "kernel_bytes.hpp"
 
 #include <fntk/error.hpp>
@@ -69,8 +70,7 @@ SpectrumPlan plan_spectrum(const KernelFunction& function, std::int64_t samples,
          {std::pair{options.largest, SpectrumEnd::largest}, {options.smallest, SpectrumEnd::smallest}}) {
         const ExtremalOptions few{.end = end, .count = count};
         if (count > 0 && options.matrix_free) {
-            const double products =
-                std::max(2.0 * static_cast<double>(count) + 1, 20.0) + static_cast<double>(count) + 4;
+            const auto products = static_cast<double>(subspace_of(order, few) + count + 4);
             steps.push_back(
                 step_of(plan_extremal(order, function.precision(), few), product, products * of_product));
         } else if (count > 0) {

@@ -107,6 +107,8 @@ class HostGrid {
 
     void mma_s8(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                 int line = __builtin_LINE(), const char* file = __builtin_FILE());
+    void mma_tf32(float (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                  int line = __builtin_LINE(), const char* file = __builtin_FILE());
     void mma_b1(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                 int line = __builtin_LINE(), const char* file = __builtin_FILE());
 

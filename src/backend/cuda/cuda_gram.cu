@@ -5,15 +5,15 @@
 
 #include <arc_gram.hpp>
 #include <hadamard_gram.hpp>
+#include <split_gram.hpp>
 
 namespace fntk::backend::cuda {
 
 void Cuda::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
                          ConstMatrixView g_cols, double alpha, double beta, MatrixView k) {
     const Scope scope(*context_, "hadamard_gram");
-    with_real(k.dtype, [&](auto type) {
-        using T = decltype(type);
-        kernels::HadamardGram<T> kernel;
+    const auto run = [&](auto kernel) {
+        using T = std::remove_pointer_t<decltype(kernel.k.data)>;
         kernel.x = rows_of<T>(x);
         kernel.x_cols = rows_of<T>(x_cols);
         kernel.g = rows_of<T>(g);
@@ -23,7 +23,8 @@ void Cuda::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixV
         kernel.k = rows_of<T>(k);
         kernel.symmetric = same(x, x_cols) && same(g, g_cols);
         context_->run(kernel);
-    });
+    };
+    k.dtype == DType::f32 ? run(kernels::SplitGram{}) : run(kernels::HadamardGram{});
 }
 
 void Cuda::arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,
