@@ -1,7 +1,7 @@
 // What stands between the int8 products of a library when the wide pass runs in chunks of b rows of V, for
 // any rank p and both seeded families. With ĥ = H₀ + 256 H₁ + 256² H₂ (digits −128..127) the chain of a
 // chunk is
-//     Z = H₂ Vᵀ, Z = H₁ Vᵀ + 256 Z, Z = H₀ Vᵀ + 256 Z,   Ĝ^c += E^c V,   E^c_ir = a_rc·(z_ir > 0)
+//     Z = 256² H₂ Vᵀ, Z += 256 H₁ Vᵀ, Z += H₀ Vᵀ,   Ĝ^c += E^c V,   E^c_ir = a_rc·(z_ir > 0)
 // ExpandSigns    V, rows r0.. as int8 ±1, b × cols, zero in columns ≥ p
 // SplitDigits    H₀, H₁, H₂, n × cols int8 each, from ĥ (int32, n × p, |ĥ| < 2^23), zero in columns ≥ p
 // GateBytes      E^c, n × cols int8, zero in columns ≥ b, from Z (int32, n × b), and the gates as bits

@@ -133,15 +133,15 @@ TEST(Int8Chain, MakesGateBytesAndBits) {
     }
 }
 
-/// C (n × p) = A Bᵀ + beta·C or, transposed, A B + beta·C, in int32 as an int8 product of a library is.
-void product(const kernels::Rows<std::int8_t>& a, const kernels::Rows<std::int8_t>& b, bool transposed,
-             std::int32_t beta, const kernels::Rows<std::int32_t>& c) {
+/// C (n × p) += alpha·A Bᵀ if `transposed`, else alpha·A B, in int32 as an int8 product of a library is.
+void product(std::int32_t alpha, const kernels::Rows<std::int8_t>& a, const kernels::Rows<std::int8_t>& b,
+             bool transposed, const kernels::Rows<std::int32_t>& c) {
     for (std::int64_t i = 0; i < c.rows; ++i)
         for (std::int64_t j = 0; j < c.cols; ++j) {
             std::int32_t sum = 0;
             for (std::int64_t l = 0; l < (transposed ? a.cols : b.rows); ++l)
                 sum += a.row(i)[l] * (transposed ? b.row(j)[l] : l < b.rows ? b.row(l)[j] : 0);
-            c.row(i)[j] = sum + beta * c.row(i)[j];
+            c.row(i)[j] += alpha * sum;
         }
 }
 
@@ -169,7 +169,8 @@ void expect_chain(Up family, std::int64_t n, std::int64_t m, std::int64_t p, std
         const std::int64_t b = std::min(chunk, m - r0);
         const ByteMatrix v = expanded(up, r0, b, {});
         Guarded<std::int32_t> z(n, b, 4, 0, 0);
-        for (int digit = 2; digit >= 0; --digit) product(digits[digit].view, v.view, true, 256, z.view);
+        for (int digit = 2; digit >= 0; --digit)
+            product(1 << 8 * digit, digits[digit].view, v.view, true, z.view);
         for (std::int64_t c = 0; c < k; ++c) {
             ByteMatrix bytes(n, (b + 15) / 16 * 16);
             kernels::GateBytes kernel;
@@ -180,7 +181,7 @@ void expect_chain(Up family, std::int64_t n, std::int64_t m, std::int64_t p, std
             kernel.bytes = bytes.view;
             if (c == 0) kernel.gates = gates.view;
             run_on_host(kernel);
-            product(bytes.view, v.view, false, 1, {gradients.view.data + c * p, n, p, k * p});
+            product(1, bytes.view, v.view, false, {gradients.view.data + c * p, n, p, k * p});
         }
     }
     const std::string what =

@@ -19,14 +19,16 @@ namespace {
 
 std::int64_t padded_16(std::int64_t n) { return kernels::round_up(n, 16); }
 
-/// C (rows × cols, int32, row-major) = A Bᵀ + beta·C, A: rows × depth, B: cols × depth, int8; all extents
-/// multiples of 16. In cuBLAS's order, by columns, that is Cᵀ = (Bᵀ)ᵀ Aᵀ, the form its int8 products ask
-/// for.
-void int8_product(Context& context, const Scratch<std::int8_t>& a, const std::int8_t* b, std::int64_t rows,
-                  std::int64_t cols, std::int64_t depth, std::int32_t beta, std::int32_t* c) {
-    const std::int32_t one = 1;
-    context.check(cublasGemmEx_64(context.blas(), CUBLAS_OP_T, CUBLAS_OP_N, cols, rows, depth, &one, b,
-                                  CUDA_R_8I, depth, a.data(), CUDA_R_8I, depth, &beta, c, CUDA_R_32I, cols,
+/// C (rows × cols, int32, row-major) = alpha·A Bᵀ + beta·C, beta 0 or 1, A: rows × depth, B: cols × depth,
+/// int8; all extents multiples of 16. In cuBLAS's order, by columns, that is Cᵀ = (Bᵀ)ᵀ Aᵀ, the form its
+/// int8 products ask for. Pedantic products would do without matrix units.
+void int8_product(Context& context, std::int32_t alpha, const Scratch<std::int8_t>& a, const std::int8_t* b,
+                  std::int64_t rows, std::int64_t cols, std::int64_t depth, std::int32_t beta,
+                  std::int32_t* c) {
+    cublasHandle_t blas = context.blas();
+    context.check(cublasSetMathMode(blas, CUBLAS_DEFAULT_MATH), "choosing integer products");
+    context.check(cublasGemmEx_64(blas, CUBLAS_OP_T, CUBLAS_OP_N, cols, rows, depth, &alpha, b, CUDA_R_8I,
+                                  depth, a.data(), CUDA_R_8I, depth, &beta, c, CUDA_R_32I, cols,
                                   CUBLAS_COMPUTE_32I, CUBLAS_GEMM_DEFAULT),
                   "an int8 product");
 }
@@ -146,9 +148,9 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
                 gpu.run(kernels::ExpandSigns<true>{up.seed, p, r0, block});
             else
                 gpu.run(kernels::ExpandSigns<false>{up.seed, p, r0, block});
-            int8_product(gpu, high, v.data(), samples, padded, depth, 0, z.data());
-            int8_product(gpu, mid, v.data(), samples, padded, depth, 256, z.data());
-            int8_product(gpu, low, v.data(), samples, padded, depth, 256, z.data());
+            int8_product(gpu, 256 * 256, high, v.data(), samples, padded, depth, 0, z.data());
+            int8_product(gpu, 256, mid, v.data(), samples, padded, depth, 1, z.data());
+            int8_product(gpu, 1, low, v.data(), samples, padded, depth, 1, z.data());
             if (sums)
                 gpu.run(kernels::Transpose<std::int8_t>{{v.data(), padded, depth, depth},
                                                         {v_transposed.data(), depth, padded, padded}});
@@ -166,7 +168,7 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
                 }
                 gpu.run(open);
                 if (sums)
-                    int8_product(gpu, bytes_of_gates, v_transposed.data(), samples, depth, padded, 1,
+                    int8_product(gpu, 1, bytes_of_gates, v_transposed.data(), samples, depth, padded, 1,
                                  total.data() + c * samples * depth);
             }
         }
