@@ -1,6 +1,7 @@
 // Products by cuBLAS, spectra and solutions by cuSOLVER. Both count by columns: a row-major A is their Aᵀ,
 // so that C = op(A) op(B) is asked for as Cᵀ = op(B)ᵀ op(A)ᵀ, and a lower triangle as an upper one. float32
-// products stay float32: no TF32, whatever the math mode of the process.
+// products stay float32: no TF32, whatever the settings of the process. float64 products may take the
+// matrix units, which round as IEEE 754 says: products of whole numbers stay exact.
 #include <backend/cuda/cuda.hpp>
 #include <backend/scalar.hpp>
 
@@ -19,6 +20,12 @@ const T* values(ConstMatrixView view) {
     return rows_of<T>(view).data;
 }
 
+/// Of the products that follow. A pedantic one does without matrix units.
+void choose_arithmetic(Context& context, DType dtype) {
+    const cublasMath_t mode = dtype == DType::f32 ? CUBLAS_PEDANTIC_MATH : CUBLAS_DEFAULT_MATH;
+    context.check(cublasSetMathMode(context.blas(), mode), "choosing the arithmetic of products");
+}
+
 }  // namespace
 
 void Cuda::product(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
@@ -26,7 +33,7 @@ void Cuda::product(bool transpose_a, bool transpose_b, double alpha, ConstMatrix
     if (c.empty()) return;
     const std::int64_t depth = transpose_a ? a.rows : a.cols;
     cublasHandle_t blas = context_->blas();
-    context_->check(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "choosing exact products");
+    choose_arithmetic(*context_, c.dtype);
     if (c.dtype == DType::f32) {
         const auto scale = static_cast<float>(alpha), old = static_cast<float>(beta);
         context_->check(cublasSgemm_64(blas, operation(transpose_b), operation(transpose_a), c.cols, c.rows,
@@ -51,7 +58,7 @@ void Cuda::inner(double alpha, ConstMatrixView a, ConstMatrixView b, double beta
     const Scope scope(*context_, "inner");
     if (!same(a, b) || c.empty()) return product(false, true, alpha, a, b, beta, c);
     cublasHandle_t blas = context_->blas();
-    context_->check(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "choosing exact products");
+    choose_arithmetic(*context_, c.dtype);
     if (c.dtype == DType::f32) {
         const auto scale = static_cast<float>(alpha), old = static_cast<float>(beta);
         context_->check(
