@@ -151,6 +151,7 @@ void Context::check(cusolverStatus_t code, const char* what) {
     if (code == CUSOLVER_STATUS_ALLOC_FAILED)
         throw MemoryError(std::string(what) + " on " + name() +
                           ": cuSOLVER found no memory; use fewer rows at a time");
+    check(cudaPeekAtLastError(), what);
     throw DeviceError(std::string(what) + " failed on " + name() + ": cuSOLVER status " +
                       std::to_string(static_cast<int>(code)));
 }
