@@ -18,7 +18,8 @@ using test::Shape;
 using test::small_integers;
 
 void expect_agreement(const Network& network, ConstMatrixView x) {
-    static const std::vector<test::NamedDevice> devices = test::reference_and_others();
+    // Never destroyed: at the exit of a process libraries of a GPU may go before the handle that uses them.
+    static const auto& devices = *new std::vector<test::NamedDevice>(test::reference_and_others());
     const Tangent oracle = tangent(devices[0].device, network, x, keep_all);
     for (std::size_t i = 1; i < devices.size(); ++i) {
         SCOPED_TRACE(devices[i].name + ", " + described(network, x.rows));
