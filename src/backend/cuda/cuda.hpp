@@ -110,9 +110,10 @@ class Cuda final : public Ops {
     /// nothing done, when that does not work here.
     bool wide_pass_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                          MatrixView gradients);
-    [[nodiscard]] bool has_wgmma() const;  // built, allowed, and not known to fail
-    bool wgmma_works();                    // checked, at the first call
-    bool wgmma_agrees(std::int64_t p);     // with the portable kernel
+    [[nodiscard]] static bool wgmma_wanted();  // unless FNTK_WGMMA is 0
+    [[nodiscard]] bool has_wgmma() const;      // built, allowed, and not known to fail
+    bool wgmma_works();                        // checked, at the first call
+    bool wgmma_agrees(std::int64_t p);         // with the portable kernel
     void start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                      MatrixView gradients);
     /// One number from the device.
@@ -120,7 +121,7 @@ class Cuda final : public Ops {
     T fetch(const T* number);
 
     std::shared_ptr<Context> context_;
-    bool wgmma_allowed_ = true;
+    bool wgmma_allowed_ = wgmma_wanted();
 };
 
 /// What all kernels of the exact wide pass take alike.

@@ -10,6 +10,8 @@
 #include <wide_pass_wgmma.hpp>
 
 #include <cstddef>
+#include <cstdlib>
+#include <string_view>
 #include <vector>
 
 namespace fntk::backend::cuda {
@@ -53,6 +55,11 @@ std::vector<std::byte> results_of(Context& context, std::int64_t p, Pass&& pass)
 }
 
 }  // namespace
+
+bool Cuda::wgmma_wanted() {
+    const char* text = std::getenv("FNTK_WGMMA");
+    return text == nullptr || std::string_view(text) != "0";
+}
 
 bool Cuda::has_wgmma() const {
     return wgmma_allowed_ && context_->wgmma != Context::Trial::failed && wide_wgmma_entry(64) != nullptr;
