@@ -28,6 +28,7 @@ bool is_final(cudaError_t code) {
         case cudaErrorHardwareStackError:
         case cudaErrorAssert:
         case cudaErrorECCUncorrectable:
+        case cudaErrorNvlinkUncorrectable:
         case cudaErrorUnknown:
             return true;
         default:

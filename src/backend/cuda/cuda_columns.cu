@@ -2,9 +2,9 @@
 #include <backend/cuda/cuda.hpp>
 #include <backend/scalar.hpp>
 
-#include <fntk/error.hpp>
-
 #include <columns.hpp>
+
+#include <exception>
 
 namespace fntk::backend::cuda {
 
@@ -46,7 +46,7 @@ class Recorded final : public Repeated {
         cudaGraph_t graph = nullptr;
         try {
             work_();
-        } catch (const Error&) {  // nothing has run: what is wrong shows again when the work is issued
+        } catch (const std::exception&) {  // nothing has run: what is wrong shows again when it is issued
             cudaStreamEndCapture(stream, &graph);
             if (graph != nullptr) cudaGraphDestroy(graph);
             cudaGetLastError();
