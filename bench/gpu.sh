@@ -124,13 +124,29 @@ rows() {
 peers() { lacks torch || rows; }
 growth() { lacks numpy || rows --suite growth; }
 
+# Dense against factorised widths on Fashion-MNIST, found as the program finds it (FNTK_DATA_DIR): the GPU's rows are
+# the CPU's, and more samples than a kernel can be formed of.
+compare() {
+    local fntk=$build/bin/fntk device
+    if ! "$fntk" spectrum fashion-mnist --samples 2 --width 64 --device cpu >/dev/null 2>&1; then
+        echo "SKIPPED: fashion-mnist is not found; set FNTK_DATA_DIR"
+        return
+    fi
+    for device in cpu cuda; do
+        "$fntk" compare fashion-mnist --device $device --steps 10 --json "$out/compare_$device.json"
+    done
+    python3 -B bench/gpu/same_rows.py "$out/compare_cpu.json" "$out/compare_cuda.json"
+    "$fntk" compare fashion-mnist --device cuda --samples 0 --test-samples 10000 --widths 4096 65536 --ranks 256 \
+        --steps 20 --json "$out/compare_large.json" --plot "$out/compare_large.html"
+}
+
 # --- one after the other
 
 all_steps=(environment configure compile wgmma exact memcheck racecheck ceilings everything bench_cuda large
-    peers growth bench_cpu)
+    peers growth compare bench_cpu)
 declare -A seconds=([environment]=20 [configure]=60 [compile]=330 [wgmma]=60 [exact]=150 [memcheck]=60
     [racecheck]=60 [ceilings]=45 [bench_cuda]=60 [peers]=520 [growth]=180 [large]=90 [everything]=180
-    [bench_cpu]=60)
+    [bench_cpu]=60 [compare]=240)
 
 passed() { [[ -f $out/$1.status && $(cut -d' ' -f1 "$out/$1.status") == 0 ]]; }
 

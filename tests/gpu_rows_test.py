@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """bench/gpu without a GPU, a peer or the built program: the rows' schema, going on where a call stopped, the budget, what a
-failing process loses, the floors of the plan, float64 against the formulas, and the table with its goals."""
+failing process loses, the floors of the plan, float64 against the formulas, the table with its goals, and when two devices'
+comparisons agree."""
 
 import json
 import os
@@ -21,6 +22,7 @@ import floors  # noqa: E402
 import goals  # noqa: E402
 import processes  # noqa: E402
 import run  # noqa: E402
+import same_rows  # noqa: E402
 import store  # noqa: E402
 import table  # noqa: E402
 from problems import CHAIN, CLASS_OF, IMPLEMENTATIONS, growth, plan, problems  # noqa: E402
@@ -345,6 +347,21 @@ class Table(unittest.TestCase):
         text = table.markdown(rows, "NVIDIA H200", {})
         self.assertNotIn("| open |", text)
         self.assertTrue(all(f"- {name}: " in text for name in (*CHAIN, "fntk")))
+
+
+class SameRows(unittest.TestCase):
+    ROW = {"name": "a", "width": 8, "rank": 4, "down": "srht", "up": "srht", "train": "down", "parameters_trained": 9,
+           "bytes_stored": 9, "flops_per_step": 9, "certificate_held": True, "relative_error": 0.1, "lambda_max": 5.0,
+           "lambda_min": 0.01, "train_loss": 3.0, "drift": 0.1, "test_accuracy": {"trained": 0.8, "ridge": None}}
+
+    def test_rounding_agrees_and_anything_else_is_named(self):
+        near = {**self.ROW, "relative_error": 0.100001, "lambda_min": 0.01001, "test_accuracy": {"trained": 0.801, "ridge": None}}
+        self.assertEqual(list(same_rows.differences(self.ROW, near)), [])
+        for change in ({"width": 9}, {"relative_error": 0.101}, {"lambda_max": 5.001}, {"lambda_min": None},
+                       {"certificate_held": False}, {"test_accuracy": {"trained": 0.81, "ridge": None}}):
+            found = list(same_rows.differences(self.ROW, {**self.ROW, **change}))
+            self.assertEqual(len(found), 1, change)
+            self.assertTrue(found[0].startswith(next(iter(change))), found)
 
 
 if __name__ == "__main__":
