@@ -101,27 +101,43 @@ struct SplitGram {
         return row * (slice / 4) + (quad ^ ((row & 1) << 2));
     }
 
-    /// Quads e·256 + thread of a slice from row0 and col0 on, zero outside.
-    template <int count>
-    FNTK_DEVICE static void fetch(const Rows<const float>& from, std::int64_t row0, std::int64_t col0,
-                                  int thread, FloatQuad (&held)[count]) {
-        const bool aligned =
-            (reinterpret_cast<std::uintptr_t>(from.data) & 15U) == 0 && (from.stride & 3) == 0;
-        FNTK_UNROLL
-        for (int e = 0; e < count; ++e) {
-            const std::int64_t row = row0 + thread / 8 + e * (max_threads / 8), col = col0 + thread % 8 * 4;
-            held[e] = {};
-            if (row >= from.rows) continue;
-            const float* at = from.row(row) + col;
-            if (aligned && col + 4 <= from.cols) {
-                held[e] = *reinterpret_cast<const FloatQuad*>(at);
-                continue;
+    /// Where a thread's quads of a slice come from: rows of `from` that stand 32 apart, the first `valid`
+    /// of them inside it, four columns on from `col`.
+    struct Source {
+        const float* first;
+        std::int64_t apart, cols;
+        int col, valid;
+        bool aligned;  // quads stand on multiples of 16 bytes
+
+        FNTK_DEVICE Source(const Rows<const float>& from, std::int64_t row0, int thread)
+            : apart(max_threads / 8 * from.stride),
+              cols(from.cols),
+              col(thread % 8 * 4),
+              aligned((reinterpret_cast<std::uintptr_t>(from.data) & 15U) == 0 && (from.stride & 3) == 0) {
+            const std::int64_t row = row0 + thread / 8, left = from.rows - row;
+            valid =
+                left <= 0 ? 0 : static_cast<int>(smaller<std::int64_t>(8, ceil_div(left, max_threads / 8)));
+            first = from.row(valid > 0 ? row : 0) + col;
+        }
+
+        /// Those of the columns q to q + 31; zero outside. One read each, but for the last columns and rows
+        /// that are not aligned.
+        template <int count>
+        FNTK_DEVICE void fetch(std::int64_t q, FloatQuad (&held)[count]) const {
+            if (aligned && q + slice <= cols) {
+                FNTK_UNROLL
+                for (int e = 0; e < count; ++e) {
+                    held[e] = {};
+                    if (e < valid) held[e] = *reinterpret_cast<const FloatQuad*>(first + e * apart + q);
+                }
+                return;
             }
             FNTK_UNROLL
+            for (int e = 0; e < count; ++e) FNTK_UNROLL
             for (int l = 0; l < 4; ++l)
-                if (col + l < from.cols) held[e].at[l] = at[l];
+                held[e].at[l] = e < valid && q + col + l < cols ? first[e * apart + q + l] : 0;
         }
-    }
+    };
     template <int count>
     FNTK_DEVICE static void put(FloatQuad* to, int thread, const FloatQuad (&held)[count]) {
         FNTK_UNROLL
@@ -135,8 +151,9 @@ struct SplitGram {
                               float (&sum)[2][4][4]) const {
         const int thread = grid.thread();
         FloatQuad held_a[quads_a / max_threads], held_b[quads_b / max_threads];
-        fetch(left, i0, 0, thread, held_a);
-        fetch(right, j0, 0, thread, held_b);
+        const Source from_a(left, i0, thread), from_b(right, j0, thread);
+        from_a.fetch(0, held_a);
+        from_b.fetch(0, held_b);
         int buffer = 0;
         for (std::int64_t q = 0; q < left.cols; q += slice, buffer ^= 1) {
             FloatQuad* slice_a = a + buffer * quads_a;
@@ -145,8 +162,8 @@ struct SplitGram {
             put(slice_b, thread, held_b);
             grid.sync();  // the slice is there, and the slice before it is read: its buffer is free
             if (q + slice < left.cols) {
-                fetch(left, i0, q + slice, thread, held_a);
-                fetch(right, j0, q + slice, thread, held_b);
+                from_a.fetch(q + slice, held_a);
+                from_b.fetch(q + slice, held_b);
             }
             accumulate(grid, slice_a, slice_b, sum);
         }
