@@ -28,11 +28,12 @@ FNTK_HD constexpr std::uint32_t plus_where_set(std::uint32_t x) {
     return 0xFFFFFFFFU - (x & 0x01010101U) * 0xFEU;
 }
 
-template <int columns, int units>
+template <int columns, int units, bool with_units = true>
 struct SignTiles {
     static constexpr int quads = units * columns / 16;                         // of either tile
     static constexpr int row_stride = 8 * columns, column_stride = 8 * units;  // bytes of 8 rows
     static constexpr int most_words = columns / 32;                            // of a row of V
+    static constexpr int exchange_quads = 8 * most_words;                      // of a warp
 
     std::uint64_t up_seed;
     std::int64_t p;
@@ -42,13 +43,14 @@ struct SignTiles {
         return (n & 8) << 1 | (n & 1) << 3 | (n & 16) >> 2 | (n & 6) >> 1;
     }
 
-    /// Units 32·step on, which are units 32·part on of the tiles; a: their bits of a^c.
+    /// Units 32·step on, which are units 32·part on of the tiles; a: their bits of a^c. Without with_units
+    /// by_unit is not a tile, but exchange_quads for this warp.
     template <class Grid>
     FNTK_DEVICE void write(Grid& grid, std::int64_t step, int part, std::uint32_t a, Quad* by_unit,
                            Quad* by_column) const {
         const int row_words = static_cast<int>(sign_words(p)), lane = grid.lane();
         std::uint32_t words[most_words];
-        by_unit += part * 4 * (row_stride / 16);
+        if (with_units) by_unit += part * 4 * (row_stride / 16);
         draw(grid, step, by_unit, words);
         by_unit += lane / 8 * (row_stride / 16) + lane % 8;
         by_column += lane / 8 * (column_stride / 16) + lane % 8 + 16 * part;
@@ -56,7 +58,7 @@ struct SignTiles {
         for (int w = 0; w < most_words; ++w) {
             if (w >= row_words) break;
             FNTK_UNROLL
-            for (int i = 0; i < 2; ++i) {
+            for (int i = 0; i < 2 && with_units; ++i) {
                 const std::uint32_t x = words[w] >> (4 * i);
                 by_unit[8 * (2 * w + i)] = {{minus_where_set(x), minus_where_set(x >> 1),
                                              minus_where_set(x >> 2), minus_where_set(x >> 3)}};

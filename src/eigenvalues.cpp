@@ -10,7 +10,7 @@
 #include "device_memory.hpp"
 #include "eigenvalues_certificate.hpp"
 #include "eigenvalues_plan.hpp"
-#include "krylov.hpp"
+#include "spectrum_krylov.hpp"
 #include "spectrum_scaled.hpp"
 
 #include <fntk/eigenvalues.hpp>

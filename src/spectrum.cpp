@@ -1,10 +1,10 @@
 // Eigenvalues of symmetric K (n × n).
 //     dense      K Q = Q Λ, kept only if max_i ‖K q_i − λ_i q_i‖/‖K‖₂ ≤ 1e-10·n and max |QᵀQ − I| ≤ 1e-10·n
-//     Lanczos    the largest Ritz pair of a Krylov space that grows (krylov.hpp)
+//     Lanczos    the largest Ritz pair of a Krylov space that grows (spectrum_krylov.hpp)
 // K is scaled by a power of two before the eigensolver sees it, so that any scale is legal.
 #include "byte_counts.hpp"
 #include "device_memory.hpp"
-#include "krylov.hpp"
+#include "spectrum_krylov.hpp"
 #include "spectrum_scaled.hpp"
 
 #include <fntk/error.hpp>

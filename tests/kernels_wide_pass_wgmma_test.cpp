@@ -1,7 +1,9 @@
-// The wide pass for compute capability 9.0 against the reference: equal integers for every shape, range of
-// units and number of results wanted.
+// The wide pass for compute capability 9.0, and the further outputs from its gates, against the reference:
+// equal integers for every shape, range of units and number of results wanted.
+#include "kernel_rows.hpp"
 #include "kernels_wide_pass.hpp"
 
+#include <open_gradients_wgmma.hpp>
 #include <wide_pass_rademacher.hpp>
 #include <wide_pass_wgmma.hpp>
 
@@ -55,6 +57,44 @@ TEST(WidePassWgmma, LeavesOutWhatIsNotWanted) {
         expect_exact(10, 33, 600, hopper(), wanted);
         expect_exact(10, 160, 300, hopper(), wanted);
     }
+}
+
+/// Outputs from `first` on, from the reference's gates; those before stay as they are.
+void expect_further(std::int64_t n, std::int64_t p, std::int64_t m, std::int64_t k, std::int64_t first,
+                    const HostOptions& options = hopper()) {
+    const UpFactor up = seeded_up(Up::rademacher, m, p);
+    const Readout readout = seeded_readout(m, k);
+    WideResult expected = reference_wide_pass(up, readout, hidden_integers(n, p, 5));
+    Guarded<std::int32_t> gradients(n, k * p, 3, 0, 1 << 30);
+    EXPECT_TRUE(kernels::with_rank_columns(p, [&](auto columns) {
+        kernels::OpenGradientsWgmma<decltype(columns)::value> kernel;
+        kernel.up_seed = up.seed;
+        kernel.readout_seed = readout.seed;
+        kernel.m = m;
+        kernel.p = p;
+        kernel.first = first;
+        kernel.outputs = k;
+        const kernels::Rows<std::uint64_t> gates = rows_in(expected.gates.view());
+        kernel.gates = {gates.data, gates.rows, gates.cols, gates.stride};
+        kernel.gradients = gradients.view;
+        run_on_host(kernel, options);
+    }));
+    for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t q = 0; q < k * p; ++q)
+            ASSERT_EQ(gradients.view.row(i)[q],
+                      q < first * p ? 0 : expected.gradients.at<std::int32_t>(i, q))
+                << n << ' ' << p << ' ' << m << ": " << i << ", " << q;
+    EXPECT_TRUE(gradients.intact());
+}
+
+TEST(WidePassWgmma, FurtherOutputsComeFromTheGates) {
+    expect_further(5, 2, 63, 2, 1);
+    expect_further(130, 31, 65, 2, 1);
+    expect_further(17, 64, 700, 3, 1);
+    expect_further(40, 100, 300, 2, 0);
+    expect_further(70, 256, 140, 2, 1);
+    expect_further(9, 190, 4 * 128 + 5, 2, 1);
+    expect_further(5, 40, 2100, 3, 1, hopper(8));
 }
 
 /// A kernel without memory behind its matrices.

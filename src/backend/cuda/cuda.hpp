@@ -106,10 +106,10 @@ class Cuda final : public Ops {
     /// wide_pass_exact by int8 products of cuBLAS, a chunk of V at a time.
     void int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                     MatrixView gradients);
-    /// Gates and the first output of wide_pass_exact by the kernel for compute capability 9.0; false, and
-    /// nothing done, when that does not work here.
-    bool wide_pass_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-                         MatrixView gradients);
+    /// The same by the kernels for compute capability 9.0; false when those do not work here. gates: needed
+    /// for several outputs.
+    bool fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                     MatrixView gradients);
     [[nodiscard]] static bool wgmma_wanted();  // unless FNTK_WGMMA is 0
     [[nodiscard]] bool has_wgmma() const;      // built, allowed, and not known to fail
     bool wgmma_works();                        // checked, at the first call
@@ -137,6 +137,20 @@ Kernel pass_of(const UpFactor& up, const Readout& readout, ConstMatrixView h, Bi
     kernel.h = rows_of<std::remove_const_t<std::remove_pointer_t<decltype(kernel.h.data)>>>(h);
     if (!gates.empty()) kernel.gates = words_of(gates);
     if (gradients.data != nullptr) kernel.gradients = rows_of<std::int32_t>(gradients);
+    return kernel;
+}
+/// What the kernels of outputs beyond the first take alike.
+template <class Kernel>
+Kernel further_of(const UpFactor& up, const Readout& readout, ConstBitView gates, MatrixView gradients) {
+    Kernel kernel;
+    kernel.up_seed = up.seed;
+    kernel.readout_seed = readout.seed;
+    kernel.m = up.width;
+    kernel.p = up.rank;
+    kernel.first = 1;
+    kernel.outputs = readout.outputs;
+    kernel.gates = words_of(gates);
+    kernel.gradients = rows_of<std::int32_t>(gradients);
     return kernel;
 }
 

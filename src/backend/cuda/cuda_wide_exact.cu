@@ -93,21 +93,12 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
         const BitView bits = kept ? BitView{scratch.data(), n, up.width, words, Place::cuda} : gates;
         const MatrixView sums = gradients.data == nullptr ? gradients : gradients.row_block(i, n);
         const ConstMatrixView part = h.row_block(i, n);
+        if (wgmma && fused_wgmma(up, readout, part, bits, sums)) continue;
         kernels::with_rank_columns(up.rank, [&](auto rank_columns) {
             constexpr int columns = decltype(rank_columns)::value;
-            if (!wgmma || !wide_pass_wgmma(up, readout, part, bits, sums))
-                context_->run(pass_of<kernels::WidePassRademacher<columns>>(up, readout, part, bits, sums));
-            if (!further) return;
-            kernels::OpenGradients<columns> kernel;
-            kernel.up_seed = up.seed;
-            kernel.readout_seed = readout.seed;
-            kernel.m = up.width;
-            kernel.p = up.rank;
-            kernel.first = 1;
-            kernel.outputs = readout.outputs;
-            kernel.gates = words_of(ConstBitView(bits));
-            kernel.gradients = rows_of<std::int32_t>(sums);
-            context_->run(kernel);
+            context_->run(pass_of<kernels::WidePassRademacher<columns>>(up, readout, part, bits, sums));
+            if (further)
+                context_->run(further_of<kernels::OpenGradients<columns>>(up, readout, bits, sums));
         });
     }
 }

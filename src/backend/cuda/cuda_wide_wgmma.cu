@@ -6,6 +6,7 @@
 
 #include <fntk/error.hpp>
 
+#include <open_gradients_wgmma.hpp>
 #include <wide_pass_rademacher.hpp>
 #include <wide_pass_wgmma.hpp>
 
@@ -18,8 +19,8 @@ namespace fntk::backend::cuda {
 
 namespace {
 
-/// Ragged in every extent: two blocks of rows, several tiles of units.
-constexpr std::int64_t samples = 150, width = 1000, columns_short = 27;
+/// Ragged in every extent: two blocks of rows, several tiles of units, two outputs.
+constexpr std::int64_t samples = 150, width = 1000, outputs = 2, columns_short = 27;
 
 /// ĥ up to 2^22; in every third row −1, 0, 1, whose sums are often 0.
 std::vector<std::int32_t> small_problem(std::int64_t p) {
@@ -38,9 +39,9 @@ template <class Pass>
 std::vector<std::byte> results_of(Context& context, std::int64_t p, Pass&& pass) {
     const std::int64_t words = (width + 63) / 64;
     const Scratch<std::uint64_t> gates(context, samples, words);
-    const Scratch<std::int32_t> gradients(context, samples, p);
+    const Scratch<std::int32_t> gradients(context, samples, outputs * p);
     const auto gate_bytes = static_cast<std::size_t>(8 * samples * words),
-               sum_bytes = static_cast<std::size_t>(4 * samples * p);
+               sum_bytes = static_cast<std::size_t>(4 * samples * outputs * p);
     context.check(cudaMemsetAsync(gradients.data(), 0, sum_bytes, context.stream()), "zeroing memory");
     pass(BitView{gates.data(), samples, width, words, Place::cuda}, gradients.view());
     std::vector<std::byte> bytes(gate_bytes + sum_bytes);
@@ -104,7 +105,7 @@ bool Cuda::wgmma_agrees(std::int64_t p) {
     up.seed = 1;
     Readout readout;
     readout.width = width;
-    readout.outputs = 1;
+    readout.outputs = outputs;
     readout.seed = 2;
     const auto here = results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
         start_wgmma(up, readout, h.view(), gates, gradients);
@@ -121,17 +122,21 @@ void Cuda::start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixVi
         constexpr int count = decltype(columns)::value;
         context_->run_at(wide_wgmma_entry(count),
                          pass_of<kernels::WidePassWgmma<count>>(up, readout, h, gates, gradients));
+        if (readout.outputs > 1 && gradients.data != nullptr)
+            context_->run_at(open_gradients_wgmma_entry(count),
+                             further_of<kernels::OpenGradientsWgmma<count>>(up, readout, gates, gradients));
     });
 }
 
-bool Cuda::wide_pass_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-                           MatrixView gradients) {
+bool Cuda::fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                       MatrixView gradients) {
     if (!wgmma_works()) return false;
     try {
         start_wgmma(up, readout, h, gates, gradients);
-    } catch (const DeviceError&) {  // of the launch: nothing has run
+    } catch (const DeviceError&) {  // of a launch: the next pass takes the portable kernels
         context_->require_usable();
         context_->wgmma = Context::Trial::failed;
+        if (gradients.data != nullptr) zero(gradients);
     }
     return context_->wgmma == Context::Trial::passed;
 }

@@ -3,7 +3,9 @@
 
 namespace fntk::backend::cuda {
 
-/// The entry of kernels::WidePassWgmma<columns>, columns 64, 128 or 256. Null in a build without it.
+/// The entries of kernels::WidePassWgmma<columns> and kernels::OpenGradientsWgmma<columns>, columns 64, 128
+/// or 256. Null in a build without them.
 const void* wide_wgmma_entry(int columns);
+const void* open_gradients_wgmma_entry(int columns);
 
 }  // namespace fntk::backend::cuda

@@ -4,5 +4,6 @@
 namespace fntk::backend::cuda {
 
 const void* wide_wgmma_entry(int) { return nullptr; }
+const void* open_gradients_wgmma_entry(int) { return nullptr; }
 
 }  // namespace fntk::backend::cuda

@@ -1,4 +1,4 @@
-#include "krylov.hpp"
+#include "spectrum_krylov.hpp"
 #include "device_memory.hpp"
 #include "spectrum_scaled.hpp"
 
