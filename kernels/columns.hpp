@@ -1,12 +1,13 @@
 // Columns with numbers of their own: f64, 1 × s. Sums and quotients stay on the device.
-//     CombineColumns       y_ij = a·alpha_j·x_ij + b·beta_j·y_ij; no alpha or beta: 1; with b = 0 y is not
-//     read ColumnDots           slot r, column j: Σ x_ij y_ij over the rows of the slot, in double
-//     FinishColumnDots     sums_j = Σ over the slots
-//     SquareRoots, Divide, KeepAbove     of ops.hpp
+//     CombineColumns      y_ij = a·alpha_j·x_ij + b·beta_j·y_ij; no alpha or beta: 1; b = 0: y is not read
+//     ColumnDots          slot r, column j: Σ x_ij y_ij over the rows of the slot, in double
+//     FinishColumnDots    sums_j = Σ over the slots
+//     SquareRoots, Divide, KeepAbove: as in ops.hpp
+//
 // The trees of the sums depend on the shape alone. A block of ColumnDots has 256 / width rows at a time,
 // width the power of two that covers s, 256 at most: neighbouring threads stand on neighbouring columns.
 // What threads of one column have found meets in shared memory, halving by halving. FinishColumnDots has a
-// block a column.
+// warp a column.
 #pragma once
 
 #include "elements.hpp"

@@ -25,13 +25,6 @@ struct alignas(16) FloatQuad {
     float at[4];
 };
 
-FNTK_DEVICE std::uint32_t bits_of_float(float v) {
-#ifdef __CUDA_ARCH__
-    return __float_as_uint(v);
-#else
-    return __builtin_bit_cast(std::uint32_t, v);
-#endif
-}
 FNTK_DEVICE float float_of_bits(std::uint32_t bits) {
 #ifdef __CUDA_ARCH__
     return __uint_as_float(bits);
@@ -39,8 +32,17 @@ FNTK_DEVICE float float_of_bits(std::uint32_t bits) {
     return __builtin_bit_cast(float, bits);
 #endif
 }
-/// The nearest tf32, halves away from zero.
-FNTK_DEVICE std::uint32_t nearest_tf32(float v) { return (bits_of_float(v) + 0x1000U) & 0xFFFFE000U; }
+/// The nearest tf32, halves away from zero; NaN stays NaN, and what rounds to 2^128 becomes infinite.
+FNTK_DEVICE std::uint32_t nearest_tf32(float v) {
+#ifdef __CUDA_ARCH__
+    std::uint32_t bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(v));
+    return bits & 0xFFFFE000U;
+#else
+    const auto bits = __builtin_bit_cast(std::uint32_t, v);
+    return ((bits & 0x7F800000U) == 0x7F800000U ? bits : bits + 0x1000U) & 0xFFFFE000U;
+#endif
+}
 
 struct SplitGram {
     static constexpr int max_threads = 256;

@@ -1,12 +1,12 @@
 // Bytes of a few eigenvalues of order n, k of them by s Lanczos vectors:
-//     Lanczos        8n(2s + k): V, V turned into fewer vectors, Q; where s = n all eigenvectors of the
-//     matrix
-//                    that n products give, 40n²
-//     intervals      Q and K Q, 16nk; of float32 products their arguments and results too, 8nk
-//     dense          8n² for (K + Kᵀ)/2; 8n² more for the certificate; all eigenvectors, 40n² more, where
+//     Lanczos      8n(2s + k): V, V turned into fewer vectors, Q; 56s²: H, copies of it, its eigenvectors
+//     and what
+//                  LAPACK takes. Where s = n all eigenvectors of the matrix that n products give, 40n²
+//     intervals    Q and K Q, 16nk; of float32 products their arguments and results too, 8nk
+//     dense        8n² for (K + Kᵀ)/2; 8n² more for the certificate; all eigenvectors, 40n² more, where
 //     that
-//                    fails and n ≤ 2048
-//     probes         Z and K Z, 16n a probe of a block; of float32 products 8n more
+//                  fails and n ≤ 2048
+//     probes       Z and K Z, 16n a probe of a block; of float32 products 8n more
 // and workspaces that no extent changes.
 #include "eigenvalues_plan.hpp"
 #include "byte_counts.hpp"
@@ -46,7 +46,7 @@ struct Extents {
 
     [[nodiscard]] double all_vectors() const { return (40 + narrow) * n * n + 8 * n * k; }
     [[nodiscard]] double lanczos() const {
-        return s < n ? 8 * n * (2 * s + k + 8) + 32 * s * s : all_vectors();
+        return s < n ? 8 * n * (2 * s + k + 8) + 56 * s * s : all_vectors();
     }
     [[nodiscard]] double intervals() const { return (16 + narrow) * n * k + 16 * k * k; }
     [[nodiscard]] double certificate() const { return 8 * n * n + 24 * n * k; }

@@ -1,6 +1,6 @@
 // Conjugate gradients for s right-hand sides at once. The recurrences are those of s separate solves; they
 // share each product with K. Vectors and the numbers of an iteration never leave the device: the host looks
-// at three rows of them every Ops::look_every() iterations. Columns that have converged stand still, so
+// at four rows of them every Ops::look_every() iterations. Columns that have converged stand still, so
 // that the iterations issued since change nothing.
 #include "device_memory.hpp"
 
@@ -85,8 +85,8 @@ class ConjugateGradient {
     }
 
   private:
-    // The numbers of the columns; the first three are what the host looks at.
-    enum Row { length, least, count, limit, rz, previous, factor, curvature, row_count };
+    // The numbers of the columns; the first four are what the host looks at.
+    enum Row { length, least, count, rz, limit, previous, factor, curvature, row_count };
     [[nodiscard]] MatrixView row(Row which) { return numbers_.view().row_block(which, 1); }
 
     /// One iteration from r and |r|. A column with |r| at its limit has r·z taken for 0: then its p starts
@@ -122,14 +122,20 @@ class ConjugateGradient {
         }
     };
     Looked look() {
-        const Staged seen = device_.on_host(numbers_.view().row_block(0, count + 1));
+        const Staged seen = device_.on_host(numbers_.view().row_block(0, rz + 1));
         Looked result;
         for (std::int64_t j = 0; j < s_; ++j) {
             const double bend = value(seen, least, j);
             if (!(bend > 0)) refuse(bend);
             result.lengths.push_back(value(seen, length, j));
             result.counts.push_back(value(seen, count, j));
-            result.active |= result.lengths.back() > limits_[static_cast<std::size_t>(j)];
+            const bool above = result.lengths.back() > limits_[static_cast<std::size_t>(j)];
+            if (above && result.counts.back() > 0 && value(seen, rz, j) == 0)  // it was above before
+                throw Error(
+                    "the preconditioner makes 0 of a residual, or what is orthogonal to it: it is not "
+                    "positive "
+                    "definite");
+            result.active |= above;
         }
         return result;
     }

@@ -163,6 +163,7 @@ ExtremalEigenvalue lambda_max(const LinearOperator& op, LanczosOptions options) 
         const std::int64_t k = space.size();
         if (result.converged || k == most) break;
         // All the small problems together cost a few times the last one.
+        ritz = {};
         space.extend(std::min(most, k + std::max<std::int64_t>(1, k / 8)));
         ritz = space.ritz();
     }

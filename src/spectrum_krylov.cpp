@@ -23,7 +23,6 @@ Krylov::Krylov(const LinearOperator& op, double factor, std::int64_t most, std::
     : op_(&op),
       factor_(factor),
       n_(op.rows()),
-      most_(most),
       seed_(seed),
       basis_(op.device().zeros(most + 1, n_, DType::f64)),
       h_(op.device().zeros(most, most, DType::f64)),
@@ -38,7 +37,8 @@ Krylov::Krylov(const LinearOperator& op, double factor, std::int64_t most, std::
     const MatrixView image = basis_.view().row_block(1, 1);
     apply_finite(op, std::as_const(basis_).view().row_block(0, 1).reshaped(n_, 1), image.reshaped(n_, 1));
     products_ = 1;
-    if (const double length = ops.norm(image); length > 0 && !(length > 1e-100 && length < 1e100))
+    if (const double length = std::abs(factor) * ops.norm(image);
+        length > 0 && !(length > 1e-100 && length < 1e100))
         exponent_ = scale_exponent(length);
     factor_ = std::ldexp(factor, -exponent_);
 }
@@ -101,7 +101,7 @@ bool Krylov::extend(std::int64_t size) {
         if (size_ == n_ || length <= 4 * epsilon * std::sqrt(static_cast<double>(n_)) * scale ||
             unit < 0.5) {
             coupling_ = 0;
-            return size_ == size;
+            return false;
         }
     }
     return true;
@@ -178,7 +178,13 @@ LanczosBasis largest_ritz_vectors(const LinearOperator& op, double factor, std::
                                   std::uint64_t seed) {
     Krylov space(op, factor, subspace, seed);
     for (int restarts = 0;; ++restarts) {
-        while (!space.extend(subspace)) space.renew();
+        // A step after a breakdown is of no use: once there was one, ever more steps go before the next
+        // look.
+        for (std::int64_t steps = subspace; space.size() < subspace;) {
+            const bool grown = space.extend(std::min(subspace, space.size() + steps));
+            steps = grown ? 2 * steps : 1;
+            if (!grown && space.size() < subspace) space.renew();
+        }
         const Krylov::Ritz ritz = space.ritz();
         std::int64_t converged = 0;
         for (std::int64_t c = 0; c < k; ++c)

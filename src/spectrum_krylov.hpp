@@ -21,8 +21,8 @@ class Krylov {
     Krylov(const LinearOperator& op, double factor, std::int64_t most, std::uint64_t seed);
 
     /// Steps up to s = `size`, at most `most`. False when M maps the span of the first s rows into itself,
-    /// as far as rounding lets one see: s then is their number, less than asked for, and β is 0. Throws
-    /// Error for a product that is not finite.
+    /// as far as rounding lets one see: s then is their number, at most what was asked for, and β is 0.
+    /// Throws Error for a product that is not finite.
     bool extend(std::int64_t size);
     /// After extend() said false: another direction for v_s, orthogonal to the others. s < n.
     void renew();
@@ -60,7 +60,7 @@ class Krylov {
     const LinearOperator* op_;
     double factor_;  // with 2^−e in it
     int exponent_ = 0;
-    std::int64_t n_, most_, size_ = 0, products_ = 0;
+    std::int64_t n_, size_ = 0, products_ = 0;
     std::uint64_t seed_;
     double coupling_ = 0;
     Matrix basis_;    // (most + 1) × n

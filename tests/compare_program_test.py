@@ -72,7 +72,7 @@ class Compares(ProgramCase):
             self.assertTrue(all(0.8 <= accuracy <= 1 for accuracy in row["test_accuracy"].values()), row)
         self.assertGreater(written["limit"]["test_accuracy"]["ridge"], 0.9)
 
-    def test_beyond_whole_up_to_no_kernel_is_formed_and_what_is_known_agrees(self):
+    def test_beyond_whole_up_to_what_is_known_agrees(self):
         x, labels = clusters(160, 10, 16, 6)
         data, classes = self.npy("x.npy", x), self.npy("labels.npy", labels)
         common = ("--labels", classes, "--widths", 512, "--ranks", 8, "--steps", 5)
@@ -81,6 +81,10 @@ class Compares(ProgramCase):
         out, some = report("compare", data, *common, "--whole-up-to", 100, "--compared-samples", 60)
         self.assertEqual([r["limit"]["compared_samples"] for r in (whole, every, some)], [160, 160, 60])
         self.assertIn("of the kernel of 60 samples", out)
+        _, singular = report("compare", self.npy("twice.npy", np.concatenate([x, x])), "--labels",
+                             self.npy("both.npy", np.concatenate([labels, labels])), "--widths", 64, "--ranks", 4, "--steps", 1,
+                             "--ridge", 0, "--whole-up-to", 100)
+        self.assertEqual(len(singular["rows"]), 3)
         self.assertGreater((self.out / "large.html").stat().st_size, 1000)
         for row, same, near in zip(whole["rows"], every["rows"], some["rows"]):
             self.assertEqual(row["relative_error"], same["relative_error"], row["name"])

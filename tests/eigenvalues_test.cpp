@@ -299,5 +299,46 @@ TEST(Extremal, RefusesWhatIsNotFiniteAndOptionsOutOfRange) {
     EXPECT_NE(error_of<ValueError>([&] { extremal(cpu(), k); }).find("not symmetric"), std::string::npos);
 }
 
+TEST(Extremal, OperatorsOfAnyScale) {
+    const Matrix k = random_psd(60, 70, 3);
+    const ExtremalOptions options{.count = 3, .seed = 1};
+    const ExtremalEigenvalues want = extremal(DenseOperator(cpu(), k), options);
+    EXPECT_TRUE(want.converged);
+    for (const int exponent : {-900, -400, 400, 900}) {
+        const Matrix scaled =
+            matrix_of(60, [&](auto i, auto j) { return std::ldexp(k.at<double>(i, j), exponent); });
+        const ExtremalEigenvalues have = extremal(DenseOperator(cpu(), scaled), options);
+        EXPECT_TRUE(have.converged);
+        EXPECT_EQ(have.products, want.products) << exponent;
+        for (std::size_t i = 0; i < 3; ++i) {
+            EXPECT_EQ(have.intervals[i].value, std::ldexp(want.intervals[i].value, exponent)) << exponent;
+            EXPECT_LT(have.intervals[i].upper - have.intervals[i].lower, 1e-8 * have.intervals[0].value);
+        }
+    }
+}
+
+TEST(Extremal, OperatorsOfLowRankTakeFewProducts) {
+    const std::int64_t n = 120, count = 30, subspace = 61;
+    for (const int rank : {0, 1, 5, 40}) {
+        const Matrix k = with_eigenvalues(
+            [&] {
+                std::vector<double> values(n);
+                for (int i = 0; i < rank; ++i) values[static_cast<std::size_t>(i)] = 1 + i;
+                return values;
+            }(),
+            7);
+        const ExtremalEigenvalues found =
+            extremal(DenseOperator(cpu(), k), {.count = count, .subspace = subspace, .max_restarts = 0});
+        EXPECT_LE(found.products, 3 * subspace + 2 * count) << rank;
+        for (int i = 0; i < std::min<int>(rank, count); ++i)
+            EXPECT_NEAR(found.intervals[static_cast<std::size_t>(i)].value, rank - i, 1e-9) << rank;
+    }
+    const Matrix one = matrix_of(n, [](auto i, auto j) { return i == j ? 1.0 : 0.0; });
+    const ExtremalEigenvalues found =
+        extremal(DenseOperator(cpu(), one), {.count = count, .subspace = subspace, .max_restarts = 0});
+    EXPECT_LE(found.products, 3 * subspace + 2 * count);
+    for (const EigenvalueInterval& interval : found.intervals) EXPECT_NEAR(interval.value, 1, 1e-12);
+}
+
 }  // namespace
 }  // namespace fntk

@@ -74,8 +74,14 @@ TEST(KernelsColumns, Combinations) {
                         ASSERT_EQ(static_cast<double>(y.at(i, j)), of_x + of_y);
                     }
                 EXPECT_TRUE(y.intact());
-                run_on_host(kernels::CombineColumns<T>{1, alpha.data(), x.rows_in(), 0, nullptr, x.rows()});
-                EXPECT_TRUE(x.intact());
+                Padded<T> in_place(x.view());
+                run_on_host(kernels::CombineColumns<T>{1, alpha.data(), in_place.rows_in(), 0, nullptr,
+                                                       in_place.rows()});
+                for (std::int64_t i = 0; i < 41; ++i)
+                    for (std::int64_t j = 0; j < 3; ++j)
+                        ASSERT_EQ(static_cast<double>(in_place.at(i, j)),
+                                  alpha[static_cast<std::size_t>(j)] * static_cast<double>(x.at(i, j)));
+                EXPECT_TRUE(in_place.intact());
             }
     });
 }

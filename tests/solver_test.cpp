@@ -8,6 +8,8 @@
 #include <fntk/solver.hpp>
 #include <fntk/spectrum.hpp>
 
+#include <backend/ops.hpp>
+
 namespace fntk {
 namespace {
 
@@ -115,6 +117,18 @@ TEST(ConjugateGradient, CanBeCancelled) {
     EXPECT_TRUE(result.cancelled);
     EXPECT_FALSE(result.converged);
     EXPECT_EQ(result.iterations, 3);
+}
+
+TEST(ConjugateGradient, RefusesAPreconditionerThatForgetsResiduals) {
+    class Nothing final : public Preconditioner {
+      public:
+        void apply(ConstMatrixView, MatrixView out) const override { cpu().ops().zero(out); }
+    };
+    const Matrix k = limit_kernel(cpu(), {}, {.up = true}, on_sphere(20, 6, 1));
+    const Nothing nothing;
+    const std::string error = error_of<Error>(
+        [&] { (void)conjugate_gradient(DenseOperator(cpu(), k), 1e-3, normals(20, 2, 2), &nothing); });
+    expect_parts(error, {"preconditioner", "positive definite"});
 }
 
 TEST(ConjugateGradient, NamesWhatDoesNotFit) {

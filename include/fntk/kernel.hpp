@@ -68,7 +68,8 @@ class FNTK_API KernelOperator final : public LinearOperator {
     [[nodiscard]] DType dtype() const override;
     [[nodiscard]] const Device& device() const override;
     void apply(ConstMatrixView v, MatrixView out) const override;
-    [[nodiscard]] bool only_issues() const override { return true; }
+    /// For down alone: the blocks of the width are too many to record.
+    [[nodiscard]] bool only_issues() const override { return train_ == Train{.down = true}; }
 
   private:
     [[nodiscard]] std::int64_t effective_outputs() const;

@@ -49,7 +49,8 @@ class FNTK_API LowRankPreconditioner final : public Preconditioner {
 struct CgOptions {
     double tolerance = 1e-4;   ///< > 0; of ‖B_j − (K + μI) X_j‖/‖B_j‖ in every column
     int max_iterations = 500;  ///< ≥ 1; products with K, without those that check the residual
-    Progress progress{};       ///< the share of the residual's decades that is done; returning false stops
+    Progress progress{};       ///< the share of the residual's decades that is done; returning false stops;
+                               ///< called where the host looks: on a GPU after every eighth iteration
 };
 struct CgResult {
     Matrix solution;                ///< n × s, in the operator's type and the device's memory
@@ -59,11 +60,11 @@ struct CgResult {
     bool stagnated = false;  ///< the residual ceased to fall: rounding of the operator's type
     bool cancelled = false;
 };
-/// op: n × n, shift: μ ≥ 0, rhs: n × s (s small, s² numbers are kept), f32 or f64, in host memory or the
-/// device's. The recurrences' residual is replaced by the true one when it claims to have converged. Throws
-/// ShapeError for other extents, ValueError for options out of range, NaN and infinity, and Error when a
-/// direction has no positive curvature: K + μI is not positive definite, as rounded; names the shift and a
-/// larger one.
+/// op: n × n, shift: μ ≥ 0, rhs: n × s (5 vectors of K's type and 8 numbers for each of s), f32 or f64, in
+/// host memory or the device's. The recurrences' residual is replaced by the true one when it claims to
+/// have converged. Throws ShapeError for other extents, ValueError for options out of range, NaN and
+/// infinity, and Error when a direction has no positive curvature: K + μI is not positive definite, as
+/// rounded; names the shift and a larger one; and when the preconditioner is not.
 FNTK_API CgResult conjugate_gradient(const LinearOperator& op, double shift, ConstMatrixView rhs,
                                      const Preconditioner* preconditioner = nullptr,
                                      const CgOptions& options = {});

@@ -105,9 +105,12 @@ int run_compare(Options& options) {
     report["data"]["targets"] = dataset.train.labels.empty() ? "random signs"
                                 : dataset.classes > 0        ? "classes"
                                                              : "real";
-    report["options"] = {{"steps", options.compare.steps},   {"seeds", options.compare.seeds},
-                         {"seed", options.compare.seed},     {"ridge", options.compare.ridge},
-                         {"activation", options.activation}, {"precision", name(dtype)}};
+    report["options"] = {
+        {"steps", options.compare.steps},       {"seeds", options.compare.seeds},
+        {"seed", options.compare.seed},         {"ridge", options.compare.ridge},
+        {"activation", options.activation},     {"precision", name(dtype)},
+        {"whole_up_to", options.compare.whole}, {"compared_samples", options.compare.compared},
+        {"memory", options.compare.memory}};
     report["limit"] = report.phase("limit", [&] { return comparison.limit_row(); });
     report.note_peak(memory_use(device.place()).peak);
     report["rows"] = Json::array();
@@ -173,8 +176,9 @@ void add_compare(CLI::App& app, Action& run) {
                      "of kernel ridge regression, relative to mean(diag K)")
         ->capture_default_str();
     command
-        ->add_option("--whole-up-to", options->compare.whole,
-                     "samples up to which kernels are formed, with all eigenvalues, drift and certificate")
+        ->add_option(
+            "--whole-up-to", options->compare.whole,
+            "samples up to which kernels are taken as wholes, with all eigenvalues, drift and certificate")
         ->capture_default_str();
     command
         ->add_option("--compared-samples", options->compare.compared,

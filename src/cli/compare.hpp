@@ -1,9 +1,10 @@
 // The comparison of networks on one data set, row by row. compare.cpp has the command, compare_rows.cpp the
 // measuring, compare_kernel.cpp what is said of a kernel, compare_table.cpp the table.
 //
-// Up to `whole` samples kernels are formed: all eigenvalues, ‖K − K∞‖_F/‖K∞‖_F, drift and certificate.
-// Beyond, memory and time grow with n as the methods' own do: λ_max by products, the distance on the kernel
-// of `compared` samples, ridge regression by fit_kernel; what takes the whole spectrum is null.
+// Up to `whole` samples kernels are taken as wholes: all eigenvalues, ‖K − K∞‖_F/‖K∞‖_F, drift and
+// certificate. Beyond, memory and time grow with n as the methods' own do: λ_max by products, the distance
+// on the kernel of `compared` samples, ridge regression by fit_kernel; what takes the whole spectrum is
+// null.
 #pragma once
 
 #include "report.hpp"
@@ -23,7 +24,7 @@ struct CompareOptions {
     double ridge = 1e-3;
     std::int64_t whole = 10000;                   ///< samples
     std::int64_t compared = 2048;                 ///< samples, evenly spaced
-    std::int64_t memory = std::int64_t{4} << 30;  ///< bytes of a fit without the kernel
+    std::int64_t memory = std::int64_t{4} << 30;  ///< bytes of a fit, beyond `whole`
 };
 
 /// What is said of the kernel of one network; null: not known.
@@ -61,6 +62,7 @@ class Comparison {
     /// f at the inputs, in host memory.
     [[nodiscard]] Matrix values_at(const Network& network, ConstMatrixView inputs) const;
     [[nodiscard]] Json ridge_score(ConstMatrixView kernel, ConstMatrixView cross) const;
+    [[nodiscard]] Json fitted_score(const Network& network) const;
     [[nodiscard]] bool tested() const;
     [[nodiscard]] bool whole() const { return dataset_.train.inputs.rows() <= options_.whole; }
     /// The samples whose kernel is compared with the limit's: all, or some.

@@ -87,6 +87,21 @@ KernelFindings Comparison::findings_of_all(const Network& network, const Tangent
     return found;
 }
 
+Json Comparison::fitted_score(const Network& network) const {
+    try {
+        const KernelModel model = fit_kernel(
+            device_, KernelFunction::of_network(network), dataset_.train.inputs, targets_.matrix(),
+            {.ridges = {options_.ridge}, .memory = options_.memory, .diagnose_up_to = 0});
+        return targets_.score(predict_kernel(device_, model, dataset_.test.inputs).mean, dataset_.test);
+    } catch (const ValueError&) {
+        throw;
+    } catch (const MemoryError&) {
+        throw;
+    } catch (const Error&) {
+        return nullptr;  // as ridge_score
+    }
+}
+
 KernelFindings Comparison::findings_by_products(const Network& network, const Tangent& at) const {
     KernelFindings found;
     found.lambda_max = lambda_max(KernelOperator(at)).value;
@@ -94,13 +109,7 @@ KernelFindings Comparison::findings_by_products(const Network& network, const Ta
     Matrix kernel;
     found.seconds = timed([&] { kernel = gram(some, KernelOutput::trace); });
     found.error = relative_error(device_.on_host(kernel), limit_kernel_);
-    if (tested()) {
-        const KernelModel model = fit_kernel(
-            device_, KernelFunction::of_network(network), dataset_.train.inputs, targets_.matrix(),
-            {.ridges = {options_.ridge}, .memory = options_.memory, .diagnose_up_to = 0});
-        found.ridge =
-            targets_.score(predict_kernel(device_, model, dataset_.test.inputs).mean, dataset_.test);
-    }
+    if (tested()) found.ridge = fitted_score(network);
     found.peak_bytes = memory_use(device_.place()).peak;
     return found;
 }

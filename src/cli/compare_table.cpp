@@ -66,7 +66,7 @@ std::string compare_table(const Json& report) {
             number(score.at("trained"), "{:.3f}"), number(score.at("ridge"), "{:.3f}"));
     }
     const std::int64_t compared = report.at("limit").at("compared_samples").get<std::int64_t>();
-    if (compared < data.at("samples").get<std::int64_t>())
+    if (report.at("options").at("whole_up_to").get<std::int64_t>() < data.at("samples").get<std::int64_t>())
         out += fmt::format(
             "\ngram and error: of the kernel of {} samples; what takes all eigenvalues is left out (see "
             "--whole-up-to)",

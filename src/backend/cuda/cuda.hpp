@@ -106,7 +106,7 @@ class Cuda final : public Ops {
     /// wide_pass_exact by int8 products of cuBLAS, a chunk of V at a time.
     void int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                     MatrixView gradients);
-    /// The same by the kernels for compute capability 9.0; false when those do not work here. gates: needed
+    /// fused() by the kernels for compute capability 9.0; false when those do not work here. gates: needed
     /// for several outputs.
     bool fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                      MatrixView gradients);

@@ -23,9 +23,7 @@ class Recorded final : public Repeated {
   public:
     Recorded(std::shared_ptr<Context> context, std::function<void()> work)
         : context_(std::move(context)), work_(std::move(work)) {}
-    ~Recorded() override {
-        if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
-    }
+    ~Recorded() override { drop(); }
     Recorded(const Recorded&) = delete;
     Recorded& operator=(const Recorded&) = delete;
 
@@ -33,10 +31,21 @@ class Recorded final : public Repeated {
         const Scope scope(*context_, "repeated");
         if (runs_++ == 1) record();
         if (graph_ == nullptr) return work_();
-        context_->check(cudaGraphLaunch(graph_, context_->stream()), "launching a graph");
+        const cudaError_t code = cudaGraphLaunch(graph_, context_->stream());
+        if (code != cudaErrorMemoryAllocation) return context_->check(code, "launching a graph");
+        cudaGetLastError();  // a graph has memory of its own, beside the handle's pool
+        drop();
+        work_();
     }
 
   private:
+    void drop() noexcept {
+        if (graph_ == nullptr) return;
+        cudaGraphExecDestroy(graph_);
+        graph_ = nullptr;
+        cudaDeviceGraphMemTrim(context_->ordinal());
+        cudaGetLastError();
+    }
     void record() {
         const cudaStream_t stream = context_->stream();
         if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
