@@ -1,10 +1,11 @@
 // K = alpha·(X X'ᵀ) ∘ (G G'ᵀ) + beta·K in float32 by tf32 products, K written once and read only when beta
 // ≠ 0.
 //     X: n × d    X': n' × d    G: n × p    G': n' × p    K: n × n'
-// A float is v = hi + lo + rest, hi and lo its nearest tf32 in turn (11 bits each): |rest| ≤ 2^−22 |v|.
-// Three products lo·hi', hi·lo', hi·hi' are those of floats to 2^−21. Matrix units cut their sums instead
-// of rounding them, so that a slice of 32 columns is summed from zero (12 cuts a sum) and added to the
-// whole by a rounded float addition: errors are those of float sums.
+// A float is v = hi + lo + rest, hi its nearest tf32 (11 bits) and lo that of v − hi without the bits
+// beyond: |rest| ≤ 2^−21 |v|. Three products lo·hi', hi·lo', hi·hi' are those of floats to 2^−20 + 2^−22 of
+// each. Matrix units cut their sums instead of rounding them, so that a slice of 32 columns is summed from
+// zero (12 cuts a sum) and added to the whole by a rounded float addition: errors are those of float sums.
+// NaN stays NaN by lo; infinity becomes NaN.
 //
 // A block of 8 warps has a tile of 128 × 64 elements of K, a warp 32 × 32 of it, as 2 × 4 products 16 × 8
 // × 8. Slices of 32 columns of the operands go through shared memory, row by row, two buffers, the next
@@ -25,6 +26,13 @@ struct alignas(16) FloatQuad {
     float at[4];
 };
 
+FNTK_DEVICE std::uint32_t bits_of_float(float v) {
+#ifdef __CUDA_ARCH__
+    return __float_as_uint(v);
+#else
+    return __builtin_bit_cast(std::uint32_t, v);
+#endif
+}
 FNTK_DEVICE float float_of_bits(std::uint32_t bits) {
 #ifdef __CUDA_ARCH__
     return __uint_as_float(bits);
@@ -32,17 +40,9 @@ FNTK_DEVICE float float_of_bits(std::uint32_t bits) {
     return __builtin_bit_cast(float, bits);
 #endif
 }
-/// The nearest tf32, halves away from zero; NaN stays NaN, and what rounds to 2^128 becomes infinite.
-FNTK_DEVICE std::uint32_t nearest_tf32(float v) {
-#ifdef __CUDA_ARCH__
-    std::uint32_t bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(v));
-    return bits & 0xFFFFE000U;
-#else
-    const auto bits = __builtin_bit_cast(std::uint32_t, v);
-    return ((bits & 0x7F800000U) == 0x7F800000U ? bits : bits + 0x1000U) & 0xFFFFE000U;
-#endif
-}
+/// The nearest tf32, halves away from zero, of a finite float; and v without the bits beyond a tf32.
+FNTK_DEVICE std::uint32_t nearest_tf32(float v) { return (bits_of_float(v) + 0x1000U) & 0xFFFFE000U; }
+FNTK_DEVICE std::uint32_t cut_tf32(float v) { return bits_of_float(v) & 0xFFFFE000U; }
 
 struct SplitGram {
     static constexpr int max_threads = 256;
@@ -93,7 +93,7 @@ struct SplitGram {
         FNTK_UNROLL
         for (int l = 0; l < 4; ++l) {
             s.hi[l] = nearest_tf32(v.at[l]);
-            s.lo[l] = nearest_tf32(v.at[l] - float_of_bits(s.hi[l]));
+            s.lo[l] = cut_tf32(v.at[l] - float_of_bits(s.hi[l]));
         }
         return s;
     }
