@@ -1,7 +1,6 @@
 // Elementwise operations on matrices (elements.hpp).
 //     Axpby             y = alpha·x + beta·y; with beta = 0 y is not read
 //     Multiply          K ∘= A
-//     ScaleColumns      y_ir *= w_r, w double
 //     AffineHadamard    K_ij *= alpha + beta·(s_i + t_j) + gamma·C_ij, C, s, t int32
 //     AddOutputBlock    K[i·k + c, j·k + c'] += block_ij
 //     GatherRows        out_i = X[rows_i]
@@ -47,22 +46,6 @@ struct Multiply {
     FNTK_DEVICE void operator()(Grid& grid) const {
         for_each_element(grid, k.rows, k.cols,
                          [&](std::int64_t i, std::int64_t j) { k.row(i)[j] *= a.row(i)[j]; });
-    }
-};
-
-template <class T>
-struct ScaleColumns {
-    static constexpr int max_threads = element_threads;
-
-    const double* w = nullptr;
-    Rows<T> y;
-
-    Launch launch(const DeviceLimits& limits) const { return element_launch(y.rows, y.cols, limits); }
-
-    template <class Grid>
-    FNTK_DEVICE void operator()(Grid& grid) const {
-        for_each_element(grid, y.rows, y.cols,
-                         [&](std::int64_t i, std::int64_t r) { y.row(i)[r] *= static_cast<T>(w[r]); });
     }
 };
 

@@ -16,8 +16,7 @@
 #pragma once
 
 #include "grid.hpp"
-
-#include <cmath>
+#include "triangle.hpp"
 
 namespace fntk::kernels {
 
@@ -70,19 +69,13 @@ struct GateGram {
     FNTK_HD bool symmetric() const { return a.data == b.data && a.rows == b.rows && a.stride == b.stride; }
     FNTK_HD std::int64_t tiles() const {
         const std::int64_t down = ceil_div(a.rows, tile);
-        return symmetric() ? down * (down + 1) / 2 : down * ceil_div(b.rows, tile);
+        return symmetric() ? triangle_size(down) : down * ceil_div(b.rows, tile);
     }
     FNTK_HD std::int64_t all_stages() const { return ceil_div(ceil_div(width, 64), stage_words); }
-    /// Symmetric: tile (i, j ≤ i) has number i(i + 1)/2 + j; the root finds i to within one.
     FNTK_DEVICE Corner corner_of(std::int64_t index) const {
-        if (!symmetric()) {
-            const std::int64_t across = ceil_div(b.rows, tile);
-            return {index / across * tile, index % across * tile};
-        }
-        auto i = static_cast<std::int64_t>((std::sqrt(8.0 * static_cast<double>(index) + 1.0) - 1.0) / 2.0);
-        while (i * (i + 1) / 2 > index) --i;
-        while ((i + 1) * (i + 2) / 2 <= index) ++i;
-        return {i * tile, (index - i * (i + 1) / 2) * tile};
+        const std::int64_t across = ceil_div(b.rows, tile);
+        const TilePlace at = symmetric() ? lower_tile(index, 1) : TilePlace{index / across, index % across};
+        return {at.row * tile, at.col * tile};
     }
 
     /// Neighbouring threads load neighbouring words of a row.

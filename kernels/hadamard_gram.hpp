@@ -1,62 +1,44 @@
-// K = alpha·(X X'ᵀ) ∘ (G G'ᵀ) + beta·K in float64, both products and the Hadamard product in one pass: K is
-// written once, and read only when beta ≠ 0. split_gram.hpp is its float32.
-//     X: n × d    X': n' × d    G: n × p    G': n' × p    K: n × n'
-// A block of 16 × 16 threads has a tile of 16·R × 16·C elements of K; thread t has R rows from R·(t / 16)
-// and C columns from C·(t % 16) of it, as one register for each product. Slices of 16 columns of the
-// operands go through shared memory, transposed, so that a thread's R + C values of one column are
-// neighbours; two buffers, the next slice on its way in registers while the last is multiplied, one barrier
-// per slice. Symmetric (X' is X and G' is G): tiles on and below the diagonal only, and of them the
-// elements with j ≤ i, each written to both places: K is exactly symmetric, when it was for beta ≠ 0.
+// The fused Gram (hadamard_tiles.hpp) in float64; hadamard_gram_tf32.hpp is its float32.
+// A block of 16 × 16 threads has a tile of 64 × 64 elements of K; thread t has 4 rows from 4·(t / 16) and 4
+// columns from 4·(t % 16) of it, as one register for each product. Slices of 16 columns of the operands go
+// through shared memory, transposed, so that a thread's 8 values of one column are neighbours; two buffers,
+// the next slice on its way in registers while the last is multiplied, one barrier per slice.
 #pragma once
 
-#include "grid.hpp"
-#include "triangle.hpp"
+#include "hadamard_tiles.hpp"
 
 namespace fntk::kernels {
 
-struct HadamardGram {
+struct HadamardGram : HadamardTiles<double, 64, 64> {
     using T = double;
     static constexpr int max_threads = 256;
-    static constexpr int side = 16;  // threads
-    static constexpr int rows = 4;   // of a thread: R
-    static constexpr int cols = 4;   // of a thread: C
+    static constexpr int side = 16;           // threads
+    static constexpr int rows = 4, cols = 4;  // of a thread
     static constexpr int tile_rows = side * rows, tile_cols = side * cols;
     static constexpr int slice = 16;
 
-    Rows<const T> x, x_cols, g, g_cols;
-    double alpha = 1, beta = 0;
-    Rows<T> k;
-    bool symmetric = false;
-
     Launch launch(const DeviceLimits& limits) const {
-        return {smaller<std::int64_t>(tiles(), 2 * limits.multiprocessors), max_threads,
-                shared_size<T>(2 * slice * pitch_a) + shared_size<T>(2 * slice * pitch_b)};
-    }
-
-    FNTK_HD std::int64_t tiles() const {
-        const std::int64_t down = ceil_div(k.rows, tile_rows);
-        return symmetric ? ratio * triangle_size(down) : down * ceil_div(k.cols, tile_cols);
+        return launch_tiles(
+            max_threads, shared_size<T>(2 * slice * pitch_a) + shared_size<T>(2 * slice * pitch_b), limits);
     }
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
         T* a = grid.template shared<T>(2 * slice * pitch_a);
         T* b = grid.template shared<T>(2 * slice * pitch_b);
-        const std::int64_t across = ceil_div(k.cols, tile_cols);
-        for (std::int64_t t = grid.block(); t < tiles(); t += grid.blocks()) {
-            const TilePlace tile =
-                symmetric ? lower_tile(t, ratio) : TilePlace{t / across, t - t / across * across};
-            const std::int64_t i0 = tile.row * tile_rows, j0 = tile.col * tile_cols;
-            if (symmetric && j0 >= k.rows) continue;  // the last tile row may reach past K
+        for_each_tile(grid, [&](std::int64_t i0, std::int64_t j0) {
             T xx[rows][cols] = {}, gg[rows][cols] = {};
             multiply(grid, a, b, x, x_cols, i0, j0, xx);
             multiply(grid, a, b, g, g_cols, i0, j0, gg);
-            write(i0 + grid.thread() / side * rows, j0 + grid.thread() % side * cols, xx, gg);
-        }
+            FNTK_UNROLL
+            for (int e = 0; e < rows * cols; ++e)
+                write(i0 + grid.thread() / side * rows + e / cols,
+                      j0 + grid.thread() % side * cols + e % cols, xx[e / cols][e % cols],
+                      gg[e / cols][e % cols]);
+        });
     }
 
   private:
-    static constexpr int ratio = rows / cols;
     static constexpr int pitch_a = tile_rows + 16 / static_cast<int>(sizeof(T));  // vectors stay aligned
     static constexpr int pitch_b = tile_cols + 16 / static_cast<int>(sizeof(T));
     static constexpr int per_thread_a = tile_rows * slice / max_threads;  // elements of a slice
@@ -127,21 +109,6 @@ struct HadamardGram {
             FNTK_UNROLL
             for (int i = 0; i < rows; ++i) FNTK_UNROLL
             for (int j = 0; j < cols; ++j) sum[i][j] += left[i] * right[j];
-        }
-    }
-
-    FNTK_DEVICE void write(std::int64_t i0, std::int64_t j0, const T (&xx)[rows][cols],
-                           const T (&gg)[rows][cols]) const {
-        const T factor = static_cast<T>(alpha), old = static_cast<T>(beta);
-        FNTK_UNROLL
-        for (int r = 0; r < rows; ++r) FNTK_UNROLL
-        for (int c = 0; c < cols; ++c) {
-            const std::int64_t i = i0 + r, j = j0 + c;
-            if (i >= k.rows || j >= k.cols || (symmetric && j > i)) continue;
-            T value = factor * xx[r][c] * gg[r][c];
-            if (old != T(0)) value += old * k.row(i)[j];
-            k.row(i)[j] = value;
-            if (symmetric && j < i) k.row(j)[i] = value;
         }
     }
 };

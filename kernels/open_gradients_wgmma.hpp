@@ -27,14 +27,7 @@ struct OpenGradientsWgmma : WgmmaSums<columns_, false> {
         const Stages tiles{grid.template shared<Quad>(Sums::unit_quads),
                            grid.template shared<Quad>(2 * Tiles::quads)};
         const Work work = this->item(grid, gates.rows, first, outputs - first);
-        if (grid.warp() < 4) {
-            grid.template give_registers<40>();
-            this->produce(grid, work, tiles);
-        } else {
-            grid.template take_registers<232>();
-            const int consumer = grid.shuffle(grid.warp() / 4 - 1, 0);
-            consume(grid, work, work.row + 64 * consumer, tiles);
-        }
+        this->share(grid, work, tiles, [&](int, int row) { consume(grid, work, row, tiles); });
     }
 
   private:

@@ -75,6 +75,21 @@ struct WgmmaSums {
                 static_cast<int>(range * all / ranges), static_cast<int>((range + 1) * all / ranges)};
     }
 
+    /// The first warpgroup makes the tiles, and consume(i, row), i = 0, 1, is what each other does with its
+    /// 64 rows from `row` on.
+    template <class Grid, class Consume>
+    FNTK_DEVICE void share(Grid& grid, const Work& work, const Stages& tiles,
+                           const Consume& consume) const {
+        if (grid.warp() < 4) {
+            grid.template give_registers<40>();
+            produce(grid, work, tiles);
+        } else {
+            grid.template take_registers<232>();
+            const int consumer = grid.shuffle(grid.warp() / 4 - 1, 0);
+            consume(consumer, work.row + 64 * consumer);
+        }
+    }
+
     /// All that the first warpgroup does.
     template <class Grid>
     FNTK_DEVICE void produce(Grid& grid, const Work& work, const Stages& tiles) const {

@@ -52,14 +52,9 @@ struct WidePassWgmma : WgmmaSums<columns_, true> {
                            grid.template shared<Quad>(2 * Tiles::quads)};
         Quad* digits = grid.template shared<Quad>(2 * digit_quads);
         const Work work = this->item(grid, h.rows, 0, 1);
-        if (grid.warp() < 4) {
-            grid.template give_registers<40>();
-            this->produce(grid, work, tiles);
-        } else {
-            grid.template take_registers<232>();
-            const int consumer = grid.shuffle(grid.warp() / 4 - 1, 0);
-            consume(grid, work, work.row + 64 * consumer, digits + consumer * digit_quads, tiles);
-        }
+        this->share(grid, work, tiles, [&](int consumer, int row) {
+            consume(grid, work, row, digits + consumer * digit_quads, tiles);
+        });
     }
 
   private:

@@ -40,7 +40,8 @@ class ConjugateGradient {
     CgResult run(const CgOptions& options) {
         Matrix start(row_count, s_, DType::f64);
         for (std::int64_t j = 0; j < s_; ++j) {
-            limits_.push_back(options.tolerance * norms_[static_cast<std::size_t>(j)]);
+            // Below it |r|/|b| is at most the tolerance, however both are rounded.
+            limits_.push_back(options.tolerance * norms_[static_cast<std::size_t>(j)] * (1 - 0x1p-50));
             start.at<double>(least, j) = HUGE_VAL;
             start.at<double>(limit, j) = limits_.back();
         }
@@ -132,9 +133,8 @@ class ConjugateGradient {
             const bool above = result.lengths.back() > limits_[static_cast<std::size_t>(j)];
             if (above && result.counts.back() > 0 && value(seen, rz, j) == 0)  // it was above before
                 throw Error(
-                    "the preconditioner makes 0 of a residual, or what is orthogonal to it: it is not "
-                    "positive "
-                    "definite");
+                    "the preconditioner is not positive definite: it makes 0 of a residual, or what is "
+                    "orthogonal to it");
             result.active |= above;
         }
         return result;

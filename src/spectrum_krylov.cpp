@@ -167,10 +167,7 @@ void Krylov::restart(const Ritz& ritz, std::int64_t count) {
     ops.copy(diagonal, h_.view().row_block(0, count).col_block(0, count));
     const ConstMatrixView next = std::as_const(basis_).view().row_block(size_, 1);
     size_ = count;
-    if (coupling_ > 0)
-        ops.axpby(1, next, 0, basis_.view().row_block(count, 1));
-    else
-        renew();
+    ops.axpby(1, next, 0, basis_.view().row_block(count, 1));
 }
 
 LanczosBasis largest_ritz_vectors(const LinearOperator& op, double factor, std::int64_t k,

@@ -39,7 +39,8 @@ class Krylov {
     [[nodiscard]] Ritz ritz() const;
     /// The first `count` Ritz vectors, n × count, in the device's memory.
     [[nodiscard]] Matrix vectors(const Ritz& ritz, std::int64_t count) const;
-    /// The space of the first `count` < s Ritz vectors and v_s: s becomes `count`.
+    /// The space of the first `count` < s Ritz vectors and v_s: s becomes `count`. β > 0: else all
+    /// residuals are 0.
     void restart(const Ritz& ritz, std::int64_t count);
 
     [[nodiscard]] std::int64_t size() const { return size_; }

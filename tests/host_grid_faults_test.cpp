@@ -22,22 +22,6 @@ namespace {
 using kernels::DeviceLimits;
 using kernels::Launch;
 
-/// The text of the fault, "" without one.
-template <class Kernel>
-std::string fault_of(const Kernel& kernel, const HostOptions& options = {}) {
-    try {
-        run_on_host(kernel, options);
-    } catch (const KernelFault& fault) {
-        return fault.what();
-    }
-    return "";
-}
-
-::testing::AssertionResult has(const std::string& text, const std::string& part) {
-    if (text.find(part) != std::string::npos) return ::testing::AssertionSuccess();
-    return ::testing::AssertionFailure() << '"' << text << "\" lacks \"" << part << '"';
-}
-
 // --- mistakes that the grid finds ------------------------------------------------------------------------
 
 TEST(HostGridFaults, ThreadsWaitAtDifferentPlaces) {

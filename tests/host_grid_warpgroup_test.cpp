@@ -23,20 +23,6 @@ std::int32_t product_entry(int row, int column) {
     return sum;
 }
 
-template <class Kernel>
-std::string fault_of(const Kernel& kernel) {
-    try {
-        run_on_host(kernel);
-    } catch (const KernelFault& fault) {
-        return fault.what();
-    }
-    return "";
-}
-::testing::AssertionResult has(const std::string& text, const std::string& part) {
-    if (text.find(part) != std::string::npos) return ::testing::AssertionSuccess();
-    return ::testing::AssertionFailure() << '"' << text << "\" lacks \"" << part << '"';
-}
-
 /// Bytes of a tile, with gaps where leading and stride leave them.
 template <class Entry>
 void fill(std::int8_t* tile, int rows, int leading, int stride, Entry entry) {

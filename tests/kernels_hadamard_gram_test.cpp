@@ -1,11 +1,11 @@
-// The fused Grams (kernels/hadamard_gram.hpp, split_gram.hpp) and the indices of its triangle
+// The fused Grams (kernels/hadamard_gram.hpp, hadamard_gram_tf32.hpp) and the indices of its triangle
 // (kernels/triangle.hpp).
 #include "kernel_matrices.hpp"
 
 #include <backend/ops.hpp>
 
 #include <hadamard_gram.hpp>
-#include <split_gram.hpp>
+#include <hadamard_gram_tf32.hpp>
 
 namespace fntk {
 namespace {
@@ -62,7 +62,8 @@ struct Case {
 
 /// The kernel of a type.
 template <class T>
-using GramOf = std::conditional_t<std::is_same_v<T, float>, kernels::SplitGram, kernels::HadamardGram>;
+using GramOf =
+    std::conditional_t<std::is_same_v<T, float>, kernels::HadamardGramTf32, kernels::HadamardGram>;
 
 /// Against the reference: equal on integers, else within the bound of two sums.
 template <class T>
@@ -77,8 +78,8 @@ void expect_gram(const Case& c, double beta, bool whole_numbers, bool symmetric)
     const std::int64_t n_cols = symmetric ? c.n : c.n_cols;
     const T start = beta == 0 ? std::numeric_limits<T>::quiet_NaN() : T(6);  // NaN: not to be read
     Padded<T> k(c.n, n_cols, start), expected(c.n, n_cols, start);
-    run_on_host(GramOf<T>{x.rows_in(), (symmetric ? x : x_cols).rows_in(), g.rows_in(),
-                          (symmetric ? g : g_cols).rows_in(), 0.5, beta, k.rows(), symmetric});
+    run_on_host(GramOf<T>{{x.rows_in(), (symmetric ? x : x_cols).rows_in(), g.rows_in(),
+                           (symmetric ? g : g_cols).rows_in(), 0.5, beta, k.rows(), symmetric}});
     reference().ops().hadamard_gram(x, x_cols, g, g_cols, 0.5, beta, expected);
     if (whole_numbers)
         EXPECT_TRUE(test::same_values(k, expected)) << c.n << ' ' << n_cols;
@@ -132,9 +133,10 @@ TEST(KernelsHadamardGram, FloatsKeepTheirPrecisionInTf32Products) {
         };
         Matrix x = positive(n, d, 1), x_cols = positive(n_cols, d, 2), g = positive(n, p, 3),
                g_cols = positive(n_cols, p, 4), k(n, n_cols, DType::f32), expected(n, n_cols, DType::f64);
-        run_on_host(kernels::SplitGram{test::kernel_rows_in<float>(x), test::kernel_rows_in<float>(x_cols),
+        run_on_host(
+            kernels::HadamardGramTf32{{test::kernel_rows_in<float>(x), test::kernel_rows_in<float>(x_cols),
                                        test::kernel_rows_in<float>(g), test::kernel_rows_in<float>(g_cols),
-                                       1, 0, test::kernel_rows<float>(k), false});
+                                       1, 0, test::kernel_rows<float>(k), false}});
         reference().ops().hadamard_gram(
             Matrix::converted(x, DType::f64), Matrix::converted(x_cols, DType::f64),
             Matrix::converted(g, DType::f64), Matrix::converted(g_cols, DType::f64), 1, 0, expected);
@@ -151,7 +153,8 @@ TEST(KernelsHadamardGram, FloatsThatAreNotFiniteStayApparent) {
         Matrix x = test::normals(3, 5, 1, DType::f32), k(3, 3, DType::f32);
         x.at<float>(1, 2) = __builtin_bit_cast(float, bits);
         const auto rows = test::kernel_rows_in<float>(x);
-        run_on_host(kernels::SplitGram{rows, rows, rows, rows, 1, 0, test::kernel_rows<float>(k), true});
+        run_on_host(
+            kernels::HadamardGramTf32{{rows, rows, rows, rows, 1, 0, test::kernel_rows<float>(k), true}});
         for (std::int64_t j = 0; j < 3; ++j) EXPECT_FALSE(std::isfinite(k.at<float>(1, j))) << j;
         EXPECT_TRUE(std::isfinite(k.at<float>(0, 2)));
     }

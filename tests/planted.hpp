@@ -1,7 +1,11 @@
-// Small kernels for the tests of the grid itself.
+// Small kernels for the tests of the grid itself, and what is found in them.
 #pragma once
 
 #include "host_grid.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
 
 namespace fntk::test {
 
@@ -24,5 +28,21 @@ struct Planted {
 };
 template <class Body>
 Planted(Body, std::int64_t = 1, int = 64, std::int64_t = 0) -> Planted<Body>;
+
+/// The text of the fault, "" without one.
+template <class Kernel>
+std::string fault_of(const Kernel& kernel, const HostOptions& options = {}) {
+    try {
+        run_on_host(kernel, options);
+    } catch (const KernelFault& fault) {
+        return fault.what();
+    }
+    return "";
+}
+
+inline ::testing::AssertionResult has(const std::string& text, const std::string& part) {
+    if (text.find(part) != std::string::npos) return ::testing::AssertionSuccess();
+    return ::testing::AssertionFailure() << '"' << text << "\" lacks \"" << part << '"';
+}
 
 }  // namespace fntk::test

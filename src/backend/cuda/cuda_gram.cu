@@ -5,7 +5,7 @@
 
 #include <arc_gram.hpp>
 #include <hadamard_gram.hpp>
-#include <split_gram.hpp>
+#include <hadamard_gram_tf32.hpp>
 
 namespace fntk::backend::cuda {
 
@@ -24,7 +24,7 @@ void Cuda::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixV
         kernel.symmetric = same(x, x_cols) && same(g, g_cols);
         context_->run(kernel);
     };
-    k.dtype == DType::f32 ? run(kernels::SplitGram{}) : run(kernels::HadamardGram{});
+    k.dtype == DType::f32 ? run(kernels::HadamardGramTf32{}) : run(kernels::HadamardGram{});
 }
 
 void Cuda::arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,

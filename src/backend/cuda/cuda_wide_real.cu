@@ -167,12 +167,7 @@ void Cuda::feature_gram(const UpFactor& up, const ActivationSpec& activation, bo
             product(false, true, 1, cols, v, 0, phi_cols);
             map(*context_, activation, derivative, phi_cols);
         }
-        if (weighted)
-            with_real(rows.dtype, [&](auto type) {
-                using T = decltype(type);
-                context_->run(kernels::ScaleColumns<T>{rows_of<double>(weights.col_block(r0, count)).data,
-                                                       rows_of<T>(phi_cols)});
-            });
+        if (weighted) combine_columns(1, weights.col_block(r0, count), phi_cols, 0, {}, phi_cols);
         product(false, true, 1, phi, phi_cols, beta, out);
     }
     if (symmetric && weighted)

@@ -1,6 +1,4 @@
-// K = alpha·(X X'ᵀ) ∘ (G G'ᵀ) + beta·K in float32 by tf32 products, K written once and read only when beta
-// ≠ 0.
-//     X: n × d    X': n' × d    G: n × p    G': n' × p    K: n × n'
+// The fused Gram (hadamard_tiles.hpp) in float32, by tf32 products.
 // A float is v = hi + lo + rest, hi its nearest tf32 (11 bits) and lo that of v − hi without the bits
 // beyond: |rest| ≤ 2^−21 |v|. Three products lo·hi', hi·lo', hi·hi' are those of floats to 2^−20 + 2^−22 of
 // each. Matrix units cut their sums instead of rounding them, so that a slice of 32 columns is summed from
@@ -12,13 +10,10 @@
 // slice on its way in registers while the last is multiplied, one barrier a slice. Which columns a product
 // takes is free, as long as both operands take the same: lane 4g + t has columns 4t to 4t + 3 of 16, read
 // as one quad, and hands two of them to each of two products. In odd rows the halves of a slice change
-// places: 8 lanes, which are served together, read 2 rows without a bank conflict. Symmetric (X' is X and
-// G' is G): tiles on and below the diagonal only, and of them the elements with j ≤ i, each written to both
-// places: K is exactly symmetric, when it was for beta ≠ 0.
+// places: 8 lanes, which are served together, read 2 rows without a bank conflict.
 #pragma once
 
-#include "grid.hpp"
-#include "triangle.hpp"
+#include "hadamard_tiles.hpp"
 
 namespace fntk::kernels {
 
@@ -44,44 +39,28 @@ FNTK_DEVICE float float_of_bits(std::uint32_t bits) {
 FNTK_DEVICE std::uint32_t nearest_tf32(float v) { return (bits_of_float(v) + 0x1000U) & 0xFFFFE000U; }
 FNTK_DEVICE std::uint32_t cut_tf32(float v) { return bits_of_float(v) & 0xFFFFE000U; }
 
-struct SplitGram {
+struct HadamardGramTf32 : HadamardTiles<float, 128, 64> {
     static constexpr int max_threads = 256;
     static constexpr int tile_rows = 128, tile_cols = 64, slice = 32;
 
-    Rows<const float> x, x_cols, g, g_cols;
-    double alpha = 1, beta = 0;
-    Rows<float> k;
-    bool symmetric = false;
-
     Launch launch(const DeviceLimits& limits) const {
-        return {smaller<std::int64_t>(tiles(), 2 * limits.multiprocessors), max_threads,
-                shared_size<FloatQuad>(2 * quads_a) + shared_size<FloatQuad>(2 * quads_b)};
-    }
-
-    FNTK_HD std::int64_t tiles() const {
-        const std::int64_t down = ceil_div(k.rows, tile_rows);
-        return symmetric ? ratio * triangle_size(down) : down * ceil_div(k.cols, tile_cols);
+        return launch_tiles(
+            max_threads, shared_size<FloatQuad>(2 * quads_a) + shared_size<FloatQuad>(2 * quads_b), limits);
     }
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
         FloatQuad* a = grid.template shared<FloatQuad>(2 * quads_a);
         FloatQuad* b = grid.template shared<FloatQuad>(2 * quads_b);
-        const std::int64_t across = ceil_div(k.cols, tile_cols);
-        for (std::int64_t t = grid.block(); t < tiles(); t += grid.blocks()) {
-            const TilePlace tile =
-                symmetric ? lower_tile(t, ratio) : TilePlace{t / across, t - t / across * across};
-            const std::int64_t i0 = tile.row * tile_rows, j0 = tile.col * tile_cols;
-            if (symmetric && j0 >= k.rows) continue;  // the last tile row may reach past K
+        for_each_tile(grid, [&](std::int64_t i0, std::int64_t j0) {
             float xx[2][4][4] = {}, gg[2][4][4] = {};
             multiply(grid, a, b, x, x_cols, i0, j0, xx);
             multiply(grid, a, b, g, g_cols, i0, j0, gg);
-            write(grid, i0, j0, xx, gg);
-        }
+            write_tile(grid, i0, j0, xx, gg);
+        });
     }
 
   private:
-    static constexpr int ratio = tile_rows / tile_cols;
     static constexpr int quads_a = tile_rows * slice / 4, quads_b = tile_cols * slice / 4;
 
     /// Four numbers as hi and lo.
@@ -207,20 +186,14 @@ struct SplitGram {
     }
 
     template <class Grid>
-    FNTK_DEVICE void write(Grid& grid, std::int64_t i0, std::int64_t j0, const float (&xx)[2][4][4],
-                           const float (&gg)[2][4][4]) const {
-        const float factor = static_cast<float>(alpha), old = static_cast<float>(beta);
+    FNTK_DEVICE void write_tile(Grid& grid, std::int64_t i0, std::int64_t j0, const float (&xx)[2][4][4],
+                                const float (&gg)[2][4][4]) const {
         i0 += grid.warp() / 2 * 32 + grid.lane() / 4;
         j0 += grid.warp() % 2 * 32 + grid.lane() % 4 * 2;
         FNTK_UNROLL
-        for (int e = 0; e < 32; ++e) {
-            const std::int64_t i = i0 + e / 16 * 16 + e % 4 / 2 * 8, j = j0 + e / 4 % 4 * 8 + e % 2;
-            if (i >= k.rows || j >= k.cols || (symmetric && j > i)) continue;
-            float value = factor * xx[e / 16][e / 4 % 4][e % 4] * gg[e / 16][e / 4 % 4][e % 4];
-            if (old != 0) value += old * k.row(i)[j];
-            k.row(i)[j] = value;
-            if (symmetric && j < i) k.row(j)[i] = value;
-        }
+        for (int e = 0; e < 32; ++e)
+            write(i0 + e / 16 * 16 + e % 4 / 2 * 8, j0 + e / 4 % 4 * 8 + e % 2,
+                  xx[e / 16][e / 4 % 4][e % 4], gg[e / 16][e / 4 % 4][e % 4]);
     }
 };
 
