@@ -13,6 +13,9 @@
 //     wgmma<add>(acc, a, b)   D (64 × N, int32) = A (64 × 32) times B (32 × N), int8, plus D with `add`;
 //                             acc has N/2 registers a thread, a is four registers or a descriptor, b is a
 //                             descriptor. It only begins: registers and tiles stay untouched until a wait
+//     wgmma_b1(acc, a, b)     D (64 × 256) += the common bits of A (64 × 256 bits) and B (256 × 256 bits),
+//     two
+//                             descriptors. On the GPU alone; no kernel of the library has it yet
 //     wgmma_fence(x...)       before the first wgmma since a wait, with all arrays of registers that are
 //                             taken from here on: what was written to them is seen
 //     wgmma_commit()          makes a group of the products begun since the last one
@@ -63,9 +66,10 @@ FNTK_HD constexpr std::uint64_t tile_descriptor(std::uint32_t start, std::uint32
 #define FNTK_LIST_64(x, i) FNTK_LIST_32(x, i), FNTK_LIST_32(x, (i) + 32)
 #define FNTK_LIST_128(x, i) FNTK_LIST_64(x, i), FNTK_LIST_64(x, (i) + 64)
 // n columns in r registers: %r and %r1 are the descriptors, %r2 is `add`; or %r to %r3 are A, %r4 is B.
-#define FNTK_WGMMA_SHARED(n, r, r1, r2)                                                                    \
-    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" #r2 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n \
-                 "k32.s32.s8.s8 {" FNTK_TEXT_##r "}, %" #r ", %" #r1 ", add;\n}"                           \
+#define FNTK_WGMMA_SHARED(n, types, r, r1, r2)                                                             \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" #r2                                              \
+                 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n types " {" FNTK_TEXT_##r "}, %" #r ", %" #r1 \
+                                                                                       ", add;\n}"         \
                  : FNTK_LIST_##r(acc, 0)                                                                   \
                  : "l"(a), "l"(b), "n"(static_cast<int>(add)))
 #define FNTK_WGMMA_REGISTERS(n, r, r1, r2, r3, r4, r5)                                                     \
@@ -103,9 +107,9 @@ class WarpgroupGrid : public CudaGrid {
                                           std::uint64_t b) const {
         static_assert(count == 64 || count == 128);
         if constexpr (count == 64)
-            FNTK_WGMMA_SHARED(128, 64, 65, 66);
+            FNTK_WGMMA_SHARED(128, "k32.s32.s8.s8", 64, 65, 66);
         else
-            FNTK_WGMMA_SHARED(256, 128, 129, 130);
+            FNTK_WGMMA_SHARED(256, "k32.s32.s8.s8", 128, 129, 130);
     }
     template <bool add, int count>
     __device__ __forceinline__ void wgmma(std::int32_t (&acc)[count], const std::uint32_t (&a)[4],
@@ -117,6 +121,11 @@ class WarpgroupGrid : public CudaGrid {
             FNTK_WGMMA_REGISTERS(128, 64, 65, 66, 67, 68, 69);
         else
             FNTK_WGMMA_REGISTERS(256, 128, 129, 130, 131, 132, 133);
+    }
+    __device__ __forceinline__ void wgmma_b1(std::int32_t (&acc)[128], std::uint64_t a,
+                                             std::uint64_t b) const {
+        constexpr bool add = true;
+        FNTK_WGMMA_SHARED(256, "k256.s32.b1.b1.and.popc", 128, 129, 130);
     }
     template <class... Arrays>
     __device__ __forceinline__ void wgmma_fence(Arrays&... registers) const {

@@ -7,8 +7,11 @@
 //     2·16·8·256
 //                                operations each
 //     popcount                   64-bit AND and popcount from registers, 2·64 operations each
+//     wgmma_*                    ceilings_wgmma.hpp, on compute capability 9.0
 // Times are CUDA events: 3 calls first, then at least 20 calls and half a second; median, 10th and 90th
 // percentile. Exit code 77 where there is no GPU, 1 where a call fails.
+#include "ceilings_wgmma.hpp"
+
 #include <cublas_v2.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
@@ -148,6 +151,7 @@ class Measure {
     Measure& operator=(const Measure&) = delete;
 
     int multiprocessors() const { return properties_.multiProcessorCount; }
+    bool has_wgmma() const { return properties_.major == 9 && properties_.minor == 0; }
 
     /// One line: `amount` of `unit` a call of body.
     void line(const char* what, const char* unit, double amount, const std::function<void()>& body) {
@@ -221,6 +225,14 @@ void instructions(Measure& measure) {
                  [&] { mma_from_registers<MmaB1><<<blocks, threads>>>(to); });
     measure.line("popcount", "op", repeats * threads * 2 * 64,
                  [&] { popcounts_from_registers<<<blocks, threads>>>(to); });
+#ifdef FNTK_WGMMA_CEILINGS
+    if (!measure.has_wgmma()) return;
+    for (const WgmmaCeiling& ceiling : wgmma_ceilings())
+        measure.line(ceiling.name, "op", ceiling.operations * measure.multiprocessors(), [&] {
+            ceiling.start(measure.multiprocessors(), to);
+            CHECK(cudaGetLastError());
+        });
+#endif
 }
 
 }  // namespace
