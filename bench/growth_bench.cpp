@@ -75,7 +75,7 @@ void add_wide_pass(std::int64_t n, std::int64_t m, int threads) {
                    for (auto _ : state) {
                        const auto begin = std::chrono::steady_clock::now();
                        device.ops().wide_pass_exact(network.up(), network.readout(), at.hidden_int(),
-                                                    {{}, gradients, values});
+                                                    network.hidden_bits(), {{}, gradients, values});
                        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
                        state.SetIterationTime(took.count());
                        best = std::min(best, took.count());

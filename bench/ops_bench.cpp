@@ -48,7 +48,7 @@ void wide_pass(const std::string& backend, std::int64_t n, std::int64_t m, std::
             sums ? backend::WideSums{{}, gradients, values} : backend::WideSums{gates, {}, {}};
         const double products = static_cast<double>(n * m) * static_cast<double>(p);
         timed(state, {.flops = (sums ? 4 : 2) * products},
-              [&] { device.ops().wide_pass_exact(net.up(), net.readout(), h, out); });
+              [&] { device.ops().wide_pass_exact(net.up(), net.readout(), h, net.hidden_bits(), out); });
     });
 }
 

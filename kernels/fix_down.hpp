@@ -36,7 +36,8 @@ struct FixDown {
         constexpr double digit_unit = 1.0 / (1 << down_digit_bits);
         const PowerOfTwo to_one(-shared_exponent), back(shared_exponent);
         for_each_element(grid, u.rows, u.cols, [&](std::int64_t i, std::int64_t j) {
-            double rest = to_one.times(u.row(i)[j]), rounded = 0, unit = 1;
+            const double entry = u.row(i)[j];
+            double rest = is_finite(entry) ? to_one.times(entry) : 0, rounded = 0, unit = 1;
             FNTK_UNROLL
             for (int a = 0; a < places; ++a) {
                 const std::int32_t digit = take_digit(rest, down_digit_bits);

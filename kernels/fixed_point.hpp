@@ -18,6 +18,9 @@ inline constexpr std::int64_t exact_columns =
     1024;  // 22 + 21 + 10 ≤ 53: sums over so many columns are exact in double
 inline constexpr std::int64_t max_columns = std::int64_t{1} << 20;  // 22 + 21 + 20 ≤ 63: and in int64
 
+/// x − x is NaN for infinity and NaN.
+FNTK_HD inline bool is_finite(double x) { return x - x == 0; }
+
 /// The E with 2^(E−1) ≤ |x| < 2^E; 0 for x = 0.
 FNTK_HD inline int exponent_of(double x) {
     int exponent = 0;
@@ -52,8 +55,9 @@ FNTK_HD inline std::int32_t take_digit(double& rest, int bits) {
 }
 
 /// The exponent of a U whose largest entry is |u|: that of u, or the next where u rounds up to it, so that
-/// rounding twice changes nothing.
+/// rounding twice changes nothing. Where u is not finite, that which any double keeps to.
 FNTK_HD inline int down_exponent(double largest) {
+    if (!is_finite(largest)) return 1025;
     const int exponent = exponent_of(largest);
     double scaled = std::ldexp(largest, -exponent);
     return take_digit(scaled, down_digit_bits) == 1 << down_digit_bits ? exponent + 1 : exponent;
@@ -80,5 +84,9 @@ FNTK_HD constexpr int hidden_bits(int ceil_log2_rank, bool wide) {
     const int most = wide ? 52 : 22;
     return room < most ? room : most;
 }
+inline constexpr int fast_hidden_bits = 14;  // two digits
+
+/// Digits −128 to 127 to the base 256 that |ĥ| ≤ 2^bits has: 2 up to 14 bits, 3 up to 22.
+FNTK_HD constexpr int byte_digits(int bits) { return (bits + 9) / 8; }
 
 }  // namespace fntk::kernels

@@ -1,9 +1,9 @@
 // What stands between the int8 products of a library when the wide pass runs in chunks of b rows of V, for
-// any rank p and both seeded families. With ĥ = H₀ + 256 H₁ + 256² H₂ (digits −128..127) the chain of a
+// any rank p and both seeded families. With ĥ = H₀ + 256 H₁ (+ 256² H₂), digits −128..127, the chain of a
 // chunk is
 //     Z = 256² H₂ Vᵀ, Z += 256 H₁ Vᵀ, Z += H₀ Vᵀ,   Ĝ^c += E^c V,   E^c_ir = a_rc·(z_ir > 0)
 // ExpandSigns    V, rows r0.. as int8 ±1, b × cols, zero in columns ≥ p
-// SplitDigits    H₀, H₁, H₂, n × cols int8 each, from ĥ (int32, n × p, |ĥ| < 2^23), zero in columns ≥ p
+// SplitDigits    H₀, H₁ and H₂, n × cols int8 each, from ĥ (int32, n × p), zero in columns ≥ p
 // GateBytes      E^c, n × cols int8, zero in columns ≥ b, from Z (int32, n × b), and the gates as bits
 // The int8 matrices are padded to `cols`, a multiple of 16, with data and stride multiples of 16 as well,
 // as such libraries ask; the padding adds nothing to a product. No kernel here uses shared memory.
@@ -53,17 +53,17 @@ struct ExpandSigns {
 struct SplitDigits {
     static constexpr int max_threads = 256;
 
-    Rows<const std::int32_t> h;        // n × p
-    Rows<std::int8_t> low, mid, high;  // n × cols: H₀, H₁, H₂
+    Rows<const std::int32_t> h;   // n × p
+    Rows<std::int8_t> digits[3];  // n × cols: H₀, H₁, H₂; no data: ĥ has fewer
 
     Launch launch(const DeviceLimits& limits) const {
-        return launch_over(low.rows * (low.cols / 4), limits);
+        return launch_over(digits[0].rows * (digits[0].cols / 4), limits);
     }
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
-        const std::int64_t groups = low.cols / 4;
-        for (std::int64_t i = grid.block() * grid.threads() + grid.thread(); i < low.rows * groups;
+        const std::int64_t groups = digits[0].cols / 4;
+        for (std::int64_t i = grid.block() * grid.threads() + grid.thread(); i < digits[0].rows * groups;
              i += grid.blocks() * grid.threads()) {
             const std::int64_t row = i / groups, q = i % groups * 4;
             std::uint32_t bytes[3] = {};
@@ -74,9 +74,10 @@ struct SplitDigits {
                 for (std::uint32_t& word : bytes)
                     word |= (static_cast<std::uint32_t>(take_low_digit(rest)) & 255U) << (8 * j);
             }
-            *reinterpret_cast<std::uint32_t*>(low.row(row) + q) = bytes[0];
-            *reinterpret_cast<std::uint32_t*>(mid.row(row) + q) = bytes[1];
-            *reinterpret_cast<std::uint32_t*>(high.row(row) + q) = bytes[2];
+            FNTK_UNROLL
+            for (int digit = 0; digit < 3; ++digit)
+                if (digits[digit].data != nullptr)
+                    *reinterpret_cast<std::uint32_t*>(digits[digit].row(row) + q) = bytes[digit];
         }
     }
 };

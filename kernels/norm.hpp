@@ -4,6 +4,7 @@
 //                     that counts over- or underflows; in double
 //     NonFinite       the first NaN or infinity in row order, as i·cols + j; no_element when there is none
 //     Number          Σ x of n doubles, in double
+// FinishNorm makes ‖X‖_F of the first two.
 #pragma once
 
 #include "fixed_point.hpp"
@@ -37,6 +38,21 @@ struct ScaledSquare {
             const double scaled = to_one.times(static_cast<double>(x.row(i)[j]));
             return scaled * scaled;
         };
+    }
+};
+
+/// *out = 2^E·√found[1], E the exponent of found[0]; not finite where one of them is not.
+struct FinishNorm {
+    static constexpr int max_threads = warp_size;
+
+    const double* found = nullptr;
+    double* out = nullptr;
+
+    Launch launch(const DeviceLimits&) const { return {1, warp_size, 0}; }
+
+    template <class Grid>
+    FNTK_DEVICE void operator()(Grid& grid) const {
+        if (grid.thread() == 0) *out = std::ldexp(std::sqrt(found[1]), exponent_of(found[0]));
     }
 };
 

@@ -13,6 +13,7 @@
 // Lanes that are served together read neighbouring 8 or 16 bytes: no bank conflicts.
 #pragma once
 
+#include "fixed_point.hpp"
 #include "sign_words.hpp"
 
 #include <type_traits>
@@ -127,6 +128,12 @@ bool with_rank_columns(std::int64_t p, F&& f) {
     else if (p <= 256)
         f(std::integral_constant<int, 256>{});
     return p <= 256;
+}
+
+/// f(digits), an integral_constant, with the digits of |ĥ| ≤ 2^bits: 2 or 3.
+template <class F>
+void with_digits(int bits, F&& f) {
+    byte_digits(bits) <= 2 ? f(std::integral_constant<int, 2>{}) : f(std::integral_constant<int, 3>{});
 }
 
 }  // namespace fntk::kernels

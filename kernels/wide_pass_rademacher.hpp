@@ -1,10 +1,11 @@
-// The wide pass over a rademacher V on int8 matrix units, V never in memory. ĥ: int32, n × p, |ĥ| < 2^23.
+// The wide pass over a rademacher V on int8 matrix units, V never in memory. ĥ: int32, n × p, of two or
+// three digits −128..127 to the base 256 (byte_digits(), fixed_point.hpp).
 //     ẑ = ĥ Vᵀ,  gate = ẑ > 0,  Ĝ^0 += (gate ∘ a^0ᵀ) V      gates: n × m bits; Ĝ^0: the first p columns of
 //     Ĝ
 // Further outputs come from the gates (open_gradients.hpp). Exact, whatever the device.
 //
 // Both products are made of tiles 16 × 8 × 32 of one warp, with its 16 rows and range of m:
-//     ẑ   ĥ = h₀ + 256 h₁ + 256² h₂, digits −128..127: three int8 products, added at their weights. Their A
+//     ẑ   ĥ = h₀ + 256 h₁ (+ 256² h₂): an int8 product a digit, added at their weights. Their A
 //         operand, the digits, is read once and kept: in registers, or in shared memory for 256 columns.
 //     Ĝ   rademacher_sums.hpp. The gate is the sign of −ẑ, so the first product takes −V.
 //
@@ -29,10 +30,12 @@
 
 namespace fntk::kernels {
 
-template <int columns_>
+template <int columns_, int digits_ = 3>
 struct WidePassRademacher : RademacherSums<columns_> {
     using Sums = RademacherSums<columns_>;
     using Sums::columns, Sums::gradients, Sums::m, Sums::max_threads, Sums::p, Sums::up_seed;
+
+    static constexpr int digit_count = digits_;
 
     Rows<const std::int32_t> h;  // n × p
     Rows<std::uint64_t> gates;   // n × ⌈m/64⌉ words, written in full; no data: not wanted
@@ -60,8 +63,8 @@ struct WidePassRademacher : RademacherSums<columns_> {
     using Work = typename Sums::Work;
     static constexpr int blocks = columns / 64;  // of 64 columns
     static constexpr bool digits_in_registers = columns <= 128;
-    static constexpr int digit_quads = blocks * 6;  // of a lane: two halves of a block, three digits
-    struct Tiles {                                  // two of each
+    static constexpr int digit_quads = blocks * 2 * digit_count;  // of a lane: both halves of a block
+    struct Tiles {                                                // two of each
         std::uint32_t* words;
         Quad* by_unit;
         TwoPairs* by_column;
@@ -78,7 +81,7 @@ struct WidePassRademacher : RademacherSums<columns_> {
                          grid.warp() * digit_quads * warp_size + grid.lane();
         }
         FNTK_DEVICE Quad& at(int block, int half, int digit) {
-            const int fragment = (block * 2 + half) * 3 + digit;
+            const int fragment = (block * 2 + half) * digit_count + digit;
             if constexpr (digits_in_registers)
                 return own[fragment];
             else
@@ -98,7 +101,7 @@ struct WidePassRademacher : RademacherSums<columns_> {
         FNTK_UNROLL
         for (int part = 0; part < 2 * blocks; ++part) {
             const int block = part / 2, half = part % 2;
-            Quad quads[3] = {};
+            Quad quads[digit_count] = {};
             FNTK_UNROLL
             for (int i = 0; i < 4; ++i) {
                 const std::int64_t r = row + grid.lane() / 4 + 8 * (i % 2);
@@ -113,7 +116,7 @@ struct WidePassRademacher : RademacherSums<columns_> {
                 }
             }
             FNTK_UNROLL
-            for (int digit = 0; digit < 3; ++digit) digits.at(block, half, digit) = quads[digit];
+            for (int digit = 0; digit < digit_count; ++digit) digits.at(block, half, digit) = quads[digit];
         }
     }
 
@@ -158,7 +161,7 @@ struct WidePassRademacher : RademacherSums<columns_> {
     FNTK_DEVICE void gate_bytes(Grid& grid, Digits& digits, const Quad* by_unit,
                                 std::uint32_t (&open)[4]) const {
         const int group = grid.lane() / 4, t = grid.lane() % 4;
-        std::int32_t z[3][4][4] = {};
+        std::int32_t z[digit_count][4][4] = {};
         FNTK_UNROLL_BY(digits_in_registers ? blocks : 1)
         for (int block = 0; block < blocks; ++block) {
             Quad v[4];
@@ -166,8 +169,8 @@ struct WidePassRademacher : RademacherSums<columns_> {
             for (int j = 0; j < 4; ++j)
                 v[j] = by_unit[(32 * block + 8 * (group / 2) + 2 * j + group % 2) * 4 + t];
             FNTK_UNROLL
-            for (int fragment = 0; fragment < 6; ++fragment) {
-                const int half = fragment / 3, digit = fragment % 3;
+            for (int fragment = 0; fragment < 2 * digit_count; ++fragment) {
+                const int half = fragment / digit_count, digit = fragment % digit_count;
                 const Quad h_digits = digits.at(block, half, digit);
                 FNTK_UNROLL
                 for (int j = 0; j < 4; ++j)
@@ -180,9 +183,10 @@ struct WidePassRademacher : RademacherSums<columns_> {
             FNTK_UNROLL
             for (int j = 0; j < 4; ++j) {
                 const int tile = 2 * (i / 2) + j / 2, entry = 2 * (i % 2) + j % 2;
-                const std::uint32_t sum = static_cast<std::uint32_t>(z[0][tile][entry]) +
-                                          256U * (static_cast<std::uint32_t>(z[1][tile][entry]) +
-                                                  256U * static_cast<std::uint32_t>(z[2][tile][entry]));
+                std::uint32_t sum = 0;
+                FNTK_UNROLL
+                for (int digit = digit_count - 1; digit >= 0; --digit)
+                    sum = 256U * sum + static_cast<std::uint32_t>(z[digit][tile][entry]);
                 open[i] |= sum >> 31 != 0 ? 255U << (8 * j) : 0U;
             }
         }

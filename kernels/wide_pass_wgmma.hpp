@@ -1,17 +1,17 @@
 // The wide pass of wide_pass_rademacher.hpp, the same members and integers, on the matrix units of compute
-// capability 9.0 (warpgroup.hpp). ĥ: int32, n × p, |ĥ| < 2^23, p ≤ columns = 64, 128 or 256.
+// capability 9.0 (warpgroup.hpp). p ≤ columns = 64, 128 or 256.
 //     ẑ = ĥ Vᵀ,  gate = ẑ > 0,  Ĝ^0 += (gate ∘ a^0ᵀ) V
 //
 // Blocks, tiles of V and the second product are those of wgmma_sums.hpp. The first product has an
 // accumulator of its own:
-//     ẑ   ĥ = h₀ + 256 h₁ + 256² h₂, digits −128..127: acc = h₂(−Vᵀ), acc = 256 acc + h₁(−Vᵀ), acc = 256
-//     acc +
-//         h₀(−Vᵀ). The digits are A operands in shared memory, written once.
+//     ẑ   ĥ = h₀ + 256 h₁ (+ 256² h₂): acc = h₂(−Vᵀ), acc = 256 acc + h₁(−Vᵀ), acc = 256 acc + h₀(−Vᵀ),
+//     from h₁
+//         on where there are two. The digits are A operands in shared memory, written once.
 //     Ĝ   gates are the signs of −ẑ. The order of units in the tiles makes a thread's sums of ẑ its A
 //     operand.
 //
 // Shared memory beside the tiles, in core matrices:
-//     digits      of each consumer h₀, h₁, h₂: a row is a row of ĥ, its columns in the order of −V
+//     digits      of each consumer h₀, h₁ and h₂: a row is a row of ĥ, its columns in the order of −V
 #pragma once
 
 #include "wgmma_sums.hpp"
@@ -32,10 +32,12 @@ FNTK_DEVICE std::uint32_t sign_masks(std::int32_t x0, std::int32_t x1, std::int3
 #endif
 }
 
-template <int columns_>
+template <int columns_, int digits_ = 3>
 struct WidePassWgmma : WgmmaSums<columns_, true> {
     using Sums = WgmmaSums<columns_, true>;
     using Sums::columns, Sums::gradients, Sums::m, Sums::max_threads, Sums::p, Sums::rows, Sums::units;
+
+    static constexpr int digit_count = digits_;
 
     Rows<const std::int32_t> h;  // n × p
     Rows<std::uint64_t> gates;   // n × ⌈m/64⌉ words, written in full; no data: not wanted
@@ -62,7 +64,7 @@ struct WidePassWgmma : WgmmaSums<columns_, true> {
     using Stages = typename Sums::Stages;
     using Tiles = typename Sums::Tiles;
     using Work = typename Sums::Work;
-    static constexpr int one_digit = 64 * columns / 16, digit_quads = 3 * one_digit;
+    static constexpr int one_digit = 64 * columns / 16, digit_quads = digit_count * one_digit;
 
     // --- a consumer, its 64 rows from `row` on
 
@@ -82,7 +84,7 @@ struct WidePassWgmma : WgmmaSums<columns_, true> {
             const int stage = (tile - work.first) & 1;
             grid.barrier_sync(full + stage, max_threads);
             FNTK_UNROLL
-            for (int digit = 2; digit >= 0; --digit) {
+            for (int digit = digit_count - 1; digit >= 0; --digit) {
                 grid.wgmma_fence(z);
                 FNTK_UNROLL
                 for (int i = 0; i < columns / 32; ++i) {
@@ -90,7 +92,7 @@ struct WidePassWgmma : WgmmaSums<columns_, true> {
                                                             Tiles::row_stride),
                                         b = tile_descriptor(v_tile + 16 * (stage * Tiles::quads + 16 * i),
                                                             128, Tiles::row_stride);
-                    if (digit == 2 && i == 0)
+                    if (digit == digit_count - 1 && i == 0)
                         grid.template wgmma<false>(z, a, b);
                     else
                         grid.template wgmma<true>(z, a, b);
@@ -129,7 +131,7 @@ struct WidePassWgmma : WgmmaSums<columns_, true> {
         for (int i = grid.thread() % warpgroup_size; i < one_digit; i += warpgroup_size) {
             const std::int64_t r = row + i % 8 + i / (columns / 2) * 8;
             const int first = i / 8 % (columns / 16) / 2 * 32 + i / 8 % 2 * 4;
-            Quad quads[3] = {};
+            Quad quads[digit_count] = {};
             FNTK_UNROLL
             for (int j = 0; j < 16; ++j) {
                 const int q = first + 8 * (j % 4) + j / 4;
@@ -140,7 +142,7 @@ struct WidePassWgmma : WgmmaSums<columns_, true> {
                                         << (8 * (j % 4));
             }
             FNTK_UNROLL
-            for (int digit = 0; digit < 3; ++digit) digits[digit * one_digit + i] = quads[digit];
+            for (int digit = 0; digit < digit_count; ++digit) digits[digit * one_digit + i] = quads[digit];
         }
     }
 

@@ -57,6 +57,8 @@ const char* name(Activation activation) {
     return "";
 }
 
+const char* name(Rounding rounding) { return rounding == Rounding::fast ? "fast" : "fine"; }
+
 const char* name(KernelOutput output) {
     switch (output) {
         case KernelOutput::full:
@@ -94,6 +96,10 @@ Activation parse_activation(std::string_view text) {
     return parse(text, "activation",
                  std::array{Activation::relu, Activation::leaky_relu, Activation::abs, Activation::erf,
                             Activation::gelu, Activation::tanh, Activation::softplus});
+}
+
+Rounding parse_rounding(std::string_view text) {
+    return parse(text, "rounding", std::array{Rounding::fine, Rounding::fast});
 }
 KernelOutput parse_kernel_output(std::string_view text) {
     return parse(text, "kernel",

@@ -62,7 +62,7 @@ bool NetworkSpec::operator==(const NetworkSpec& other) const {
            down == other.down && up == other.up && train == other.train &&
            activation.kind == other.activation.kind &&
            (activation.kind != Activation::leaky_relu || activation.slope == other.activation.slope) &&
-           precision == other.precision && seed == other.seed;
+           precision == other.precision && seed == other.seed && rounding == other.rounding;
 }
 
 namespace {
@@ -83,6 +83,8 @@ NetworkSpec checked(NetworkSpec spec) {
     check_range("outputs", spec.outputs, max_outputs, "one per class or target");
     if (spec.precision != DType::f32 && spec.precision != DType::f64)
         throw ValueError(fmt::format("precision is {}; choose float32 or float64", name(spec.precision)));
+    if (spec.precision == DType::f64 && spec.rounding == Rounding::fast)
+        throw ValueError("rounding is fast and precision float64; fast is for float32: leave it out");
     if (!std::isfinite(spec.activation.slope))
         throw ValueError(
             fmt::format("the slope of leaky_relu is {}; it must be finite", spec.activation.slope));
@@ -245,7 +247,8 @@ Readout Network::readout() const {
 }
 
 int Network::hidden_bits() const {
-    return kernels::hidden_bits(kernels::ceil_log2(spec().rank), spec().precision == DType::f64);
+    const int most = kernels::hidden_bits(kernels::ceil_log2(spec().rank), spec().precision == DType::f64);
+    return spec().rounding == Rounding::fast ? std::min(most, kernels::fast_hidden_bits) : most;
 }
 
 Matrix Network::materialize_down() const {
@@ -281,9 +284,9 @@ Network Network::with_down(ConstMatrixView down) const {
     return with_down(state_->device ? *state_->device : host_device(), down);
 }
 
-Network Network::with_down(const Device& device, ConstMatrixView down) const {
+Network Network::with_down(const Device& device, ConstMatrixView down, bool known_finite) const {
     check_shape("U", down, spec().rank, spec().dim);
-    require_finite(device, down, "U");
+    if (!known_finite) require_finite(device, down, "U");
     Matrix u = as_double(device, down);
     auto state = std::make_shared<State>(*on(device).state_);
     state->round_down(device, std::move(u));

@@ -51,6 +51,7 @@ class Fields {
         if (!value.is_string()) refuse(key, value, "a string");
         return value.get<std::string>();
     }
+    bool has(const char* key) const { return object_.contains(key); }
     DType precision(const char* key) {
         const json value = take(key);
         for (const DType dtype : {DType::f32, DType::f64})
@@ -156,17 +157,18 @@ Network read_network(const SafeTensors& file, const std::string& text) {
 }  // namespace detail
 
 std::string to_json(const NetworkSpec& spec) {
-    const nlohmann::ordered_json object{{"dim", spec.dim},
-                                        {"width", spec.width},
-                                        {"rank", spec.rank},
-                                        {"outputs", spec.outputs},
-                                        {"down", name(spec.down)},
-                                        {"up", name(spec.up)},
-                                        {"train", to_string(spec.train)},
-                                        {"activation", name(spec.activation.kind)},
-                                        {"slope", spec.activation.slope},
-                                        {"precision", name(spec.precision)},
-                                        {"seed", spec.seed}};
+    nlohmann::ordered_json object{{"dim", spec.dim},
+                                  {"width", spec.width},
+                                  {"rank", spec.rank},
+                                  {"outputs", spec.outputs},
+                                  {"down", name(spec.down)},
+                                  {"up", name(spec.up)},
+                                  {"train", to_string(spec.train)},
+                                  {"activation", name(spec.activation.kind)},
+                                  {"slope", spec.activation.slope},
+                                  {"precision", name(spec.precision)},
+                                  {"seed", spec.seed}};
+    if (spec.rounding != Rounding::fine) object["rounding"] = name(spec.rounding);
     return object.dump();
 }
 
@@ -184,6 +186,7 @@ NetworkSpec spec_from_json(const std::string& text) {
     spec.activation.slope = fields.number("slope");
     spec.precision = fields.precision("precision");
     spec.seed = fields.unsigned_integer("seed");
+    if (fields.has("rounding")) spec.rounding = parse_rounding(fields.text("rounding"));
     fields.expect_none_left();
     return spec;
 }

@@ -70,7 +70,7 @@ void Tangent::exact_pass(TangentOptions keep) {
     if (keep.values) values_int_ = device_.zeros(n, k, wide ? DType::f64 : DType::i64);
     if (keep.gradients) gradients_int_ = device_.zeros(n, k * p, DType::i32);
     if (keep.any())
-        ops.wide_pass_exact(network_.up(), network_.readout(), hidden_int_,
+        ops.wide_pass_exact(network_.up(), network_.readout(), hidden_int_, network_.hidden_bits(),
                             {keep.gates ? gates_.view() : BitView{}, gradients_int_, values_int_});
 
     // f = (closed·<h, S> + (open − closed)·f̂·2^e)/√m; S is needed only where closed gates leak

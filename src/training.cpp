@@ -147,9 +147,36 @@ void choose_step(const Device& device, TrainingState& state, const TrainingData&
                                                            : 2 / (state.lambda_max + state.lambda_min);
 }
 
+/// Seconds of each step. Steps that are issued together and waited for together share them evenly.
+class StepClock {
+  public:
+    /// Goes on where it has not been stopped.
+    void start() {
+        if (!begin_) begin_ = std::chrono::steady_clock::now();
+    }
+    /// So many steps have been made.
+    void stop(std::size_t steps) {
+        if (!begin_ || steps == 0) return;
+        const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - *begin_;
+        seconds_.insert(seconds_.end(), steps, passed.count() / static_cast<double>(steps));
+        begin_.reset();
+    }
+    /// 0 where there was none.
+    [[nodiscard]] double median() {
+        if (seconds_.empty()) return 0;
+        const auto middle = seconds_.begin() + static_cast<std::ptrdiff_t>(seconds_.size() / 2);
+        std::nth_element(seconds_.begin(), middle, seconds_.end());
+        return *middle;
+    }
+
+  private:
+    std::optional<std::chrono::steady_clock::time_point> begin_;
+    std::vector<double> seconds_;
+};
+
 TrainingResult run(const Device& device, TrainingState state, const TrainingData& data,
                    const TrainingOptions& options, bool resumed) {
-    EpochOrder order(data.inputs.rows, options.seed);
+    EpochOrder order(device, data.inputs.rows, options.seed);
     std::optional<KernelMonitor> monitor;
     const bool monitored = options.kernel_drift || options.spectrum_every > 0;
     const bool needs_lambda_min = options.certificate || options.rule == StepRule::lambda_max_min;
@@ -171,45 +198,63 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
             monitor->measure(state.current, options.spectrum_every > 0, row);
         return row;
     };
-    const auto record = [&](TrainingRecord row, double loss) {
-        if (!std::isfinite(loss))
+    const auto record = [&](const StepNumbers::Step& step) {
+        TrainingRecord row = step.row;
+        if (!std::isfinite(row.loss))
             throw Error(
                 fmt::format("the loss is {} at step {}: step size {} is too large; use a smaller one or "
                             "rule lambda_max",
-                            loss, state.step, state.step_size));
-        row.loss = loss;
+                            row.loss, row.step, state.step_size));
+        if (!std::isfinite(step.norm_of_down))
+            throw Error(fmt::format(
+                "U is no longer finite after step {}: step size {} is too large; use a smaller one or rule "
+                "lambda_max",
+                row.step, state.step_size));
         if (options.certificate) {
-            const double first = 2 * (state.history.empty() ? loss : state.history.front().loss);
+            const double first = 2 * (state.history.empty() ? row.loss : state.history.front().loss);
             const double rate = 1 - state.step_size * std::max(state.lambda_min, 0.0) / 2;
-            row.bound = std::pow(rate, static_cast<double>(state.step)) * first;
-            state.certificate_held &= 2 * loss <= row.bound * (1 + 1e-9);
+            row.bound = std::pow(rate, static_cast<double>(row.step)) * first;
+            state.certificate_held &= 2 * row.loss <= row.bound * (1 + 1e-9);
         }
         state.history.push_back(row);
+    };
+    StepNumbers numbers(device);
+    StepClock clock;
+    const auto look = [&] {
+        const std::vector<StepNumbers::Step> steps = numbers.look();
+        clock.stop(steps.size());
+        std::for_each(steps.begin(), steps.end(), record);
     };
 
     if (resumed && !state.history.empty())
         state.history.pop_back();  // the last row stands for the state after the last step
-    std::vector<double> seconds;
     bool cancelled = false;
     while (state.step < options.steps && !cancelled) {
         const TrainingRecord row = measured(false);
-        const auto begin = std::chrono::steady_clock::now();
+        clock.start();
         const Batch batch = take_batch(device, data, options.batch, order, state.step);
-        record(row, descend(device, state, batch, options.loss, options.momentum));
-        seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+        descend(device, state, batch, options.loss, options.momentum, numbers);
+        numbers.add(row, batch.scale);
         ++state.step;
+        const auto every = [&](std::int64_t steps) { return steps > 0 && state.step % steps == 0; };
+        const bool checkpoint =
+            !options.checkpoint.empty() && every(options.checkpoint_every) && state.step < options.steps;
+        if (numbers.full() || checkpoint || every(options.spectrum_every)) look();
+        state.round_down(device);
         if (options.progress)
             cancelled =
                 !options.progress(static_cast<double>(state.step) / static_cast<double>(options.steps));
-        const bool due = options.checkpoint_every > 0 && state.step % options.checkpoint_every == 0;
-        if (!options.checkpoint.empty() && due && state.step < options.steps && !cancelled) {
+        if (checkpoint && !cancelled) {
             state.history.push_back({.step = state.step});  // resuming replaces the last row
             save_checkpoint(device, options.checkpoint, state, options, data_hash);
             state.history.pop_back();
         }
     }
+    look();
     const Batch last = take_batch(device, data, options.batch, order, state.step);
-    record(measured(true), batch_loss(device, state, last, options.loss));
+    batch_loss(device, state, last, options.loss, numbers);
+    numbers.add(measured(true), last.scale);
+    for (const StepNumbers::Step& step : numbers.look()) record(step);
     if (!options.checkpoint.empty()) save_checkpoint(device, options.checkpoint, state, options, data_hash);
 
     TrainingResult result{.network = state.current, .history = std::move(state.history)};
@@ -219,11 +264,7 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     result.certificate_checked = options.certificate;
     result.certificate_held = options.certificate && state.certificate_held;
     result.cancelled = cancelled;
-    if (!seconds.empty()) {
-        std::nth_element(seconds.begin(), seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2),
-                         seconds.end());
-        result.seconds_per_step = seconds[seconds.size() / 2];
-    }
+    result.seconds_per_step = clock.median();
     return result;
 }
 

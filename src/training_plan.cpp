@@ -47,8 +47,8 @@ struct Run {
                      wide = (now.train.up + product()) * backward_block() +
                             (now.train.up + product()) * units * now.p * now.bytes +
                             (now.train.up || now.train.readout ? 3 * units * now.k * now.bytes : 0);
-        // behind the backward pass the next U stands beside this one
-        return gathered() + pass(now, batch, residual + down + std::max(wide, rounded()));
+        // when all that is gone, the next U stands beside this one
+        return gathered() + std::max(pass(now, batch, residual + down + wide), rounded());
     }
     /// η from λ_max of the full kernel: of all samples, and of some batches.
     [[nodiscard]] double rule() const {

@@ -1,17 +1,14 @@
 #include "training_state.hpp"
 #include "device_memory.hpp"
 
-#include <fntk/error.hpp>
-
 #include <backend/ops.hpp>
-
-#include <fmt/format.h>
 
 #include <philox.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 namespace fntk {
 
@@ -38,6 +35,10 @@ TrainingState::TrainingState(const Device& device, const Network& network, bool 
     }
 }
 
+void TrainingState::round_down(const Device& device) {
+    if (initial.spec().train.down) current = current.with_down(device, down, true);
+}
+
 namespace {
 
 /// The rows of `from` that `indices` (1 × b) names.
@@ -62,25 +63,38 @@ MatrixView rows_or_none(Matrix& matrix, std::int64_t first, std::int64_t count) 
 struct Forward {
     Tangent tangent;
     Matrix residual;
-    double loss;
 };
 
 Forward forward(const Device& device, const TrainingState& state, const Batch& batch, Loss loss,
-                TangentOptions keep) {
+                StepNumbers& numbers, TangentOptions keep) {
     keep.known_finite = true;
-    Forward result{tangent(device, state.current, batch.data.inputs, keep), {}, 0};
-    result.residual =
-        device.zeros(batch.data.inputs.rows, batch.data.targets.cols, state.current.spec().precision);
+    Forward result{
+        tangent(device, state.current, batch.data.inputs, keep),
+        device.zeros(batch.data.inputs.rows, batch.data.targets.cols, state.current.spec().precision)};
     const auto kind = loss == Loss::squared ? backend::Residual::squared : backend::Residual::cross_entropy;
-    result.loss = batch.scale *
-                  device.ops().residual(kind, result.tangent.values(), batch.data.targets, result.residual);
+    device.ops().residual(kind, result.tangent.values(), batch.data.targets, result.residual,
+                          numbers.loss());
     return result;
 }
 
 }  // namespace
 
-const std::vector<std::int64_t>& EpochOrder::of(std::int64_t epoch) {
-    if (epoch == epoch_) return order_;
+StepNumbers::StepNumbers(const Device& device)
+    : device_(device), numbers_(device.zeros(2, device.ops().look_every(), DType::f64)) {}
+
+std::vector<StepNumbers::Step> StepNumbers::look() {
+    if (empty()) return {};
+    const Staged found = device_.on_host(numbers_);
+    for (std::int64_t i = 0; i < count(); ++i) {
+        Step& step = issued_[static_cast<std::size_t>(i)];
+        step.row.loss = step.scale * value(found, 0, i);
+        step.norm_of_down = value(found, 1, i);
+    }
+    return std::exchange(issued_, {});
+}
+
+ConstMatrixView EpochOrder::of(std::int64_t epoch) {
+    if (epoch == epoch_) return on_device_;
     epoch_ = epoch;
     order_.resize(samples_);
     std::iota(order_.begin(), order_.end(), 0);
@@ -91,7 +105,8 @@ const std::vector<std::int64_t>& EpochOrder::of(std::int64_t epoch) {
                                                          static_cast<std::uint64_t>(samples_ - i));
         std::swap(order_[i], order_[i + static_cast<std::int64_t>(pick)]);
     }
-    return order_;
+    on_device_ = device_.staged(ConstMatrixView(order_.data(), 1, samples_));
+    return on_device_;
 }
 
 Batch take_batch(const Device& device, const TrainingData& data, std::int64_t batch, EpochOrder& order,
@@ -103,9 +118,8 @@ Batch take_batch(const Device& device, const TrainingData& data, std::int64_t ba
         return result;
     }
     const std::int64_t per_epoch = (n + batch - 1) / batch;
-    const std::vector<std::int64_t>& samples = order.of(step / per_epoch);
     const std::int64_t first = step % per_epoch * batch, count = std::min(batch, n - first);
-    const Staged indices = device.staged(ConstMatrixView(samples.data() + first, 1, count));
+    const ConstMatrixView indices = order.of(step / per_epoch).col_block(first, count);
     result.inputs_owner = gather(device, data.inputs, indices);
     result.targets_owner = gather(device, data.targets, indices);
     result.data = {result.inputs_owner.view(), result.targets_owner.view()};
@@ -113,16 +127,17 @@ Batch take_batch(const Device& device, const TrainingData& data, std::int64_t ba
     return result;
 }
 
-double batch_loss(const Device& device, const TrainingState& state, const Batch& batch, Loss loss) {
-    return forward(device, state, batch, loss, {.only_these = true}).loss;
+void batch_loss(const Device& device, const TrainingState& state, const Batch& batch, Loss loss,
+                StepNumbers& numbers) {
+    (void)forward(device, state, batch, loss, numbers, {.only_these = true});
 }
 
-double descend(const Device& device, TrainingState& state, const Batch& batch, Loss loss, double momentum) {
+void descend(const Device& device, TrainingState& state, const Batch& batch, Loss loss, double momentum,
+             StepNumbers& numbers) {
     const NetworkSpec& spec = state.current.spec();
     const Forward pass =
-        forward(device, state, batch, loss,
+        forward(device, state, batch, loss, numbers,
                 {.gradients = spec.train.down, .gates = spec.train.up, .only_these = true});
-    if (!std::isfinite(pass.loss)) return pass.loss;
     backend::Ops& ops = device.ops();
     const double eta = state.step_size;
 
@@ -156,16 +171,8 @@ double descend(const Device& device, TrainingState& state, const Batch& batch, L
     }
     if (spec.train.down) {
         update(ops, batch.scale, down_gradient, momentum, eta, state.down_velocity, state.down);
-        try {
-            state.current = state.current.with_down(device, state.down);
-        } catch (const ValueError&) {
-            throw Error(fmt::format(
-                "U is no longer finite after step {}: step size {} is too large; use a smaller one or rule "
-                "lambda_max",
-                state.step, eta));
-        }
+        ops.norm(state.down, numbers.norm_of_down());
     }
-    return pass.loss;
 }
 
 }  // namespace fntk

@@ -115,7 +115,7 @@ TEST_F(CudaTest, TheKernelForComputeCapability90GivesTheIntegersOfThePortableOne
         EXPECT_FALSE(backend::cuda::uses_wgmma(ops)) << device;
         return;
     }
-    ASSERT_NE(backend::cuda::wide_wgmma_entry(64), nullptr) << "not in this build";
+    ASSERT_NE(backend::cuda::wide_wgmma_entry(64, 3), nullptr) << "not in this build";
     ASSERT_TRUE(backend::cuda::uses_wgmma(ops)) << "it has failed its check";
     for (const std::int64_t p : {1, 2, 31, 64, 65, 96, 128, 129, 160, 200, 256})
         for (const auto& [n, m] : {std::pair<std::int64_t, std::int64_t>{128, 1},
@@ -123,13 +123,15 @@ TEST_F(CudaTest, TheKernelForComputeCapability90GivesTheIntegersOfThePortableOne
                                    {128, 257},
                                    {300, 1000},
                                    {1000, 4099}})
-            for (const std::int64_t k : {1, 3}) {
+            for (const auto& [k, rounding] :
+                 {std::pair{1, Rounding::fine}, {3, Rounding::fine}, {1, Rounding::fast}}) {
                 const Network network = Network::create({.dim = 21,
                                                          .width = m,
                                                          .rank = p,
                                                          .outputs = k,
                                                          .down = Down::gaussian,
-                                                         .up = Up::rademacher});
+                                                         .up = Up::rademacher,
+                                                         .rounding = rounding});
                 const Matrix x = normals(n, 21, 4, DType::f32);
                 const TangentOptions keep = k == 1 ? keep_all : TangentOptions{.gradients = true};
                 const Tangent here = tangent(host(), network, x, keep);

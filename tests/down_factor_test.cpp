@@ -141,6 +141,19 @@ TEST(DownFactor, IsItsOwnRoundingWhereTheLargestEntryRoundsUpToAPowerOfTwo) {
         }
 }
 
+TEST(DownFactor, FastRoundingLeavesTheHiddenLayer14Bits) {
+    NetworkSpec spec{.dim = 4, .width = 1, .rank = 1, .down = Down::gaussian, .up = Up::rademacher};
+    spec.rounding = Rounding::fast;
+    const auto bits = [&](std::int64_t p) {
+        spec.rank = p;
+        return Network::create(spec).hidden_bits();
+    };
+    EXPECT_EQ(bits(1), 14);
+    EXPECT_EQ(bits(4096), 14);
+    EXPECT_EQ(bits(1 << 16), 14);
+    EXPECT_EQ(bits(1 << 17), 13);
+}
+
 TEST(DownFactor, KeepsTheBitsOfTheHiddenLayerInsideItsIntegers) {
     const auto bits = [](std::int64_t p, DType precision) {
         return Network::create({.dim = 4,

@@ -5,6 +5,8 @@
 #include "exact_networks.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <numbers>
 
 namespace fntk {
 namespace {
@@ -142,15 +144,45 @@ TEST(ExactIntegers, HoldTheHiddenLayerToThePrecisionOfTheNetwork) {
          {Shape{9, 12, 16, 4, 1, Down::srht}, Shape{9, 40, 5, 4, 1, Down::gaussian},
           Shape{4, 1100, 7, 4, 1, Down::orthonormal}, Shape{9, 12, 12, 4, 1, Down::identity}})
         for (const Network& network : networks_of(shape)) {
-            const bool f64 = network.spec().precision == DType::f64;
+            const bool f64 = network.spec().precision == DType::f64,
+                       fast = network.spec().rounding == Rounding::fast;
             const Matrix x = test::normals(shape.n, shape.d, 13, network.spec().precision);
             const Tangent t = tangent(device, network, x, keep_all);
             Matrix h = test::times_transposed(x, network.materialize_down());
             for (std::int64_t i = 0; i < h.rows() * h.cols(); ++i)
                 h.row<double>(0)[i] /= std::sqrt(static_cast<double>(shape.p));
-            EXPECT_LT(test::relative_error(t.hidden(), h), f64 ? 1e-14 : 0x1p-20)
+            EXPECT_LT(test::relative_error(t.hidden(), h), f64    ? 1e-14
+                                                           : fast ? 0x1p-13
+                                                                  : 0x1p-20)
                 << described(network, shape.n);
         }
+}
+
+/// Of gaussian rows two that differ by the angle θ lie on two sides of a share θ/π of all hyperplanes.
+TEST(ExactIntegers, OfFastRoundingFlipAsManyGatesAsTheAngleBetweenTheHiddenRowsTells) {
+    const Device device = Device::open("cpu", 2);
+    NetworkSpec spec{
+        .dim = 100, .width = 1 << 17, .rank = 64, .down = Down::gaussian, .up = Up::rademacher};
+    const Matrix x = test::normals(128, 100, 4, DType::f32);
+    spec.rounding = Rounding::fast;
+    const Tangent fast = tangent(device, Network::create(spec), x, keep_all);
+    spec.rounding = Rounding::fine;
+    const Tangent fine = tangent(device, Network::create(spec), x, keep_all);
+    double expected = 0, found = 0;
+    for (std::int64_t i = 0; i < 128; ++i) {
+        const double angle =
+            test::relative_error(fast.hidden().row_block(i, 1), fine.hidden().row_block(i, 1));
+        expected += angle / std::numbers::pi / 128;
+        for (std::int64_t w = 0; w < spec.width / 64; ++w)
+            found += std::popcount(fast.gates().row(i)[w] ^ fine.gates().row(i)[w]);
+    }
+    found /= 128.0 * static_cast<double>(spec.width);
+    EXPECT_NEAR(found, expected, 0.2 * expected) << "some 300 flips";
+    EXPECT_GT(found, 5e-6);
+    EXPECT_LT(found, 5e-5) << "what Rounding::fast says";
+    const double g = test::relative_error(fast.gradients(), fine.gradients());
+    EXPECT_NEAR(g, std::sqrt(2 * found), 0.1 * g);
+    EXPECT_LT(g, 0.01) << "what Rounding::fast says";
 }
 
 TEST(ExactIntegers, AreExactInFloat64ForIntegerData) {

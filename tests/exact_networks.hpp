@@ -10,7 +10,8 @@ struct Shape {
     Down down;
 };
 
-/// The networks of a shape in both ±1 families and both precisions (srht only where its rank allows it).
+/// The networks of a shape in both ±1 families and both precisions (srht only where its rank allows it),
+/// and one with fast rounding.
 inline std::vector<Network> networks_of(const Shape& shape) {
     std::vector<Network> result;
     for (const DType precision : {DType::f32, DType::f64})
@@ -27,6 +28,9 @@ inline std::vector<Network> networks_of(const Shape& shape) {
                                               .seed = 11}));
             EXPECT_EQ(result.back().exactness(), Exactness::integer);
         }
+    NetworkSpec fast = result.front().spec();  // rademacher, float32
+    fast.rounding = Rounding::fast;
+    result.push_back(Network::create(fast));
     return result;
 }
 
@@ -34,7 +38,7 @@ inline std::string described(const Network& network, std::int64_t n) {
     const NetworkSpec& s = network.spec();
     return "n " + std::to_string(n) + ", d " + std::to_string(s.dim) + ", p " + std::to_string(s.rank) +
            ", m " + std::to_string(s.width) + ", k " + std::to_string(s.outputs) + ", " + name(s.down) +
-           ", " + name(s.up) + ", " + name(s.precision);
+           ", " + name(s.up) + ", " + name(s.precision) + ", " + name(s.rounding);
 }
 
 }  // namespace fntk::test

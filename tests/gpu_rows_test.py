@@ -121,11 +121,11 @@ class Resume(InFolder):
         self.assertEqual(self.names(Fake(self.folder)), [])
         self.assertEqual(self.names(Fake(self.folder, "--again")), everything)
         self.assertEqual(self.names(Fake(self.folder, "--commit", "def", "--keep-peers")),
-                         [one.name for one in self.plan if one.implementation.name == "fntk"])
+                         [one.name for one in self.plan if not one.implementation.script])
         self.assertEqual(self.names(Fake(self.folder, "--commit", "ghi")), everything)
 
     def test_one_that_fails_loses_its_own_rows(self):
-        victim, other = self.plan[20], self.plan[3]
+        victim, other = self.plan[len(problems(True)) + 10], self.plan[3]
         first = Fake(self.folder)
         first.broken = {(victim.name, victim.modes[1]): "no memory", (other.name, other.modes[0]): OSError("torn file")}
         self.assertEqual(first.all(self.plan, quiet), [])
@@ -310,6 +310,25 @@ class Table(unittest.TestCase):
         self.assertIn("| 5 |", text)
         self.assertNotIn("| 3 |", text)
         self.assertNotIn("| 7 |", text)
+
+    def test_two_digits_have_their_own_floor_and_stand_in_no_ratio_of_float32(self):
+        problem = next(one for one in problems(False) if one.op == "wide")
+        rates = floors.rates_of("NVIDIA H200")
+        self.assertAlmostEqual(floors.least_ms(problem, rates, 2) / floors.least_ms(problem, rates), 0.75)
+        own, fast = row(ms=4.0), row(impl="fntk-fast", mode="fast", ms=3.0)
+        peers = [row(impl="torch", mode=mode, ms=12.0) for mode in ("fp32", "bf16")]
+        lines = [line for line in table.overview([own, fast, *peers]) if line.startswith("| wide")]
+        self.assertEqual([("**3**" in line, "**4**" in line) for line in lines], [(True, False), (False, True)])
+        self.assertEqual(lines[1].count("torch"), 1)
+        self.assertTrue(all("fast" not in peer["impl"] for peer in table.peers_of(own, [own, fast, *peers], "fp32")))
+
+    def test_ceilings_decide(self):
+        ceilings = {"int8": 1.0, "mma_s8": 0.6, "wgmma_s8": 0.9, "wgmma_s8_registers": 0.8, "wgmma_b1": 2.0, "mma_b1": 1.5}
+        text = " ".join(table.decisions(ceilings))
+        for part in ("1.5 × mma_s8: the kernels for compute capability 9.0 are worth it", "cost time", "gains nothing", "is right"):
+            self.assertIn(part, text)
+        self.assertIn("is worth it", " ".join(table.decisions({**ceilings, "wgmma_b1": 3.1})))
+        self.assertEqual(table.decisions({"int8": 1.0}), [])
 
     def verdicts(self, rows):
         found = {}

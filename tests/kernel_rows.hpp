@@ -67,18 +67,18 @@ inline Readout seeded_readout(std::int64_t m, std::int64_t k, std::uint64_t seed
 }
 
 /// ĥ of three kinds of rows in turn: small integers, where ẑ is often exactly 0; any integers up to 2^22;
-/// and ±2^22, its neighbours and zeros, which have the largest digits and sums. Row 3 is zero.
-inline Matrix hidden_integers(std::int64_t n, std::int64_t p, std::uint64_t seed) {
+/// and ±2^bits, its neighbours and zeros, which have the largest digits and sums. Row 3 is zero.
+inline Matrix hidden_integers(std::int64_t n, std::int64_t p, std::uint64_t seed, int bits = 22) {
     std::mt19937_64 engine(seed);
     const auto below = [&](std::int64_t bound) {
         return static_cast<std::int64_t>(engine() % static_cast<std::uint64_t>(bound));
     };
-    const std::int64_t most = std::int64_t{1} << 22;
+    const std::int64_t most = std::int64_t{1} << bits;
     Matrix h(n, p, DType::i32);
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t q = 0; q < p; ++q) {
-            const std::int64_t extremes[] = {most, -most, most - 1, 1 - most, 0x7F7F7F - (1 << 22),
-                                             0,    127,   -129};
+            const std::int64_t extremes[] = {
+                most, -most, most - 1, 1 - most, (0x7F7F7F >> (22 - bits)) - most, 0, 127, -129};
             h.at<std::int32_t>(i, q) = static_cast<std::int32_t>(i == 3       ? 0
                                                                  : i % 3 == 0 ? below(3) - 1
                                                                  : i % 3 == 1 ? below(2 * most + 1) - most
@@ -98,7 +98,7 @@ inline WideResult reference_wide_pass(const UpFactor& up, const Readout& readout
     backend::WideSums sums;
     sums.gates = result.gates;
     sums.gradients = result.gradients;
-    reference().wide_pass_exact(up, readout, h, sums);
+    reference().wide_pass_exact(up, readout, h, 22, sums);
     return result;
 }
 

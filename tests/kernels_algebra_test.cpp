@@ -267,9 +267,11 @@ typename Source::Value reduced(const Source& source, std::int64_t rows, std::int
 template <class T>
 double norm_of(Padded<T>& x, std::int64_t blocks = 0) {
     const std::int64_t rows = x.view().rows, cols = x.view().cols;
-    const double largest = reduced(kernels::Magnitude<T>{x.rows_in()}, rows, cols, blocks);
-    const double sum = reduced(kernels::ScaledSquare<T>{x.rows_in(), &largest}, rows, cols, blocks);
-    return std::ldexp(std::sqrt(sum), kernels::exponent_of(largest));
+    double found[2], norm = -1;
+    found[0] = reduced(kernels::Magnitude<T>{x.rows_in()}, rows, cols, blocks);
+    found[1] = reduced(kernels::ScaledSquare<T>{x.rows_in(), found}, rows, cols, blocks);
+    run_on_host(kernels::FinishNorm{found, &norm});
+    return norm;
 }
 
 TEST(KernelsAlgebra, NormNeitherOverflowsNorUnderflows) {
@@ -292,6 +294,10 @@ TEST(KernelsAlgebra, NormNeitherOverflowsNorUnderflows) {
         }
         Padded<T> x(test::normals(20, 300, 2));
         EXPECT_EQ(norm_of(x, 1), norm_of(x, 5)) << "another launch, another sum";
+        for (const T bad : {not_a_number<T>, std::numeric_limits<T>::infinity()}) {
+            x.at(7, 5) = bad;
+            EXPECT_FALSE(std::isfinite(norm_of(x))) << bad;
+        }
     });
 }
 

@@ -2,6 +2,7 @@
 // product in place of the library's, against the reference's wide pass.
 #include "kernel_rows.hpp"
 
+#include <fixed_point.hpp>
 #include <int8_chain.hpp>
 
 #include <algorithm>
@@ -84,9 +85,7 @@ TEST(Int8Chain, SplitsIntoDigitsWithoutLoss) {
         ByteMatrix digits[3] = {{n, cols}, {n, cols}, {n, cols}};
         kernels::SplitDigits kernel;
         kernel.h = rows_in<const std::int32_t>(h);
-        kernel.low = digits[0].view;
-        kernel.mid = digits[1].view;
-        kernel.high = digits[2].view;
+        for (int digit = 0; digit < 3; ++digit) kernel.digits[digit] = digits[digit].view;
         run_on_host(kernel, on_blocks(blocks));
         for (std::int64_t i = 0; i < n; ++i)
             for (std::int64_t q = 0; q < cols; ++q) {
@@ -146,10 +145,11 @@ void product(std::int32_t alpha, const kernels::Rows<std::int8_t>& a, const kern
 }
 
 void expect_chain(Up family, std::int64_t n, std::int64_t m, std::int64_t p, std::int64_t k,
-                  std::int64_t chunk) {
+                  std::int64_t chunk, int bits = 22) {
     const UpFactor up = seeded_up(family, m, p);
     const Readout readout = seeded_readout(m, k);
-    Matrix h = hidden_integers(n, p, 7);
+    Matrix h = hidden_integers(n, p, 7, bits);
+    const int count = kernels::byte_digits(bits);
     if (p > 256)  // ĥ of a larger rank has fewer bits
         for (std::int64_t i = 0; i < n; ++i)
             for (std::int64_t q = 0; q < p; ++q) h.at<std::int32_t>(i, q) /= 16;
@@ -158,9 +158,7 @@ void expect_chain(Up family, std::int64_t n, std::int64_t m, std::int64_t p, std
     ByteMatrix digits[3] = {{n, cols}, {n, cols}, {n, cols}};
     kernels::SplitDigits split;
     split.h = rows_in<const std::int32_t>(h);
-    split.low = digits[0].view;
-    split.mid = digits[1].view;
-    split.high = digits[2].view;
+    for (int digit = 0; digit < count; ++digit) split.digits[digit] = digits[digit].view;
     run_on_host(split);
 
     Guarded<std::uint64_t> gates(n, (m + 63) / 64, 0, 0xABABABABABABABABU, 7);
@@ -169,7 +167,7 @@ void expect_chain(Up family, std::int64_t n, std::int64_t m, std::int64_t p, std
         const std::int64_t b = std::min(chunk, m - r0);
         const ByteMatrix v = expanded(up, r0, b, {});
         Guarded<std::int32_t> z(n, b, 4, 0, 0);
-        for (int digit = 2; digit >= 0; --digit)
+        for (int digit = count - 1; digit >= 0; --digit)
             product(1 << 8 * digit, digits[digit].view, v.view, true, z.view);
         for (std::int64_t c = 0; c < k; ++c) {
             ByteMatrix bytes(n, (b + 15) / 16 * 16);
@@ -196,6 +194,7 @@ TEST(Int8Chain, WithAnInt8ProductIsTheWidePass) {
         expect_chain(family, 33, 130, 33, 3, 64);
         expect_chain(family, 5, 300, 100, 1, 128);
         expect_chain(family, 6, 65, 300, 2, 64);
+        expect_chain(family, 33, 130, 70, 2, 64, 14);
     }
 }
 
@@ -205,7 +204,7 @@ TEST(Int8Chain, LaunchesNothingForNothing) {
     expand.v.cols = 16;
     EXPECT_EQ(expand.launch({}).blocks, 0);
     kernels::SplitDigits split;
-    split.low.cols = 16;
+    split.digits[0].cols = 16;
     EXPECT_EQ(split.launch({}).blocks, 0);
     kernels::GateBytes bytes;
     bytes.z.cols = 64;

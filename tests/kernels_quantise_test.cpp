@@ -148,6 +148,9 @@ TEST(KernelsQuantise, DownFactorIsRoundedAsOnTheHost) {
         u.at(2, 3) = 0.3 * largest;
         expect_fixed<double, 1>(Padded<double>(u.view()));
         expect_fixed<std::int32_t, 3>(Padded<double>(u.view()));
+        u.at(0, 3) = -HUGE_VAL;  // it becomes 0
+        expect_fixed<std::int32_t, 1>(Padded<double>(u.view()));
+        expect_fixed<double, 3>(Padded<double>(u.view()));
     }
 }
 

@@ -18,11 +18,13 @@ struct WideShape {
     Up family;
     DType hidden;  // i32 or i64
     std::int64_t n, p, m, k;
+    int bits = kernels::hidden_bits(kernels::ceil_log2(p), hidden == DType::i64);
 };
 
 inline std::string described(const WideShape& s) {
     return std::string(name(s.family)) + ", " + name(s.hidden) + ", n " + std::to_string(s.n) + ", p " +
-           std::to_string(s.p) + ", m " + std::to_string(s.m) + ", k " + std::to_string(s.k);
+           std::to_string(s.p) + ", m " + std::to_string(s.m) + ", k " + std::to_string(s.k) + ", bits " +
+           std::to_string(s.bits);
 }
 
 /// ĥ of a shape, in a matrix two columns wider, and the reference's sums.
@@ -35,8 +37,7 @@ class WideProblem {
           gradients_(shape.n, shape.k * shape.p, DType::i32),
           values_(shape.n, shape.k, shape.hidden == DType::i32 ? DType::i64 : DType::f64) {
         const bool wide = shape.hidden == DType::i64;
-        const std::int64_t most = std::int64_t{1}
-                                  << kernels::hidden_bits(kernels::ceil_log2(shape.p), wide);
+        const std::int64_t most = std::int64_t{1} << shape.bits;
         std::mt19937_64 engine(static_cast<std::uint64_t>(shape.p * 1000 + shape.m));
         for (std::int64_t i = 0; i < shape.n; ++i)
             for (std::int64_t q = 0; q < shape.p + 2; ++q) {
@@ -52,7 +53,7 @@ class WideProblem {
             }
         Device::open("reference")
             .ops()
-            .wide_pass_exact(up(), readout(), hidden(), {gates_, gradients_, values_});
+            .wide_pass_exact(up(), readout(), hidden(), shape.bits, {gates_, gradients_, values_});
     }
 
     [[nodiscard]] UpFactor up() const {

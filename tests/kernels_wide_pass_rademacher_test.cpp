@@ -13,6 +13,7 @@ namespace {
 
 struct Shape {
     std::int64_t n, m, p, k;
+    int bits = 22;
 };
 
 enum class Wanted { both, gates, gradients };
@@ -22,13 +23,12 @@ void expect_exact(const Shape& shape, const HostOptions& options = {}, Wanted wa
     const std::int64_t n = shape.n, m = shape.m, p = shape.p, k = shape.k;
     const UpFactor up = seeded_up(Up::rademacher, m, p);
     const Readout readout = seeded_readout(m, k);
-    Matrix h = hidden_integers(n, p, static_cast<std::uint64_t>(n + m + p));
+    Matrix h = hidden_integers(n, p, static_cast<std::uint64_t>(n + m + p), shape.bits);
     WideResult expected = reference_wide_pass(up, readout, h);
     Guarded<std::uint64_t> gates(n, (m + 63) / 64, 1, 0xABABABABABABABABU, 7);
     Guarded<std::int32_t> gradients(n, k * p, 3, 0, 1 << 30);
 
-    const bool fits = kernels::with_rank_columns(p, [&](auto columns) {
-        kernels::WidePassRademacher<decltype(columns)::value> kernel;
+    const auto pass = [&](auto kernel) {
         kernel.up_seed = up.seed;
         kernel.readout_seed = readout.seed;
         kernel.m = m;
@@ -37,6 +37,11 @@ void expect_exact(const Shape& shape, const HostOptions& options = {}, Wanted wa
         if (wanted != Wanted::gradients) kernel.gates = gates.view;
         if (wanted != Wanted::gates) kernel.gradients = gradients.view;
         run_on_host(kernel, options);
+    };
+    const bool fits = kernels::with_rank_columns(p, [&](auto columns) {
+        kernels::with_digits(shape.bits, [&](auto digits) {
+            pass(kernels::WidePassRademacher<decltype(columns)::value, decltype(digits)::value>());
+        });
         if (wanted == Wanted::gates) return;
         kernels::OpenGradients<decltype(columns)::value> further;
         further.up_seed = up.seed;
@@ -52,7 +57,8 @@ void expect_exact(const Shape& shape, const HostOptions& options = {}, Wanted wa
         run_on_host(further, options);
     });
     const std::string what = "n " + std::to_string(n) + " m " + std::to_string(m) + " p " +
-                             std::to_string(p) + " k " + std::to_string(k) + " multiprocessors " +
+                             std::to_string(p) + " k " + std::to_string(k) + " bits " +
+                             std::to_string(shape.bits) + " multiprocessors " +
                              std::to_string(options.limits.multiprocessors);
     EXPECT_TRUE(fits) << what;
     if (wanted != Wanted::gradients) expect_equal(gates.view, expected.gates, "gates, " + what);
@@ -66,6 +72,22 @@ TEST(WidePassRademacher, EqualsTheReference) {
           Shape{33, 130, 33, 1}, Shape{7, 300, 64, 1}, Shape{18, 65, 100, 1}, Shape{6, 130, 128, 3},
           Shape{9, 65, 200, 1}, Shape{17, 100, 256, 1}})
         expect_exact(shape);
+}
+
+TEST(WidePassRademacher, TakesTwoDigitsOfUpTo14Bits) {
+    for (const Shape& shape : {Shape{1, 1, 1, 1, 14}, Shape{17, 65, 31, 1, 14}, Shape{20, 130, 64, 2, 14},
+                               Shape{9, 100, 100, 1, 14}, Shape{18, 300, 128, 1, 13},
+                               Shape{17, 100, 256, 1, 14}, Shape{9, 70, 200, 1, 15}})
+        expect_exact(shape);
+    EXPECT_EQ(kernels::byte_digits(14), 2);
+    EXPECT_EQ(kernels::byte_digits(15), 3);
+    EXPECT_EQ(kernels::byte_digits(22), 3);
+    EXPECT_EQ(kernels::byte_digits(23), 4);
+    for (int digits = 1, most = 0; digits <= 3; ++digits) {  // what so many digits hold
+        most = 256 * most + 127;
+        for (int bits = 1; bits <= 23; ++bits)
+            EXPECT_EQ(kernels::byte_digits(bits) <= digits, 1 << bits <= most);
+    }
 }
 
 TEST(WidePassRademacher, DoesNotDependOnTheDevice) {

@@ -19,12 +19,14 @@ HostOptions hopper(int multiprocessors = 1) {
 }
 
 void expect_exact(std::int64_t n, std::int64_t p, std::int64_t m, const HostOptions& options = hopper(),
-                  const Wanted& wanted = {}) {
-    const WideProblem problem({Up::rademacher, DType::i32, n, p, m, 1});
+                  const Wanted& wanted = {}, int bits = 22) {
+    const WideProblem problem({Up::rademacher, DType::i32, n, p, m, 1, bits});
     EXPECT_TRUE(kernels::with_rank_columns(p, [&](auto columns) {
-        kernels::WidePassWgmma<decltype(columns)::value> kernel;
-        kernel.h = problem.rows<std::int32_t>();
-        expect_sums(kernel, problem, options, wanted);
+        kernels::with_digits(bits, [&](auto digits) {
+            kernels::WidePassWgmma<decltype(columns)::value, decltype(digits)::value> kernel;
+            kernel.h = problem.rows<std::int32_t>();
+            expect_sums(kernel, problem, options, wanted);
+        });
     }));
 }
 
@@ -40,6 +42,15 @@ TEST(WidePassWgmma, EqualsTheReferenceForRaggedShapes) {
 
 TEST(WidePassWgmma, EqualsTheReferenceForEveryNumberOfWords) {
     for (const std::int64_t p : {96, 128, 129, 190, 224, 256}) expect_exact(70, p, 140);
+}
+
+TEST(WidePassWgmma, TakesTwoDigitsOfUpTo14Bits) {
+    for (const auto [n, p, m] : {std::array<std::int64_t, 3>{1, 1, 1},
+                                 {130, 31, 65},
+                                 {17, 64, 600},
+                                 {70, 100, 129},
+                                 {66, 256, 300}})
+        expect_exact(n, p, m, hopper(), {}, 14);
 }
 
 TEST(WidePassWgmma, GoesRoundItsStages) {

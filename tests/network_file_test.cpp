@@ -89,6 +89,10 @@ TEST(SpecJson, RoundTripsEveryChoice) {
     spec.train = {.down = true, .up = true, .readout = true};
     spec.activation = {.kind = Activation::leaky_relu, .slope = 0.1};
     EXPECT_EQ(spec_from_json(to_json(spec)), spec);
+    spec.precision = DType::f32;
+    spec.rounding = Rounding::fast;
+    EXPECT_EQ(json::parse(to_json(spec)).at("rounding"), "fast");
+    EXPECT_EQ(spec_from_json(to_json(spec)), spec);
     for (const Down down : {Down::identity, Down::gaussian, Down::orthonormal, Down::pca, Down::srht}) {
         spec.down = down;
         EXPECT_EQ(spec_from_json(to_json(spec)), spec);
@@ -130,6 +134,10 @@ TEST(SpecJson, RefusesMissingUnknownAndMistypedFields) {
     integer["precision"] = "int32";
     expect_parts(error_of<ValueError>([&] { spec_from_json(integer.dump()); }),
                  {"'precision'", "int32", "float64"});
+    json rounding = good;
+    rounding["rounding"] = "faster";
+    expect_parts(error_of<ValueError>([&] { spec_from_json(rounding.dump()); }),
+                 {"'faster'", "fine, fast"});
     json huge = good;
     huge["dim"] = std::uint64_t{1} << 63;
     expect_parts(error_of<ValueError>([&] { spec_from_json(huge.dump()); }),

@@ -75,6 +75,14 @@ TEST(NetworkSpecCheck, AsksForAPowerOfTwoUnderASrhtUpFactor) {
     EXPECT_EQ(Network::create(identity).spec().rank, 6);  // padded with zeros to 8
 }
 
+TEST(NetworkSpecCheck, LeavesFastRoundingToFloat32) {
+    NetworkSpec spec{.dim = 4, .rank = 4, .precision = DType::f64};
+    spec.rounding = Rounding::fast;
+    expect_parts(error_of<ValueError>([&] { (void)Network::create(spec); }),
+                 {"rounding is fast", "float64", "leave it out"});
+    expect_parts(error_of<ValueError>([] { (void)parse_rounding("coarse"); }), {"'coarse'", "fine, fast"});
+}
+
 TEST(NetworkSpecCheck, AsksForTheDataOfPca) {
     NetworkSpec spec = small_spec();
     spec.down = Down::pca;

@@ -70,6 +70,28 @@ TEST(Operations, CopyZeroAndGatherMoveRowsOfAnyType) {
         }
 }
 
+TEST(Operations, FixDownTakesWhatIsNotFiniteForZero) {
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    for (const auto& [name, device] : host_devices())
+        for (const int count : {1, 3})
+            for (const double bad : {nan, HUGE_VAL, -HUGE_VAL})
+                for (const double rest : {1.5, std::numeric_limits<double>::max(), 0.0}) {
+                    Matrix u = test::filled(5, 19, DType::f64, [&](auto q, auto j) {
+                        return (q * 19 + j) % 7 == 3 ? bad : rest;
+                    });
+                    Matrix digits(count * 5, 19, DType::i32), exponent(1, 1, DType::i32);
+                    device.ops().fix_down(u, digits, exponent);
+                    for (std::int64_t q = 0; q < 5; ++q)
+                        for (std::int64_t j = 0; j < 19; ++j) {
+                            if ((q * 19 + j) % 7 == 3) {
+                                ASSERT_EQ(u.at<double>(q, j), 0) << name << ' ' << bad;
+                            }
+                            for (int d = 0; d < count; ++d)
+                                ASSERT_LE(std::abs(digits.at<std::int32_t>(d * 5 + q, j)), 1 << 21);
+                        }
+                }
+}
+
 TEST(Operations, FixDownIsOneIntegerMatrixEverywhere) {
     const auto devices = host_devices();
     for (const int count : {1, 3})

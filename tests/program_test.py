@@ -142,7 +142,7 @@ class RefusesBadInput(ProgramCase):
         self.tangent_refused(2, ["--seed", str(2**64)], self.data, "--seed", 2**64)
         self.tangent_refused(3, ["samples is -1", "0 for all"], self.data, "--samples", -1)
         for option, choices in (("--down", "pca"), ("--up", "rademacher"), ("--activation", "leaky_relu"), ("--precision", "float64"),
-                                ("--train", "readout")):
+                                ("--train", "readout"), ("--rounding", "fine, fast")):
             self.tangent_refused(3, [option[2:], "'fog'", choices], self.data, option, "fog")
 
     def test_options_out_of_range(self):

@@ -20,8 +20,6 @@ class Remote final : public backend::Ops {
     /// Copies of matrices and bits to host memory so far, and the elements they had.
     [[nodiscard]] std::int64_t copies_to_host() const { return copies_; }
     [[nodiscard]] std::int64_t elements_to_host() const { return elements_; }
-    /// Losses and norms returned so far: each of them makes the host wait.
-    [[nodiscard]] std::int64_t numbers_to_host() const { return numbers_; }
 
     [[nodiscard]] int threads() const override { return inner_->threads(); }
     [[nodiscard]] Place place() const override { return Place::cuda; }
@@ -37,7 +35,7 @@ class Remote final : public backend::Ops {
     void quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) override;
     void dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed, double open,
                     ConstMatrixView offset, MatrixView out) override;
-    void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+    void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                          const backend::WideSums& out) override;
     void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) override;
     void gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) override;
@@ -76,7 +74,7 @@ class Remote final : public backend::Ops {
     void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;
     void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) override;
     void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;
-    double norm(ConstMatrixView a) override;
+    void norm(ConstMatrixView a, MatrixView out) override;
     void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
     void combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b, ConstMatrixView beta,
                          MatrixView y) override;
@@ -89,13 +87,14 @@ class Remote final : public backend::Ops {
     void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha,
                 MatrixView m) override;
     void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) override;
-    double residual(backend::Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
+    void residual(backend::Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e,
+                  MatrixView total) override;
     bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) override;
     std::int64_t solve_spd(MatrixView k, MatrixView b) override;
 
   private:
     std::unique_ptr<backend::Ops> inner_;
-    std::int64_t copies_ = 0, elements_ = 0, numbers_ = 0;
+    std::int64_t copies_ = 0, elements_ = 0;
 };
 
 /// A device over a Remote of the cpu backend with one thread, and that Remote.

@@ -119,21 +119,36 @@ TEST(RemoteTraining, ResumesFromAnyPlaceBitForBit) {
         }
 }
 
-TEST(RemoteTraining, AStepBringsTheLossAndTheNormOfUToTheHostAndNoMore) {
+TEST(RemoteTraining, StepsBringNothingToTheHostButTheirNumbersAtEveryEighth) {
     const Matrix x = normals(64, 5, 1), y = targets(64);
     for (const Train train_these : test::all_trains)
         for (const std::int64_t batch : {0, 16}) {
-            std::int64_t copies[2] = {}, numbers[2] = {};
-            for (const std::int64_t steps : {2, 9}) {
+            std::int64_t copies[2] = {}, elements[2] = {};
+            for (const std::int64_t steps : {2, 34}) {
                 RemoteDevice remote;
                 const TrainingOptions options{
-                    .steps = steps, .rule = StepRule::given, .step = 1e-3, .momentum = 0.5, .batch = batch};
+                    .steps = steps, .rule = StepRule::given, .step = 1e-4, .momentum = 0.5, .batch = batch};
                 (void)train(remote.device, test::small_network(train_these), x, y, options);
-                copies[steps == 9] = remote.ops->copies_to_host();
-                numbers[steps == 9] = remote.ops->numbers_to_host();
+                copies[steps == 34] = remote.ops->copies_to_host();
+                elements[steps == 34] = remote.ops->elements_to_host();
             }
-            EXPECT_EQ(numbers[1] - numbers[0], 7 * (train_these.down ? 2 : 1)) << to_string(train_these);
-            EXPECT_EQ(copies[0], copies[1]) << to_string(train_these) << " batch " << batch;
+            EXPECT_EQ(copies[1] - copies[0], 4) << to_string(train_these) << " batch " << batch;
+            EXPECT_EQ(elements[1] - elements[0], 4 * 16) << "8 losses and 8 norms";
+        }
+}
+
+TEST(RemoteTraining, NamesTheStepThatWentWrongWhateverWasIssuedBehindIt) {
+    const RemoteDevice remote;
+    const Matrix x = normals(9, 5, 1), y = targets(9);
+    for (const Train train_these : test::all_trains)
+        for (const double step : {1e3, 1e60, 1e200, 1e300}) {
+            TrainingOptions options{.steps = 40, .rule = StepRule::given, .step = step};
+            const auto on = [&](const Device& device) {
+                return test::error_of<Error>(
+                    [&] { (void)train(device, test::small_network(train_these), x, y, options); });
+            };
+            EXPECT_EQ(on(remote.device), on(cpu())) << to_string(train_these) << ' ' << step;
+            test::expect_parts(on(cpu()), {"step", "too large"});
         }
 }
 

@@ -86,7 +86,7 @@ TEST(TrainingStep, OfAMiniBatchIsScaledToTheWholeData) {
         const TrainingResult result =
             fntk::train(cpu(), start, x, y,
                         {.steps = 1, .rule = StepRule::given, .step = 0.01, .batch = size, .seed = 4});
-        EpochOrder order(7, 4);
+        EpochOrder order(test::cpu(), 7, 4);
         const Batch batch = take_batch(test::cpu(), {x, y}, size, order, 0);
         const double scale = 7.0 / static_cast<double>(size);
         const Matrix g = gradient(start, batch.data.inputs, batch.data.targets);
@@ -105,7 +105,7 @@ TEST(TrainingBatches, CoverEachSampleOnceAnEpochInANewOrder) {
     for (const std::int64_t size : {1, 3, 5, 9}) {
         const std::int64_t per_epoch = (n + size - 1) / size;
         std::vector<std::vector<double>> orders;
-        EpochOrder samples(n, 5);
+        EpochOrder samples(test::cpu(), n, 5);
         for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
             std::vector<double> order;
             for (std::int64_t b = 0; b < per_epoch; ++b) {
@@ -123,14 +123,14 @@ TEST(TrainingBatches, CoverEachSampleOnceAnEpochInANewOrder) {
         }
         for (std::size_t epoch = 1; epoch < orders.size(); ++epoch)
             EXPECT_NE(orders[epoch], orders[epoch - 1]);
-        EpochOrder others(n, 6);
+        EpochOrder others(test::cpu(), n, 6);
         const Batch other = take_batch(test::cpu(), {x, x}, size, others, 0),
                     same = take_batch(test::cpu(), {x, x}, size, samples, 0);  // back in the first epoch
         EXPECT_EQ(value(same.data.inputs, 0, 0), orders[0][0]);
         EXPECT_TRUE(size < 9 || !test::same_bits(other.data.inputs, same.data.inputs))
             << "the seed sets the order";
     }
-    EpochOrder whole(n, 5);
+    EpochOrder whole(test::cpu(), n, 5);
     EXPECT_EQ(take_batch(test::cpu(), {x, x}, 0, whole, 3).data.inputs.rows, n);
     EXPECT_EQ(take_batch(test::cpu(), {x, x}, 11, whole, 3).scale, 1);
 }

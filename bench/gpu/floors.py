@@ -1,8 +1,8 @@
 """The least time that a problem takes: what it needs of each unit, over that unit's rate.
 
-fntk's own arithmetic counts: ±1 products as four int8 products (three digits of ĥ, then the gates), float32 products
-as three of bf16, a transform as 2·log2 p instructions an entry. Parts that need different units stand one after the
-other; memory is traffic that hides behind them.
+fntk's own arithmetic counts: ±1 products as an int8 product for each digit of ĥ (three; two of fntk-fast) and one for the
+gates, float32 products as three of bf16, a transform as 2·log2 p instructions an entry. Parts that need different units
+stand one after the other; memory is traffic that hides behind them.
 """
 
 import json
@@ -26,45 +26,45 @@ def rates_of(device: str) -> Parts:
     return next((rates for name, rates in RATES.items() if name in device), {})
 
 
-def pass_parts(problem: Problem) -> Parts:
+def pass_parts(problem: Problem, digits: int) -> Parts:
     n, m, p = (problem.shape[key] for key in "nmp")
     if problem.up == "srht":
         return {"issue": 2.0 * math.ceil(math.log2(p)) * n * m}
-    return {"int8": 8.0 * n * m * p}
+    return {"int8": 2.0 * (digits + 1) * n * m * p}
 
 
-def parts(problem: Problem) -> Parts:
+def parts(problem: Problem, digits: int = 3) -> Parts:
     """What each unit does; "copy" in bytes."""
     shape = problem.shape
     n, d, p, m, r = (float(shape.get(key, 1)) for key in "ndpmr")
     if problem.op == "wide":
-        return {**pass_parts(problem), "copy": 8 * n * p}
+        return {**pass_parts(problem, digits), "copy": 8 * n * p}
     if problem.op == "growth":
-        return {**pass_parts(problem), "bf16": 3 * 2 * n * p * d, "copy": 4 * n * (d + 2 * p)}
+        return {**pass_parts(problem, digits), "bf16": 3 * 2 * n * p * d, "copy": 4 * n * (d + 2 * p)}
     if problem.op == "step":
-        return {**pass_parts(problem), "bf16": 3 * 2 * n * p * d, "copy": 8 * n * d}
+        return {**pass_parts(problem, digits), "bf16": 3 * 2 * n * p * d, "copy": 8 * n * d}
     if problem.op == "gram":
         return {"bf16": 3 * n * n * (d + p), "copy": 4 * n * n}
     if problem.op == "ntk":
-        return {**pass_parts(problem), "bf16": 3 * (n * n * (d + p) + 2 * n * p * d), "copy": 4 * n * n}
+        return {**pass_parts(problem, digits), "bf16": 3 * (n * n * (d + p) + 2 * n * p * d), "copy": 4 * n * n}
     if problem.op == "dense":
         return {"bf16": 2 * n * m * d, "int8": n * n * m, "copy": 4 * n * n}
     return {"bf16": 3 * 4 * n * p * d * r, "copy": 8 * n * (p + d)}
 
 
-def work(problem: Problem) -> dict[str, float]:
+def work(problem: Problem, digits: int = 3) -> dict[str, float]:
     """flop: of the formula, whoever computes it; int8_op and bytes: of the floor."""
     shape = problem.shape
     n, d, p, m, r = (float(shape.get(key, 1)) for key in "ndpmr")
     flop = {"wide": 4 * n * m * p, "growth": 4 * n * m * p + 2 * n * p * d, "step": 4 * n * m * p + 4 * n * p * d,
             "gram": 2 * n * n * (d + p), "dense": 2 * n * m * d + 2 * n * n * (m + d),
             "ntk": 4 * n * m * p + 2 * n * p * d + 2 * n * n * (d + p), "operator": 4 * n * p * d * r}[problem.op]
-    needs = parts(problem)
+    needs = parts(problem, digits)
     return {"flop": flop, "int8_op": needs.get("int8", 0.0), "bytes": needs["copy"]}
 
 
-def least_ms(problem: Problem, rates: Parts) -> float | None:
-    needs = parts(problem)
+def least_ms(problem: Problem, rates: Parts, digits: int = 3) -> float | None:
+    needs = parts(problem, digits)
     if not all(rates.get(unit) for unit in needs):
         return None
     busy = sum(amount / rates[unit] for unit, amount in needs.items() if unit != "copy")
@@ -88,9 +88,9 @@ def measured_rates(path: Path, device: str) -> Parts:
     return rates
 
 
-def fractions(problem: Problem, ms: float, device: str, ceilings: Parts) -> dict[str, Any]:
+def fractions(problem: Problem, ms: float, device: str, ceilings: Parts, digits: int = 3) -> dict[str, Any]:
     """Of the floor by the table above, and of the floor by measured ceilings, which have no rate of issue."""
-    floor, measured = least_ms(problem, rates_of(device)), least_ms(problem, ceilings)
+    floor, measured = least_ms(problem, rates_of(device), digits), least_ms(problem, ceilings, digits)
     return {"floor": {"ms": floor, "unit": unit(problem)} if floor else None,
             "fraction_of_floor": floor / ms if floor else None,
             "fraction_of_measured_ceiling": measured / ms if measured else None}

@@ -11,6 +11,7 @@
 // device.
 #include <fntk/fntk.hpp>
 
+#include <backend/ops.hpp>
 #include <cli/better_blas.hpp>
 
 #include <fmt/format.h>
@@ -34,7 +35,7 @@ using Clock = std::chrono::steady_clock;
 constexpr double step_for_times = 1e-9;  // too small to move the network; as in peers/harness.py
 
 struct Options {
-    std::string operation, device = "cuda", network, data, targets, vectors, result;
+    std::string operation, device = "cuda", network, data, targets, vectors, result, rounding = "fine";
     std::int64_t sample = 64;
     int threads = 0;
     double step = 1, most = 4;
@@ -60,12 +61,19 @@ Json summary(std::vector<double> seconds) {
     return {{"median", at(0.5)}, {"p10", at(0.1)}, {"p90", at(0.9)}, {"reps", seconds.size()}};
 }
 
+Network rounded(const Network& network, Rounding rounding) {
+    NetworkSpec spec = network.spec();
+    if (spec.rounding == rounding) return network;
+    spec.rounding = rounding;
+    return Network::from_tensors(spec, {.down = network.down()});
+}
+
 /// What one job works on: everything on the device.
 struct Problem {
     explicit Problem(const Options& asked)
         : options(asked),
           device(Device::open(asked.device, asked.threads)),
-          network(load_network(asked.network).on(device)),
+          network(rounded(load_network(asked.network), parse_rounding(asked.rounding)).on(device)),
           inputs(device.to_device(MappedNpy(asked.data).view())) {}
 
     Matrix load(const std::string& path) const { return device.to_device(MappedNpy(path).view()); }
@@ -207,7 +215,7 @@ Json run_operator(Problem& problem) {
     return report;
 }
 
-/// The times between the progress calls of one run; each step reads its loss, so each waits for itself.
+/// The times between the progress calls of one run behind which the device was waited for.
 Json run_step(Problem& problem) {
     const Matrix targets = problem.load(problem.options.targets);
     TrainingOptions training{.steps = 1, .rule = StepRule::given, .step = problem.options.step};
@@ -223,12 +231,14 @@ Json run_step(Problem& problem) {
     auto begin = Clock::now();
     training.steps = 100000;
     training.step = step_for_times;
+    const int together = problem.device.ops().look_every();
     training.progress = [&](double) {
-        const double took = seconds_since(begin);
+        if (++calls % together != 0) return true;
+        const double took = seconds_since(begin) / together;
         begin = Clock::now();
-        if (++calls <= 3) return true;
+        if (calls <= 3 * together) return true;
         seconds.push_back(took);
-        total += took;
+        total += took * together;
         return !enough(seconds.size(), total, problem.options.most);
     };
     train(problem.device, problem.network, problem.inputs, targets, training);
@@ -259,6 +269,7 @@ int main(int argc, char** argv) try {
     app.add_option("--data", options.data, "X, n × d, .npy, float32")->required();
     app.add_option("--targets", options.targets, "step: y, n × 1, .npy, float32");
     app.add_option("--vectors", options.vectors, "operator: v, n × r, .npy, float32");
+    app.add_option("--rounding", options.rounding, "of H: fine or fast; V and A are drawn");
     app.add_option("--result", options.result, "prefix of the files to write for the check");
     app.add_option("--sample", options.sample, "rows in them, 0: none");
     app.add_option("--threads", options.threads, "of a CPU; 0: all processors");

@@ -8,7 +8,7 @@ Shape = dict[str, int]
 FLOATS = ("fp32", "bf16", "tf32")  # what tells most comes first
 INT8 = ("int8-fp32", "int8-bf16")  # gates from a float32 or bf16 product, then exact products of 0 and ±1
 # Ratios stand inside a class: an exact product behind float32 gates is as good as float32.
-CLASS_OF = {"exact": "exact", "fp32": "fp32", "int8-fp32": "fp32", "tf32": "tf32", "bf16": "bf16", "int8-bf16": "int8"}
+CLASS_OF = {"exact": "exact", "fast": "fast", "fp32": "fp32", "int8-fp32": "fp32", "tf32": "tf32", "bf16": "bf16", "int8-bf16": "int8"}
 CLASSES = ("fp32", "tf32", "bf16", "int8")
 
 
@@ -34,6 +34,11 @@ class Problem:
     def checked(self) -> bool:
         return not self.generated and self.op != "growth"
 
+    @property
+    def has_fast(self) -> bool:
+        """Whether fewer digits of ĥ save products."""
+        return self.op in ("wide", "step") and self.up == "rademacher" and not self.generated
+
 
 @dataclass(frozen=True)
 class Implementation:
@@ -42,6 +47,7 @@ class Implementation:
     what: str
     modes: tuple[str, ...]
     seconds: float  # of a process on a GPU: start, load, compile, times
+    digits: int = 3  # of ĥ, fntk's: as many int8 products, and one for G
 
     def modes_for(self, problem: Problem) -> tuple[str, ...]:
         if problem.generated and self.script:
@@ -51,8 +57,10 @@ class Implementation:
 
 
 FNTK = Implementation("fntk", "", "this library", ("exact",), 4)
+FAST = Implementation("fntk-fast", "", "this library with rounding = fast: ĥ of 14 bits", ("fast",), 4, digits=2)
 IMPLEMENTATIONS = {one.name: one for one in [
     FNTK,
+    FAST,
     Implementation("torch", "torch_peer.py", "closed form, eager, the best of several blocks of the width",
                    (*FLOATS, *INT8), 20),
     Implementation("torch-compile", "torch_peer.py", "closed form under torch.compile, the best of two blocks", FLOATS,
@@ -194,6 +202,7 @@ def plan(suite: str, smoke: bool) -> list[Measurement]:
         return [Measurement(problem, FNTK, FNTK.modes) for problem in growth(smoke)]
     chosen = problems(smoke)
     of = [(problem, (FNTK.name,)) for problem in chosen]
+    of += [(problem, (FAST.name,)) for problem in chosen if problem.has_fast]
     of += [(problem, problem.peers) for problem in chosen]
     of += [(problem, problem.later) for problem in chosen]
     return [Measurement(problem, IMPLEMENTATIONS[name], IMPLEMENTATIONS[name].modes_for(problem))

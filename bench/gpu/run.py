@@ -115,6 +115,7 @@ class Bench:
                                  "data": folder / "X.npy", "most": most}
         if problem.checked:
             words["result"] = folder / "fntk"
+        words |= {"rounding": "fast"} if measurement.implementation.name == "fntk-fast" else {}
         words |= {"targets": folder / "y.npy"} if problem.op == "step" else {}
         words |= {"vectors": folder / "v.npy"} if problem.op == "operator" else {}
         operation = "tangent" if problem.op == "growth" else problem.op
@@ -145,12 +146,13 @@ class Bench:
         if "reason" in line:
             return self.row(measurement, mode, status="failed", reason=line["reason"], versions=line["versions"])
         problem, folder = measurement.problem, self.folder(measurement)
-        row = self.row(measurement, mode, status="ok", ms=line["ms"], work=floors.work(problem),
+        row = self.row(measurement, mode, status="ok", ms=line["ms"], work=floors.work(problem, measurement.implementation.digits),
                        error=line.get("error"), peak_bytes=line.get("peak_bytes"), base_bytes=line.get("base_bytes"),
                        versions=line.get("versions", {}), note=line.get("note", ""))
         if measurement.implementation.script:
             return row
-        row.update(floors.fractions(problem, line["ms"]["median"], self.device["name"], self.ceilings))
+        row.update(floors.fractions(problem, line["ms"]["median"], self.device["name"], self.ceilings,
+                                    measurement.implementation.digits))
         if problem.checked:
             import check
             import inputs

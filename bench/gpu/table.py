@@ -22,6 +22,7 @@ from store import Row  # noqa: E402
 
 TITLES = {"wide": "wide pass", "dense": "dense Gram", "gram": "Gram of tangents", "operator": "kernel × vectors",
           "step": "training step", "ntk": "X to Gram", "growth": "tangent"}
+OWN = ("fntk", "fntk-fast")
 UNLIKE = ("torch-explicit",)  # does less in its time; for its own goal alone
 
 
@@ -37,7 +38,7 @@ def peers_of(own: Row, rows: list[Row], accuracy: str) -> list[Row]:
     """At the same shape. The chains of products take any ±1, so those of another family stand for this one's."""
     modes = tuple(mode for mode, name in CLASS_OF.items() if name == accuracy)
     return [row for row in matching(rows, own["op"], shape=own["shape"], modes=modes)
-            if row["impl"] not in ("fntk", *UNLIKE) and (row["case"] == own["case"] or row["impl"] in CHAIN)]
+            if row["impl"] not in (*OWN, *UNLIKE) and (row["case"] == own["case"] or row["impl"] in CHAIN)]
 
 
 def against(own: Row, peer: Row | None) -> str:
@@ -50,11 +51,13 @@ def against(own: Row, peer: Row | None) -> str:
 def overview(rows: list[Row]) -> list[str]:
     lines = []
     for own in rows:
-        if own["impl"] != "fntk" or own["status"] != "ok" or not store.agrees(own) or own["op"] == "growth":
+        if own["impl"] not in OWN or own["status"] != "ok" or not store.agrees(own) or own["op"] == "growth":
             continue
-        lines.append([f"{TITLES[own['op']]}, {own['case']}", shape_of(own), number(own["ms"]["median"]),
+        fast = own["impl"] != "fntk"  # less accurate than the first classes
+        lines.append([f"{TITLES[own['op']]}, {own['case']}{', fast' if fast else ''}", shape_of(own), number(own["ms"]["median"]),
                       number(own.get("fraction_of_floor"), 2), number(own.get("fraction_of_measured_ceiling"), 2),
-                      *(against(own, fastest(peers_of(own, rows, accuracy))) for accuracy in CLASSES)])
+                      *("" if fast and accuracy in ("fp32", "tf32")
+                        else against(own, fastest(peers_of(own, rows, accuracy))) for accuracy in CLASSES)])
     return table(["operation", "shape", "fntk ms", "of the floor", "of measured ceilings",
                   *(f"against {accuracy}" for accuracy in CLASSES)], lines)
 
@@ -101,6 +104,23 @@ def everything(rows: list[Row]) -> list[str]:
                   "flips", "error of G", "error of K", ""], [detail(row) for row in rows if row["op"] != "growth"])
 
 
+def decisions(ceilings: floors.Parts) -> list[str]:
+    """What the instructions' rates say about the way of a kernel."""
+    def compared(what: str, over: str, asked: float, yes: str, no: str) -> list[str]:
+        if not (ceilings.get(what) and ceilings.get(over)):
+            return []
+        ratio = ceilings[what] / ceilings[over]
+        return [f"{what} is {ratio:.3g} × {over}: {yes if ratio >= asked else no}."]
+
+    return [*compared("wgmma_s8", "mma_s8", 1.2, "the kernels for compute capability 9.0 are worth it",
+                      "the portable kernels do as well"),
+            *compared("wgmma_s8_registers", "wgmma_s8", 0.95, "operands in registers cost nothing",
+                      "operands in registers cost time"),
+            *compared("wgmma_b1", "int8", 3, "a gate Gram on wgmma of bits is worth it",
+                      "the gate Gram gains nothing by wgmma of bits"),
+            *compared("mma_b1", "int8", 1, "the gate Gram is right on mma of bits", "the gate Gram loses to int8 products")]
+
+
 def newest(rows: list[Row]) -> list[Row]:
     """One row a measurement, of whatever commit came last, in the order of first appearance."""
     return list({store.key({**row, "commit": ""}): row for row in rows}.values())
@@ -112,7 +132,7 @@ def named(rows: list[Row], pick: Any) -> str:
 
 def markdown(rows: list[Row], device: str, ceilings: floors.Parts) -> str:
     rows = newest([row for row in rows if row["device"]["name"] == device])
-    own = [row for row in rows if row["impl"] == "fntk"]
+    own = [row for row in rows if row["impl"] in OWN]
     versions = {name: version for row in rows for name, version in row.get("versions", {}).items()}
     info = rows[-1]["device"]
     lines = [f"# fntk beside its peers on {device}", "",
@@ -124,7 +144,7 @@ def markdown(rows: list[Row], device: str, ceilings: floors.Parts) -> str:
              "accurate; fntk's own results are those of exact integers.", "", *overview(rows)]
     if ceilings:
         lines += ["Measured ceilings: " + ", ".join(f"{name} {rate / 1e12:.4g}" for name, rate in ceilings.items())
-                  + " (10¹² a second).", ""]
+                  + " (10¹² a second).", *decisions(ceilings), ""]
     for title, part in (("Goals", goals), ("Growth", growth), ("Every measurement", everything)):
         lines += [f"## {title}", "", *part(rows)]
     used = {row["impl"] for row in rows}

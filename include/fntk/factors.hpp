@@ -26,9 +26,17 @@ enum class Up : std::uint8_t {
 /// σ. At z = 0 the piecewise linear ones take their left derivative: relu 0, leaky_relu its slope, abs −1.
 enum class Activation : std::uint8_t { relu, leaky_relu, abs, erf, gelu, tanh, softplus };
 
+/// How finely float32 networks of the exact class round H to the integers ĥ (docs/contract.md).
+enum class Rounding : std::uint8_t {
+    fine,  ///< 22 bits: some 1e-7 of the gates are not those of real numbers
+    fast,  ///< 14 bits: some 2e-5 of the gates, G off by 1 %. A pass over a rademacher V on a GPU takes
+           ///< three int8 products in place of four; nothing else is faster
+};
+
 FNTK_API const char* name(Down family);
 FNTK_API const char* name(Up family);
 FNTK_API const char* name(Activation activation);
+FNTK_API const char* name(Rounding rounding);
 
 /// σ with its parameter.
 struct ActivationSpec {

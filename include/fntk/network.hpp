@@ -31,6 +31,7 @@ FNTK_API Train parse_train(std::string_view text);
 FNTK_API Down parse_down(std::string_view text);
 FNTK_API Up parse_up(std::string_view text);
 FNTK_API Activation parse_activation(std::string_view text);
+FNTK_API Rounding parse_rounding(std::string_view text);
 
 struct NetworkSpec {
     std::int64_t dim = 0;       ///< d, columns of the data
@@ -43,6 +44,7 @@ struct NetworkSpec {
     ActivationSpec activation{};
     DType precision = DType::f32;  ///< of H, G, K, V, A: f32 or f64
     std::uint64_t seed = 0;
+    Rounding rounding = Rounding::fine;  ///< of ĥ; fast is for f32
 
     FNTK_API bool operator==(const NetworkSpec& other) const;
 };
@@ -86,7 +88,8 @@ class FNTK_API Network {
     [[nodiscard]] FixedPoint fixed_down() const;
     [[nodiscard]] UpFactor up() const;
     [[nodiscard]] Readout readout() const;
-    /// Bits of Ĥ: |ĥ| ≤ 2^b with b = min(22, 30 − ⌈log2 p⌉), in float64 min(52, 62 − ⌈log2 p⌉).
+    /// Bits of Ĥ: |ĥ| ≤ 2^b with b = min(22, 30 − ⌈log2 p⌉), 14 in place of 22 when rounding is fast; in
+    /// float64 min(52, 62 − ⌈log2 p⌉).
     [[nodiscard]] int hidden_bits() const;
 
     /// Dense copies in host memory, in the network's precision: U (p × d), V (m × p), A (m × k).
@@ -101,7 +104,10 @@ class FNTK_API Network {
     /// are copied there.
     [[nodiscard]] Network with_down(ConstMatrixView down) const;
     /// The same on `device`, which does the rounding. Throws ValueError where U is not finite.
-    [[nodiscard]] Network with_down(const Device& device, ConstMatrixView down) const;
+    /// known_finite: the caller sees to that, and U is not read for it; entries that are not finite all the
+    /// same become 0.
+    [[nodiscard]] Network with_down(const Device& device, ConstMatrixView down,
+                                    bool known_finite = false) const;
     [[nodiscard]] Network with_up(std::shared_ptr<const Matrix> up) const;
     [[nodiscard]] Network with_readout(std::shared_ptr<const Matrix> readout) const;
 

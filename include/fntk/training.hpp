@@ -80,9 +80,9 @@ struct TrainingResult {
 };
 
 /// inputs n × d in the network's precision, targets n × k (f32 or f64), in host memory or the device's,
-/// where a step works on them without the host but for the loss and ‖U‖. Throws ShapeError, ValueError,
-/// MemoryError as plan_training does, and Error when the loss is no longer finite (a step size too large),
-/// naming the step.
+/// where steps work on them without the host, which sees losses and ‖U‖ after every eighth: `progress` is
+/// called for steps that have been issued. Throws ShapeError, ValueError, MemoryError as plan_training
+/// does, and Error when the loss is no longer finite (a step size too large), naming the step.
 FNTK_API TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs,
                               ConstMatrixView targets, const TrainingOptions& options = {});
 /// Continues from a checkpoint to options.steps steps in all; with the same data, device and threads the

@@ -23,7 +23,7 @@ class Cpu final : public HostMemory {
     void gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) override;
 
     // cpu_wide_exact.cpp
-    void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+    void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                          const WideSums& out) override;
     void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) override;
 
@@ -61,7 +61,8 @@ class Cpu final : public HostMemory {
     void combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b, ConstMatrixView beta,
                          MatrixView y) override;
     void column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sums) override;
-    double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
+    void residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e,
+                  MatrixView total) override;
     bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) override;
     std::int64_t solve_spd(MatrixView k, MatrixView b) override;
 
@@ -76,7 +77,7 @@ class Cpu final : public HostMemory {
     void slope_rows(ConstBitView gates, std::int64_t first, const Readout& readout, std::int64_t c,
                     double scale, double closed, double open, MatrixView out) override;
     void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;
-    double norm(ConstMatrixView a) override;
+    void norm(ConstMatrixView a, MatrixView out) override;
 
   private:
     using Range = std::function<void(std::int64_t, std::int64_t)>;

@@ -289,8 +289,8 @@ void Cpu::column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sums) {
     }
 }
 
-double Cpu::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) {
-    double total = 0;
+void Cpu::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e, MatrixView total) {
+    double sum_of_losses = 0;
     with_real(e.dtype, [&](auto type) {
         using T = decltype(type);
         std::vector<double> shifted(f.cols);
@@ -301,7 +301,7 @@ double Cpu::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, Matrix
                 for (std::int64_t c = 0; c < f.cols; ++c) {
                     const double difference = fi[c] - value(y, i, c);
                     ei[c] = static_cast<T>(difference);
-                    total += 0.5 * difference * difference;
+                    sum_of_losses += 0.5 * difference * difference;
                 }
                 continue;
             }
@@ -310,11 +310,11 @@ double Cpu::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, Matrix
             for (std::int64_t c = 0; c < f.cols; ++c) sum += shifted[c] = std::exp(fi[c] - largest);
             for (std::int64_t c = 0; c < f.cols; ++c) {
                 ei[c] = static_cast<T>(shifted[c] / sum - value(y, i, c));
-                total -= value(y, i, c) * (fi[c] - largest - std::log(sum));
+                sum_of_losses -= value(y, i, c) * (fi[c] - largest - std::log(sum));
             }
         }
     });
-    return total;
+    total.at<double>(0, 0) = sum_of_losses;
 }
 
 bool Cpu::eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) {

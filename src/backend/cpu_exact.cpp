@@ -43,7 +43,7 @@ void Cpu::fix_down(MatrixView u, MatrixView digits, MatrixView exponent) {
             for (int digit = 0; digit < count; ++digit)
                 planes[digit] = digits.row<std::int32_t>(digit * u.rows + q);
             for (std::int64_t j = 0; j < u.cols; ++j) {
-                double rest = to_one.times(row[j]), rounded = 0, unit = 1;
+                double rest = kernels::is_finite(row[j]) ? to_one.times(row[j]) : 0, rounded = 0, unit = 1;
                 for (int digit = 0; digit < count; ++digit) {
                     const std::int32_t taken = kernels::take_digit(rest, kernels::down_digit_bits);
                     planes[digit][j] = taken;

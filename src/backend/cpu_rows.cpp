@@ -84,8 +84,9 @@ double scaled_squares(const T* x, std::int64_t count, double scale) {
 
 }  // namespace
 
-double Cpu::norm(ConstMatrixView a) {
-    double result = 0;
+void Cpu::norm(ConstMatrixView a, MatrixView out) {
+    double& result = out.at<double>(0, 0);
+    result = 0;
     with_real(a.dtype, [&](auto type) {
         using T = decltype(type);
         std::vector<double> of_row(a.rows);
@@ -108,7 +109,6 @@ double Cpu::norm(ConstMatrixView a) {
         for (const double x : of_row) sum += x;
         result = std::ldexp(std::sqrt(sum), exponent);
     });
-    return result;
 }
 
 }  // namespace fntk::backend

@@ -140,7 +140,7 @@ class ExactPass {
 
 }  // namespace
 
-void Cpu::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+void Cpu::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int /*bits*/,
                           const WideSums& out) {
     with_int(h.dtype, [&](auto type) {
         ExactPass<decltype(type)> pass(up, readout, h, out, threads());

@@ -38,6 +38,13 @@ void Ops::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, 
     }
 }
 
+double Ops::norm(ConstMatrixView a) {
+    Matrix found = matrix_of(*this, 1, 1, DType::f64), number(1, 1, DType::f64);
+    norm(a, found);
+    copy(found, number);
+    return number.at<double>(0, 0);
+}
+
 std::unique_ptr<Repeated> Ops::repeated(std::function<void()> work) {
     class Calls final : public Repeated {
       public:

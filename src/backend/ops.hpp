@@ -71,7 +71,7 @@ class Ops {
 
     /// U (f64, p × d) in fixed point: exponent E (i32, 1 × 1) with |U| < 2^E after rounding, its one or
     /// three digits (i32, (count·p) × d, digit after digit), and U replaced by the sum of its digits. U is
-    /// finite and not empty. Rounding twice changes nothing.
+    /// not empty. Rounding twice changes nothing. Entries that are not finite become 0.
     virtual void fix_down(MatrixView u, MatrixView digits, MatrixView exponent) = 0;
     /// v (f64, n × p) = scale · X̂ Ûᵀ · 2^−(row exponent) and row_exponents (i32, n × 1), where X̂ is X in
     /// fixed point (22-bit digits per row: one for f32, three for f64). Digit products are exact integers;
@@ -86,9 +86,10 @@ class Ops {
     /// empty (e = 0), `offset` (i32, 1 × cols) may be empty (0). `in` is i32, i64 or f64.
     virtual void dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed,
                             double open, ConstMatrixView offset, MatrixView out) = 0;
-    /// Seeded ±1 V, ĥ (i32 or i64). z = V ĥ; gate = z > 0; gradients (i32) Ĝ = Σ gate a V; values (i64 for
-    /// i32 ĥ; f64, the exact integer rounded once, for i64 ĥ) = Σ gate a z = <ĥ, Ĝ>. A seeded.
-    virtual void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+    /// Seeded ±1 V, ĥ (i32 or i64), |ĥ| ≤ 2^bits. z = V ĥ; gate = z > 0; gradients (i32) Ĝ = Σ gate a V;
+    /// values (i64 for i32 ĥ; f64, the exact integer rounded once, for i64 ĥ) = Σ gate a z = <ĥ, Ĝ>. A
+    /// seeded.
+    virtual void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                                  const WideSums& out) = 0;
     /// S (i32, k × p) = Σ_r a_rc V_r for seeded V and A.
     virtual void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) = 0;
@@ -181,9 +182,11 @@ class Ops {
     static constexpr std::int64_t moment_rows = 8192;
     /// Row i of out (n × p·d) = vec(left_i right_iᵀ), row-major; left: n × p, right: n × d.
     virtual void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) = 0;
-    /// ‖A‖_F in double. It overflows only where it exceeds double, and is not finite when an entry is not.
-    /// The same bits for every number of threads.
-    virtual double norm(ConstMatrixView a) = 0;
+    /// out (f64, 1 × 1) = ‖A‖_F. It overflows only where it exceeds double, and is not finite when an entry
+    /// is not. The same bits for every number of threads.
+    virtual void norm(ConstMatrixView a, MatrixView out) = 0;
+    /// The same, brought to the host.
+    [[nodiscard]] double norm(ConstMatrixView a);
     /// y = alpha·x + beta·y elementwise, x and y real, each of any of the two types. With beta = 0 y is not
     /// read.
     virtual void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) = 0;
@@ -210,9 +213,10 @@ class Ops {
     /// allocates.
     [[nodiscard]] virtual std::unique_ptr<Repeated> repeated(std::function<void()> work);
 
-    /// e (n × k, real) = f − y (squared) or softmax(f) − y (cross_entropy); returns the loss, summed in
-    /// double in row order.
-    virtual double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) = 0;
+    /// e (n × k, real) = f − y (squared) or softmax(f) − y (cross_entropy); total (f64, 1 × 1) is the loss,
+    /// summed in double.
+    virtual void residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e,
+                          MatrixView total) = 0;
     /// Symmetric K (f64): eigenvalues ascending; the columns of vectors (f64, n × n) are eigenvectors
     /// unless it is empty. Returns false when the iteration fails.
     virtual bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) = 0;

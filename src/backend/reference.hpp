@@ -17,7 +17,7 @@ class Reference final : public HostMemory {
     void quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) override;
     void dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed, double open,
                     ConstMatrixView offset, MatrixView out) override;
-    void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+    void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                          const WideSums& out) override;
     void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) override;
     void gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) override;
@@ -57,12 +57,13 @@ class Reference final : public HostMemory {
     void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;
     void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) override;
     void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;
-    double norm(ConstMatrixView a) override;
+    void norm(ConstMatrixView a, MatrixView out) override;
     void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
     void combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b, ConstMatrixView beta,
                          MatrixView y) override;
     void column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sums) override;
-    double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
+    void residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e,
+                  MatrixView total) override;
     bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) override;
     std::int64_t solve_spd(MatrixView k, MatrixView b) override;
 };

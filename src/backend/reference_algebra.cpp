@@ -140,16 +140,18 @@ void Reference::outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixVi
                 store(out, i, q * right.cols + j, value(left, i, q) * value(right, i, j));
 }
 
-double Reference::norm(ConstMatrixView a) {
+void Reference::norm(ConstMatrixView a, MatrixView out) {
     double largest = 0, sum = 0;
+    double& result = out.at<double>(0, 0);
     for (std::int64_t i = 0; i < a.rows; ++i)
         for (std::int64_t j = 0; j < a.cols; ++j) largest = std::max(largest, std::abs(value(a, i, j)));
-    if (!std::isfinite(largest)) return largest;
+    result = largest;
+    if (!std::isfinite(largest)) return;
     const int exponent = kernels::norm_exponent(largest);
     const double scale = std::ldexp(1.0, -exponent);
     for (std::int64_t i = 0; i < a.rows; ++i)  // a NaN has passed the maximum and ends in the sum
         for (std::int64_t j = 0; j < a.cols; ++j) sum += scale * value(a, i, j) * (scale * value(a, i, j));
-    return std::ldexp(std::sqrt(sum), exponent);
+    result = std::ldexp(std::sqrt(sum), exponent);
 }
 
 void Reference::axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) {
@@ -175,8 +177,10 @@ void Reference::column_dots(ConstMatrixView a, ConstMatrixView b, MatrixView sum
     }
 }
 
-double Reference::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) {
-    double total = 0;
+void Reference::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e,
+                         MatrixView total) {
+    double& sum_of_losses = total.at<double>(0, 0);
+    sum_of_losses = 0;
     for (std::int64_t i = 0; i < f.rows; ++i) {
         double largest = -HUGE_VAL, sum = 0;
         for (std::int64_t c = 0; c < f.cols; ++c) largest = std::max(largest, value(f, i, c));
@@ -185,14 +189,13 @@ double Reference::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, 
             const double fc = value(f, i, c), yc = value(y, i, c);
             if (loss == Residual::squared) {
                 store(e, i, c, fc - yc);
-                total += 0.5 * (fc - yc) * (fc - yc);
+                sum_of_losses += 0.5 * (fc - yc) * (fc - yc);
             } else {
                 store(e, i, c, std::exp(fc - largest) / sum - yc);
-                total -= yc * (fc - largest - std::log(sum));
+                sum_of_losses -= yc * (fc - largest - std::log(sum));
             }
         }
     }
-    return total;
 }
 
 bool Reference::eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) {

@@ -31,7 +31,8 @@ void Reference::fix_down(MatrixView u, MatrixView digits, MatrixView exponent) {
     exponent.at<std::int32_t>(0, 0) = e;
     for (std::int64_t q = 0; q < u.rows; ++q)
         for (std::int64_t j = 0; j < u.cols; ++j) {
-            double rest = std::ldexp(u.at<double>(q, j), -e), rounded = 0;
+            const double entry = u.at<double>(q, j);
+            double rest = kernels::is_finite(entry) ? std::ldexp(entry, -e) : 0, rounded = 0;
             for (std::int64_t digit = 0; digit < digits.rows / u.rows; ++digit) {
                 const std::int32_t taken = kernels::take_digit(rest, kernels::down_digit_bits);
                 digits.at<std::int32_t>(digit * u.rows + q, j) = taken;
@@ -98,7 +99,7 @@ void Reference::dequantise(ConstMatrixView in, ConstMatrixView exponents, double
     }
 }
 
-void Reference::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+void Reference::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int /*bits*/,
                                 const WideSums& out) {
     const std::int64_t m = up.width, p = up.rank, k = readout.outputs;
     for (std::int64_t i = 0; i < h.rows; ++i) {

@@ -85,6 +85,10 @@ void NetworkOptions::add(CLI::App& app) {
         ->check(whole_number())
         ->capture_default_str();
     option("--precision", precision, "float32 or float64")->capture_default_str();
+    option("--rounding", rounding,
+           "of H to integers, in float32: fine, 22 bits, or fast, 14: a pass over --up rademacher on a GPU "
+           "takes three int8 products in place of four")
+        ->capture_default_str();
     train_option_ =
         app.add_option("--train", train,
                        "trained factors, whose kernel is meant: down, up, readout, or several as down+up "
@@ -184,6 +188,7 @@ Network NetworkOptions::make(ConstMatrixView inputs, std::int64_t default_output
                                                : Train{.down = true};
     spec.activation = {parse_activation(activation), slope};
     spec.precision = parse_precision(precision);
+    spec.rounding = parse_rounding(rounding);
     spec.seed = seed;
     return Network::create(spec, inputs);
 }

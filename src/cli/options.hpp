@@ -40,7 +40,8 @@ struct NetworkOptions {
     std::int64_t width = 4096;
     std::int64_t rank = 0;
     std::int64_t outputs = 0;
-    std::string down = "srht", up = "srht", train, activation = "relu", precision = "float32";
+    std::string down = "srht", up = "srht", train, activation = "relu", precision = "float32",
+                rounding = "fine";
     double slope = 0.01;
     std::uint64_t seed = 0;
 

@@ -30,7 +30,7 @@ class Cuda final : public Ops {
     void gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) override;
 
     // cuda_wide_exact.cu
-    void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+    void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                          const WideSums& out) override;
     void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) override;
 
@@ -74,9 +74,10 @@ class Cuda final : public Ops {
     void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;
     void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) override;
     void outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView out) override;
-    double norm(ConstMatrixView a) override;
+    void norm(ConstMatrixView a, MatrixView out) override;
     void axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) override;
-    double residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) override;
+    void residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e,
+                  MatrixView total) override;
 
     // cuda_columns.cu
     void combine_columns(double a, ConstMatrixView alpha, ConstMatrixView x, double b, ConstMatrixView beta,
@@ -101,20 +102,20 @@ class Cuda final : public Ops {
                  double beta, MatrixView c);
     /// wide_pass_exact by one kernel for a rademacher V, that for compute capability 9.0 where it works,
     /// and one more for outputs beyond the first.
-    void fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-               MatrixView gradients, bool wgmma);
+    void fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, int hidden_bits,
+               BitView gates, MatrixView gradients, bool wgmma);
     /// wide_pass_exact by int8 products of cuBLAS, a chunk of V at a time.
-    void int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+    void int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits, BitView gates,
                     MatrixView gradients);
     /// fused() by the kernels for compute capability 9.0; false when those do not work here. gates: needed
     /// for several outputs.
-    bool fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+    bool fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits, BitView gates,
                      MatrixView gradients);
-    [[nodiscard]] static bool wgmma_wanted();  // unless FNTK_WGMMA is 0
-    [[nodiscard]] bool has_wgmma() const;      // built, allowed, and not known to fail
-    bool wgmma_works();                        // checked, at the first call
-    bool wgmma_agrees(std::int64_t p);         // with the portable kernel
-    void start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+    [[nodiscard]] static bool wgmma_wanted();     // unless FNTK_WGMMA is 0
+    [[nodiscard]] bool has_wgmma() const;         // built, allowed, and not known to fail
+    bool wgmma_works();                           // checked, at the first call
+    bool wgmma_agrees(std::int64_t p, int bits);  // with the portable kernel
+    void start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits, BitView gates,
                      MatrixView gradients);
     /// One number from the device.
     template <class T>

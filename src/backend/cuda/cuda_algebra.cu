@@ -85,22 +85,16 @@ void Cuda::outer_rows(ConstMatrixView left, ConstMatrixView right, MatrixView ou
     });
 }
 
-double Cuda::norm(ConstMatrixView a) {
+void Cuda::norm(ConstMatrixView a, MatrixView out) {
     const Scope scope(*context_, "norm");
-    if (a.empty()) return 0;
-    double numbers[2] = {};  // the largest magnitude, the sum of scaled squares
     with_real(a.dtype, [&](auto type) {
         using T = decltype(type);
         const kernels::Rows<const T> x = rows_of<T>(a);
-        const Scratch<double> found(*context_, 1, 2);
+        const Scratch<double> found(*context_, 1, 2);  // the largest magnitude, the sum of scaled squares
         reduce(*context_, kernels::Magnitude<T>{x}, a.rows, a.cols, found.data());
         reduce(*context_, kernels::ScaledSquare<T>{x, found.data()}, a.rows, a.cols, found.data() + 1);
-        context_->check(cudaMemcpyAsync(numbers, found.data(), sizeof numbers, cudaMemcpyDeviceToHost,
-                                        context_->stream()),
-                        "copying a norm to the host");
-        context_->wait();
+        context_->run(kernels::FinishNorm{found.data(), rows_of<double>(out).data});
     });
-    return std::ldexp(std::sqrt(numbers[1]), kernels::exponent_of(numbers[0]));
 }
 
 void Cuda::axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) {
@@ -114,10 +108,10 @@ void Cuda::axpby(double alpha, ConstMatrixView x, double beta, MatrixView y) {
     });
 }
 
-double Cuda::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e) {
+void Cuda::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e, MatrixView total) {
     const Scope scope(*context_, "residual");
-    if (f.rows == 0) return 0;
-    const Scratch<double> losses(*context_, f.rows, 1), total(*context_, 1, 1);
+    if (f.rows == 0) return zero(total);
+    const Scratch<double> losses(*context_, f.rows, 1);
     with_real(f.dtype, [&](auto f_type) {
         with_real(y.dtype, [&](auto y_type) {
             using T = decltype(f_type);
@@ -130,8 +124,7 @@ double Cuda::residual(Residual loss, ConstMatrixView f, ConstMatrixView y, Matri
                                                                   rows_of<T>(e), losses.data()});
         });
     });
-    reduce(*context_, kernels::Number{losses.data()}, f.rows, 1, total.data());
-    return fetch(total.data());
+    reduce(*context_, kernels::Number{losses.data()}, f.rows, 1, rows_of<double>(total).data);
 }
 
 }  // namespace fntk::backend::cuda

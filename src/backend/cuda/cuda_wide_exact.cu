@@ -35,7 +35,7 @@ void int8_product(Context& context, std::int32_t alpha, const Scratch<std::int8_
 
 }  // namespace
 
-void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h,
+void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                            const WideSums& out) {
     const Scope scope(*context_, "wide_pass_exact");
     const bool sums = out.gradients.data != nullptr || out.values.data != nullptr;
@@ -53,13 +53,13 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
                 context_->run(pass_of<kernels::WidePassSrht<1>>(up, readout, h, out.gates, gradients));
             break;
         case WideWay::wgmma:
-            fused(up, readout, h, out.gates, gradients, true);
+            fused(up, readout, h, bits, out.gates, gradients, true);
             break;
         case WideWay::fused:
-            fused(up, readout, h, out.gates, gradients, false);
+            fused(up, readout, h, bits, out.gates, gradients, false);
             break;
         case WideWay::int8_chain:
-            int8_chain(up, readout, h, out.gates, gradients);
+            int8_chain(up, readout, h, bits, out.gates, gradients);
             break;
         case WideWay::plain:
             with_int(h.dtype, [&](auto type) {
@@ -78,8 +78,8 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
     });
 }
 
-void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-                 MatrixView gradients, bool wgmma) {
+void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, int hidden_bits,
+                 BitView gates, MatrixView gradients, bool wgmma) {
     // Outputs beyond the first come from gates, which are kept for as many rows as `most` words hold.
     constexpr std::int64_t most = std::int64_t{1} << 25;
     const bool further = gradients.data != nullptr && readout.outputs > 1, kept = further && gates.empty();
@@ -93,18 +93,21 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
         const BitView bits = kept ? BitView{scratch.data(), n, up.width, words, Place::cuda} : gates;
         const MatrixView sums = gradients.data == nullptr ? gradients : gradients.row_block(i, n);
         const ConstMatrixView part = h.row_block(i, n);
-        if (wgmma && fused_wgmma(up, readout, part, bits, sums)) continue;
+        if (wgmma && fused_wgmma(up, readout, part, hidden_bits, bits, sums)) continue;
         kernels::with_rank_columns(up.rank, [&](auto rank_columns) {
             constexpr int columns = decltype(rank_columns)::value;
-            context_->run(pass_of<kernels::WidePassRademacher<columns>>(up, readout, part, bits, sums));
+            kernels::with_digits(hidden_bits, [&](auto digits) {
+                using Pass = kernels::WidePassRademacher<columns, decltype(digits)::value>;
+                context_->run(pass_of<Pass>(up, readout, part, bits, sums));
+            });
             if (further)
                 context_->run(further_of<kernels::OpenGradients<columns>>(up, readout, bits, sums));
         });
     }
 }
 
-void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-                      MatrixView gradients) {
+void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
+                      BitView gates, MatrixView gradients) {
     constexpr std::int64_t most_samples = 32768, bytes = std::int64_t{256} << 20;
     const std::int64_t p = up.rank, k = readout.outputs, depth = padded_16(p);
     const std::int64_t samples = padded_16(std::min(h.rows, most_samples));
@@ -112,8 +115,10 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
         std::clamp<std::int64_t>(bytes / (5 * std::max<std::int64_t>(samples, 1)) / 64 * 64, 256, 8192);
     const bool sums = gradients.data != nullptr;
     Context& gpu = *context_;
+    const int digits = kernels::byte_digits(bits);
     const Scratch<std::int8_t> low(gpu, samples, depth), mid(gpu, samples, depth),
-        high(gpu, samples, depth);
+        high(gpu, digits > 2 ? samples : 0, depth);
+    const Scratch<std::int8_t>* const planes[3] = {&low, &mid, &high};
     const Scratch<std::int8_t> v(gpu, units, depth), v_transposed(gpu, depth, units),
         bytes_of_gates(gpu, samples, units);
     const Scratch<std::int32_t> z(gpu, samples, units), total(gpu, sums ? k * samples : 0, depth);
@@ -124,14 +129,15 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
 
     for (std::int64_t i0 = 0; i0 < h.rows; i0 += samples) {
         const std::int64_t n = std::min(samples, h.rows - i0);
-        for (const auto* digits : {&low, &mid, &high}) zeroed(digits->data(), samples * depth);
         zeroed(bytes_of_gates.data(), samples * units);  // rows past n stay 0
         if (sums) zeroed(total.data(), 4 * k * samples * depth);
-        const auto first_rows = [&](const Scratch<std::int8_t>& all) {
-            return kernels::Rows<std::int8_t>{all.data(), n, all.rows().cols, all.rows().stride};
-        };
-        gpu.run(kernels::SplitDigits{rows_of<std::int32_t>(h.row_block(i0, n)), first_rows(low),
-                                     first_rows(mid), first_rows(high)});
+        kernels::SplitDigits split;
+        split.h = rows_of<std::int32_t>(h.row_block(i0, n));
+        for (int digit = 0; digit < digits; ++digit) {
+            zeroed(planes[digit]->data(), samples * depth);
+            split.digits[digit] = {planes[digit]->data(), n, depth, depth};
+        }
+        gpu.run(split);
         for (std::int64_t r0 = 0; r0 < up.width; r0 += units) {
             const std::int64_t count = std::min(units, up.width - r0), padded = padded_16(count);
             const kernels::Rows<std::int8_t> block{v.data(), padded, depth, depth};
@@ -139,9 +145,9 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
                 gpu.run(kernels::ExpandSigns<true>{up.seed, p, r0, block});
             else
                 gpu.run(kernels::ExpandSigns<false>{up.seed, p, r0, block});
-            int8_product(gpu, 256 * 256, high, v.data(), samples, padded, depth, 0, z.data());
-            int8_product(gpu, 256, mid, v.data(), samples, padded, depth, 1, z.data());
-            int8_product(gpu, 1, low, v.data(), samples, padded, depth, 1, z.data());
+            for (int digit = digits - 1; digit >= 0; --digit)
+                int8_product(gpu, 1 << 8 * digit, *planes[digit], v.data(), samples, padded, depth,
+                             digit == digits - 1 ? 0 : 1, z.data());
             if (sums)
                 gpu.run(kernels::Transpose<std::int8_t>{{v.data(), padded, depth, depth},
                                                         {v_transposed.data(), depth, padded, padded}});

@@ -22,13 +22,13 @@ namespace {
 /// Ragged in every extent: two blocks of rows, several tiles of units, two outputs.
 constexpr std::int64_t samples = 150, width = 1000, outputs = 2, columns_short = 27;
 
-/// ĥ up to 2^22; in every third row −1, 0, 1, whose sums are often 0.
-std::vector<std::int32_t> small_problem(std::int64_t p) {
+/// |ĥ| ≤ 2^bits; in every third row −1, 0, 1, whose sums are often 0.
+std::vector<std::int32_t> small_problem(std::int64_t p, int bits) {
     std::vector<std::int32_t> h(static_cast<std::size_t>(samples * p));
     std::uint32_t random = 1;
     for (std::size_t i = 0; i < h.size(); ++i) {
         random = random * 1664525U + 1013904223U;
-        const auto entry = static_cast<std::int32_t>(random >> 9) - (1 << 22);
+        const auto entry = static_cast<std::int32_t>(random >> (31 - bits)) - (1 << bits);
         h[i] = static_cast<std::int64_t>(i) / p % 3 == 0 ? entry % 2 : entry;
     }
     return h;
@@ -63,7 +63,8 @@ bool Cuda::wgmma_wanted() {
 }
 
 bool Cuda::has_wgmma() const {
-    return wgmma_allowed_ && context_->wgmma != Context::Trial::failed && wide_wgmma_entry(64) != nullptr;
+    return wgmma_allowed_ && context_->wgmma != Context::Trial::failed &&
+           wide_wgmma_entry(64, 3) != nullptr;
 }
 
 bool Cuda::uses_wgmma() {
@@ -79,7 +80,8 @@ bool Cuda::wgmma_works() {
     bool agrees = true;
     try {
         for (const std::int64_t columns : {64, 128, 256})
-            agrees = agrees && wgmma_agrees(columns - columns_short);
+            for (const int bits : {kernels::fast_hidden_bits, 22})
+                agrees = agrees && wgmma_agrees(columns - columns_short, bits);
     } catch (const MemoryError&) {  // says nothing of the kernel
         context_->wgmma = Context::Trial::open;
         throw;
@@ -91,9 +93,9 @@ bool Cuda::wgmma_works() {
     return agrees;
 }
 
-bool Cuda::wgmma_agrees(std::int64_t p) {
+bool Cuda::wgmma_agrees(std::int64_t p, int bits) {
     Context& gpu = *context_;
-    const std::vector<std::int32_t> values = small_problem(p);
+    const std::vector<std::int32_t> values = small_problem(p, bits);
     const Scratch<std::int32_t> h(gpu, samples, p);
     gpu.check(cudaMemcpyAsync(h.data(), values.data(), values.size() * sizeof(values[0]),
                               cudaMemcpyHostToDevice, gpu.stream()),
@@ -108,31 +110,34 @@ bool Cuda::wgmma_agrees(std::int64_t p) {
     readout.outputs = outputs;
     readout.seed = 2;
     const auto here = results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
-        start_wgmma(up, readout, h.view(), gates, gradients);
+        start_wgmma(up, readout, h.view(), bits, gates, gradients);
     });
     const auto portable = results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
-        wide_pass_exact(up, readout, h.view(), {gates, gradients, {}});
+        wide_pass_exact(up, readout, h.view(), bits, {gates, gradients, {}});
     });
     return here == portable;
 }
 
-void Cuda::start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-                       MatrixView gradients) {
+void Cuda::start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
+                       BitView gates, MatrixView gradients) {
     kernels::with_rank_columns(up.rank, [&](auto columns) {
         constexpr int count = decltype(columns)::value;
-        context_->run_at(wide_wgmma_entry(count),
-                         pass_of<kernels::WidePassWgmma<count>>(up, readout, h, gates, gradients));
+        kernels::with_digits(bits, [&](auto digits) {
+            using Pass = kernels::WidePassWgmma<count, decltype(digits)::value>;
+            context_->run_at(wide_wgmma_entry(count, Pass::digit_count),
+                             pass_of<Pass>(up, readout, h, gates, gradients));
+        });
         if (readout.outputs > 1 && gradients.data != nullptr)
             context_->run_at(open_gradients_wgmma_entry(count),
                              further_of<kernels::OpenGradientsWgmma<count>>(up, readout, gates, gradients));
     });
 }
 
-bool Cuda::fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-                       MatrixView gradients) {
+bool Cuda::fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
+                       BitView gates, MatrixView gradients) {
     if (!wgmma_works()) return false;
     try {
-        start_wgmma(up, readout, h, gates, gradients);
+        start_wgmma(up, readout, h, bits, gates, gradients);
     } catch (const DeviceError&) {  // of a launch: the next pass takes the portable kernels
         context_->require_usable();
         context_->wgmma = Context::Trial::failed;

@@ -3,9 +3,9 @@
 
 namespace fntk::backend::cuda {
 
-/// The entries of kernels::WidePassWgmma<columns> and kernels::OpenGradientsWgmma<columns>, columns 64, 128
-/// or 256. Null in a build without them.
-const void* wide_wgmma_entry(int columns);
+/// The entries of kernels::WidePassWgmma<columns, digits> and kernels::OpenGradientsWgmma<columns>, columns
+/// 64, 128 or 256, digits 2 or 3. Null in a build without them.
+const void* wide_wgmma_entry(int columns, int digits);
 const void* open_gradients_wgmma_entry(int columns);
 
 }  // namespace fntk::backend::cuda

@@ -3,7 +3,7 @@
 
 namespace fntk::backend::cuda {
 
-const void* wide_wgmma_entry(int) { return nullptr; }
+const void* wide_wgmma_entry(int, int) { return nullptr; }
 const void* open_gradients_wgmma_entry(int) { return nullptr; }
 
 }  // namespace fntk::backend::cuda
