@@ -31,7 +31,7 @@ format:  ## Format every source file in place
 
 tidy:  ## Run clang-tidy on the library and the program
 	cmake --preset clang
-	run-clang-tidy -quiet -j $(JOBS) -p build/clang '/src/.*\.cpp$$'
+	run-clang-tidy -quiet -j $(JOBS) -p build/clang '/src/.*\.cpp$$' '/Unity/.*\.cxx$$'
 
 clean:  ## Remove every build
 	rm -rf build

@@ -1,6 +1,7 @@
 // Checkpoints of training: a safetensors file whose metadata holds the options that define the run and its
 // history, and whose tensors are the start (what the seed cannot reproduce), the trained factors and their
 // velocities.
+#include "network_file.hpp"
 #include "training_state.hpp"
 
 #include <fntk/error.hpp>
@@ -13,9 +14,9 @@ namespace fntk {
 
 namespace {
 
-using Json = nlohmann::json;
+using nlohmann::json;
 
-constexpr const char* format_name = "fntk-checkpoint";
+constexpr const char* checkpoint_format = "fntk-checkpoint";
 
 std::uint64_t hash_rows(std::uint64_t hash, ConstMatrixView view) {  // FNV-1a
     for (std::int64_t i = 0; i < view.rows; ++i) {
@@ -26,17 +27,13 @@ std::uint64_t hash_rows(std::uint64_t hash, ConstMatrixView view) {  // FNV-1a
     return hash;
 }
 
-Json to_json(const TrainingRecord& record) {
+json to_json(const TrainingRecord& record) {
     return {record.step, record.loss, record.bound, record.lambda_min, record.drift, record.flips};
 }
 
-TrainingRecord record_from(const Json& row) {
+TrainingRecord record_from(const json& row) {
     return {row.at(0).get<std::int64_t>(), row.at(1).get<double>(), row.at(2).get<double>(),
             row.at(3).get<double>(),       row.at(4).get<double>(), row.at(5).get<double>()};
-}
-
-Matrix load(const SafeTensors& file, const char* name) {
-    return file.has(name) ? Matrix::copy_of(file.matrix(name)) : Matrix{};
 }
 
 /// Fills `owner`, unless it is empty, from a tensor that must have its extents and type.
@@ -56,9 +53,9 @@ struct Factors {
     Matrix down, up, readout;
 
     Factors(const SafeTensors& file, const std::string& prefix)
-        : down(load(file, (prefix + "U").c_str())),
-          up(load(file, (prefix + "V").c_str())),
-          readout(load(file, (prefix + "A").c_str())) {}
+        : down(detail::matrix_or_none(file, prefix + "U")),
+          up(detail::matrix_or_none(file, prefix + "V")),
+          readout(detail::matrix_or_none(file, prefix + "A")) {}
 };
 
 }  // namespace
@@ -70,9 +67,9 @@ std::uint64_t fingerprint(const Device& device, const TrainingData& data) {
 
 void save_checkpoint(const Device& device, const std::string& path, const TrainingState& state,
                      const TrainingOptions& options, std::uint64_t fingerprint) {
-    Json history = Json::array();
+    json history = json::array();
     for (const TrainingRecord& record : state.history) history.push_back(to_json(record));
-    const Json run = {
+    const json run = {
         {"step", state.step},
         {"step_size", state.step_size},
         {"lambda_max", state.lambda_max},
@@ -88,7 +85,7 @@ void save_checkpoint(const Device& device, const std::string& path, const Traini
         {"data", fmt::format("{:016x}", fingerprint)},
     };
     const std::map<std::string, std::string> metadata = {
-        {"format", format_name},
+        {"format", checkpoint_format},
         {"scheme", std::to_string(random_scheme)},
         {"spec", to_json(state.initial.spec())},
         {"run", run.dump()},
@@ -126,17 +123,17 @@ TrainingState load_checkpoint(const Device& device, const std::string& path, Tra
                 path, key));
         return found->second;
     };
-    if (field("format") != format_name)
+    if (field("format") != checkpoint_format)
         throw IoError(
             fmt::format("{}: its format is '{}', not '{}'; give a file that fntk train --checkpoint wrote",
-                        path, field("format"), format_name));
+                        path, field("format"), checkpoint_format));
     if (field("scheme") != std::to_string(random_scheme))
         throw IoError(fmt::format(
             "{}: it was made with random-number scheme {}, this version has scheme {}; resume it with "
             "the version that wrote it",
             path, field("scheme"), random_scheme));
     try {
-        const Json run = Json::parse(field("run"));
+        const json run = json::parse(field("run"));
         if (run.at("data").get<std::string>() != fmt::format("{:016x}", fingerprint))
             throw ValueError(fmt::format(
                 "{}: it was made with other inputs or targets; resume it with the data, samples and "
@@ -176,9 +173,9 @@ TrainingState load_checkpoint(const Device& device, const std::string& path, Tra
         state.lambda_max = run.at("lambda_max");
         state.lambda_min = run.at("lambda_min");
         state.certificate_held = run.at("certificate_held");
-        for (const Json& row : Json::parse(field("history"))) state.history.push_back(record_from(row));
+        for (const json& row : json::parse(field("history"))) state.history.push_back(record_from(row));
         return state;
-    } catch (const Json::exception& error) {
+    } catch (const json::exception& error) {
         throw IoError(
             fmt::format("{}: its metadata cannot be read ({}); the file is damaged", path, error.what()));
     }

@@ -20,7 +20,7 @@
 namespace fntk {
 namespace {
 
-constexpr const char* format_name = "fntk-gram-progress 1";
+constexpr const char* progress_format = "fntk-gram-progress 1";
 
 std::string record(std::int64_t tile, std::uint32_t crc) {
     const std::string text = fmt::format("{} {:08x}", tile, crc);
@@ -65,7 +65,7 @@ Fingerprint gram_fingerprint(const KernelBatch& rows, const KernelBatch& cols, D
         kernel["spec"] = Fingerprint::parse(kernel["spec"].get<std::string>());
         kernel["factors"] = factors_checksum(rows.device(), rows.tangent().network());
     }
-    return {{"format", format_name},
+    return {{"format", progress_format},
             {"rows", rows.rows()},
             {"cols", cols.rows()},
             {"symmetric", symmetric},
@@ -91,7 +91,7 @@ std::optional<GramProgress::Content> GramProgress::read() const {
     std::string line;
     std::getline(file, line);
     Content content{Fingerprint::parse(line, nullptr, false)};
-    if (!content.fingerprint.is_object() || content.fingerprint.value("format", "") != format_name ||
+    if (!content.fingerprint.is_object() || content.fingerprint.value("format", "") != progress_format ||
         content.tile() < 1)
         throw IoError(fmt::format(
             "{}: it is no progress file of this version of fntk; start anew without resuming", path_));

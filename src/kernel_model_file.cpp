@@ -13,11 +13,11 @@
 namespace fntk {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
-constexpr const char* format_name = "fntk-model";
+constexpr const char* model_format = "fntk-model";
 
-KernelFunction kernel_from(const SafeTensors& file, const Json& kernel) {
+KernelFunction kernel_from(const SafeTensors& file, const ordered_json& kernel) {
     if (kernel.at("kind") == "network")
         return KernelFunction::of_network(detail::read_network(file, kernel.at("spec").get<std::string>()),
                                           parse_kernel_output(kernel.at("output").get<std::string>()));
@@ -25,10 +25,6 @@ KernelFunction kernel_from(const SafeTensors& file, const Json& kernel) {
         {parse_activation(kernel.at("activation").get<std::string>()), kernel.at("slope").get<double>()},
         parse_train(kernel.at("train").get<std::string>()), kernel.at("dim").get<std::int64_t>(),
         kernel.at("precision") == name(DType::f64) ? DType::f64 : DType::f32);
-}
-
-Matrix load(const SafeTensors& file, const char* name) {
-    return file.has(name) ? Matrix::copy_of(file.matrix(name)) : Matrix{};
 }
 
 void check(const std::string& path, const KernelModel& model) {
@@ -62,10 +58,10 @@ void check(const std::string& path, const KernelModel& model) {
 }  // namespace
 
 void save_model(const std::string& path, const KernelModel& model) {
-    const Json fit = {{"ridge", model.ridge},
-                      {"jitter", model.jitter},
-                      {"targets", model.targets},
-                      {"solver", name(model.plan.solver)}};
+    const ordered_json fit = {{"ridge", model.ridge},
+                              {"jitter", model.jitter},
+                              {"targets", model.targets},
+                              {"solver", name(model.plan.solver)}};
     std::vector<std::pair<std::string, TensorView>> tensors;
     detail::NetworkTensorsOwner owner;
     if (!model.function.is_limit()) detail::add_tensors(model.function.network(), false, owner, tensors);
@@ -75,8 +71,8 @@ void save_model(const std::string& path, const KernelModel& model) {
         tensors.emplace_back("alpha", tensor_view(model.dual));
     }
     save_safetensors(path,
-                     {{"format", format_name},
-                      {"notes", Json(model.notes).dump()},
+                     {{"format", model_format},
+                      {"notes", ordered_json(model.notes).dump()},
                       {"scheme", std::to_string(random_scheme)},
                       {"kernel", kernel_to_json(model.function).dump()},
                       {"fit", fit.dump()},
@@ -86,27 +82,29 @@ void save_model(const std::string& path, const KernelModel& model) {
 
 KernelModel load_model(const std::string& path) {
     const SafeTensors file(path);
-    detail::expect_metadata(file, "format", format_name, "name a file written by save_model (fntk fit)");
+    detail::expect_metadata(file, "format", model_format, "name a file written by save_model (fntk fit)");
     detail::expect_metadata(file, "scheme", std::to_string(random_scheme),
                             "load it with the version of fntk that wrote it");
-    const auto json = [&](const char* key) {
+    const auto object_of = [&](const char* key) {
         const auto found = file.metadata().find(key);
-        Json object = found == file.metadata().end() ? Json() : Json::parse(found->second, nullptr, false);
+        ordered_json object = found == file.metadata().end()
+                                  ? ordered_json()
+                                  : ordered_json::parse(found->second, nullptr, false);
         if (!object.is_object())
             throw IoError(fmt::format(
                 "{}: its metadata '{}' is missing or no JSON; write it with save_model", path, key));
         return object;
     };
     try {
-        const Json fit = json("fit");
-        KernelModel model{.function = kernel_from(file, json("kernel")),
+        const ordered_json fit = object_of("fit");
+        KernelModel model{.function = kernel_from(file, object_of("kernel")),
                           .ridge = fit.at("ridge").get<double>(),
                           .jitter = fit.at("jitter").get<double>(),
                           .targets = fit.at("targets").get<std::int64_t>(),
-                          .moment = load(file, "M"),
-                          .inputs = load(file, "X"),
-                          .dual = load(file, "alpha")};
-        model.notes = json("notes").get<std::map<std::string, std::string>>();
+                          .moment = detail::matrix_or_none(file, "M"),
+                          .inputs = detail::matrix_or_none(file, "X"),
+                          .dual = detail::matrix_or_none(file, "alpha")};
+        model.notes = object_of("notes").get<std::map<std::string, std::string>>();
         model.plan.solver = parse_solver(fit.at("solver").get<std::string>());
         check(path, model);
         return model;

@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* format_name = "fntk-network";
+constexpr const char* network_format = "fntk-network";
 
 /// The fields of a JSON object, each checked for its type and taken once.
 class Fields {
@@ -113,6 +113,10 @@ ConstMatrixView factor(const SafeTensors& file, const std::string& name, std::in
 
 namespace detail {
 
+Matrix matrix_or_none(const SafeTensors& file, const std::string& name) {
+    return file.has(name) ? Matrix::copy_of(file.matrix(name)) : Matrix{};
+}
+
 void expect_metadata(const SafeTensors& file, const std::string& key, const std::string& wanted,
                      const char* remedy) {
     const auto found = file.metadata().find(key);
@@ -196,7 +200,7 @@ void save_network(const std::string& path, const Network& network, bool material
     std::vector<std::pair<std::string, TensorView>> tensors;
     detail::add_tensors(network, materialize, owner, tensors);
     save_safetensors(path,
-                     {{"format", format_name},
+                     {{"format", network_format},
                       {"scheme", std::to_string(random_scheme)},
                       {"spec", to_json(network.spec())},
                       {"fntk_version", FNTK_VERSION}},
@@ -205,7 +209,7 @@ void save_network(const std::string& path, const Network& network, bool material
 
 Network load_network(const std::string& path) {
     const SafeTensors file(path);
-    detail::expect_metadata(file, "format", format_name, "name a file written by save_network");
+    detail::expect_metadata(file, "format", network_format, "name a file written by save_network");
     detail::expect_metadata(file, "scheme", std::to_string(random_scheme),
                             "load it with the version of fntk that wrote it");
     const auto spec = file.metadata().find("spec");

@@ -15,6 +15,9 @@ void expect_metadata(const SafeTensors& file, const std::string& key, const std:
 /// The text of an error about a file's content, with the file in front.
 std::string in_file(const std::string& path, const std::string& text);
 
+/// A copy of the tensor, in host memory; empty where the file has none of that name.
+Matrix matrix_or_none(const SafeTensors& file, const std::string& name);
+
 /// The dense tensors that `tensors` refers to.
 struct NetworkTensorsOwner {
     Matrix down, up, readout;

@@ -11,7 +11,7 @@ namespace fntk::cli {
 
 namespace {
 
-struct Options {
+struct CompareArguments {
     RunOptions run;
     DataOptions data;
     CompareOptions compare;
@@ -28,7 +28,7 @@ struct Candidate {
 };
 
 /// Per width: the dense network; train=up at each basis and rank; train=down with srht at each rank.
-std::vector<Candidate> candidates(const Options& options, std::int64_t dim, std::int64_t outputs) {
+std::vector<Candidate> candidates(const CompareArguments& options, std::int64_t dim, std::int64_t outputs) {
     NetworkSpec base;
     base.dim = dim;
     base.outputs = outputs;
@@ -74,7 +74,7 @@ std::vector<std::int64_t> default_ranks(std::int64_t dim) {
     return most >= 4 ? std::vector{most / 4, most} : std::vector{most};
 }
 
-int run_compare(Options& options) {
+int run_compare(CompareArguments& options) {
     Report report("compare", options.run.json);
     const Device device = options.run.open();
     report.device(device);
@@ -144,7 +144,7 @@ int run_compare(Options& options) {
 void add_compare(CLI::App& app, Action& run) {
     auto* command = app.add_subcommand(
         "compare", "dense against factorised widths on DATA: kernel, spectrum, training, cost, accuracy");
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<CompareArguments>();
     options->data.samples = 2000;
     options->data.add(*command, true);
     options->data.add_targets(*command);

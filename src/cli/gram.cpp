@@ -11,7 +11,7 @@ namespace fntk::cli {
 
 namespace {
 
-struct Options : CommandOptions {
+struct GramArguments : CommandOptions {
     std::string out, against, dtype, kernel = "trace";
     MemoryOption memory;
     bool limit = false;
@@ -64,7 +64,7 @@ std::int64_t bytes_of_whole(const Network& network, const Inputs& x, std::int64_
     return static_cast<std::int64_t>(std::min(all, 9e18));
 }
 
-void save_whole(Report& report, const Options& options, const Setup& setup, const Inputs& x,
+void save_whole(Report& report, const GramArguments& options, const Setup& setup, const Inputs& x,
                 KernelOutput output, DType dtype) {
     if (options.resume || options.dry_run)
         throw ValueError(
@@ -84,7 +84,7 @@ void save_whole(Report& report, const Options& options, const Setup& setup, cons
 }
 
 /// Tile by tile inside the budget. With --dry-run the plan alone.
-GramFileResult save_tiles(Report& report, const Options& options, const Setup& setup, const Inputs& x,
+GramFileResult save_tiles(Report& report, const GramArguments& options, const Setup& setup, const Inputs& x,
                           KernelOutput output, DType dtype) {
     const KernelFunction function = kernel_function(setup.network, output, options.limit);
     const std::optional<std::int64_t> others = x.cols.cols > 0 ? std::optional(x.cols.rows) : std::nullopt;
@@ -120,7 +120,7 @@ GramFileResult save_tiles(Report& report, const Options& options, const Setup& s
     return result;
 }
 
-int run_gram(const char* command, Options& options) {
+int run_gram(const char* command, GramArguments& options) {
     Report report(command, options.run.json);
     const KernelOutput output = parse_kernel_output(options.kernel);
     const DType precision = options.network.dtype();
@@ -162,8 +162,8 @@ int run_gram(const char* command, Options& options) {
     return 0;
 }
 
-std::shared_ptr<Options> add_shared(CLI::App& command) {
-    auto options = std::make_shared<Options>();
+std::shared_ptr<GramArguments> add_shared(CLI::App& command) {
+    auto options = std::make_shared<GramArguments>();
     options->add(command);
     command.add_option("--out", options->out, "the .npy file to write")->required();
     command.add_option("--against", options->against,

@@ -7,12 +7,12 @@ namespace fntk::cli {
 
 namespace {
 
-struct Options : CommandOptions {
+struct NetworkArguments : CommandOptions {
     std::string out;
     bool materialize = false;
 };
 
-int network(Options& options) {
+int network(NetworkArguments& options) {
     Report report("network", options.run.json);
     const Setup setup = set_up(report, options);
     const Dataset& dataset = setup.dataset;
@@ -37,7 +37,7 @@ int network(Options& options) {
 void add_network(CLI::App& app, Action& run) {
     auto* command = app.add_subcommand(
         "network", "draw a network for DATA (its columns; its basis for --down pca) and write it");
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<NetworkArguments>();
     options->add(*command);
     command->add_option("--out", options->out, "the .safetensors file to write")->required();
     command->add_flag("--materialize", options->materialize,

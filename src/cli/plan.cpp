@@ -11,7 +11,7 @@ namespace fntk::cli {
 
 namespace {
 
-struct Options {
+struct PlanArguments {
     RunOptions run;
     DataOptions data;
     PlannerOptions plan;
@@ -158,8 +158,8 @@ std::string next_step(Json& operations, const char* name, Plan&& plan) {
 
 /// What the chosen network takes inside the budget: the Gram matrix of all rows as a file, a fit of the
 /// labels, all eigenvalues, and training as the command does it.
-std::string next_steps(Report& report, const Device& device, const Options& options, const Dataset& dataset,
-                       const NetworkSpec& spec) {
+std::string next_steps(Report& report, const Device& device, const PlanArguments& options,
+                       const Dataset& dataset, const NetworkSpec& spec) {
     const ConstMatrixView inputs = dataset.train.inputs;
     const KernelFunction function = KernelFunction::of_network(Network::create(spec, inputs));
     const std::int64_t targets = default_outputs(dataset);
@@ -199,7 +199,7 @@ std::string next_steps(Report& report, const Device& device, const Options& opti
     return lines;
 }
 
-int run_plan(Options& options) {
+int run_plan(PlanArguments& options) {
     Report report("plan", options.run.json);
     const Device device = options.run.open();
     report.device(device);
@@ -234,7 +234,7 @@ int run_plan(Options& options) {
 
 void add_plan(CLI::App& app, Action& run) {
     auto* command = app.add_subcommand("plan", "the rank and width that a kernel error on DATA asks for");
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<PlanArguments>();
     PlannerOptions& plan = options->plan;
     options->data.add(*command, false);
     options->run.add(*command);

@@ -13,7 +13,7 @@ namespace fntk::cli {
 
 namespace {
 
-struct Options {
+struct PredictArguments {
     RunOptions run;
     DataOptions data;
     MemoryOption memory;
@@ -28,7 +28,7 @@ std::string variance_beside(const std::string& mean) {
     return std::filesystem::path(path).replace_filename(name).string();
 }
 
-int run_predict(Options& options) {
+int run_predict(PredictArguments& options) {
     Report report("predict", options.run.json);
     const Device device = options.run.open();
     report.device(device);
@@ -97,7 +97,7 @@ int run_predict(Options& options) {
 void add_predict(CLI::App& app, Action& run) {
     auto* command =
         app.add_subcommand("predict", "predictions of a fitted model for DATA, or for its test split");
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<PredictArguments>();
     command->add_option("MODEL", options->model, "what fntk fit --out wrote")->required();
     options->data.add(*command, true);
     options->run.add(*command);

@@ -12,7 +12,7 @@ namespace fntk::cli {
 
 namespace {
 
-struct Options : CommandOptions {
+struct SpectrumArguments : CommandOptions {
     std::string kernel = "trace", eigenvalues;
     bool limit = false, dry_run = false;
     KernelSpectrumOptions wanted;
@@ -21,7 +21,8 @@ struct Options : CommandOptions {
 };
 
 /// The plan inside the budget, or a refusal that names the ways that take less.
-SpectrumPlan planned(const Options& options, const KernelFunction& function, std::int64_t samples) {
+SpectrumPlan planned(const SpectrumArguments& options, const KernelFunction& function,
+                     std::int64_t samples) {
     KernelSpectrumOptions wanted = options.wanted;
     return options.memory.within(
         [&](std::int64_t bytes) {
@@ -34,8 +35,8 @@ SpectrumPlan planned(const Options& options, const KernelFunction& function, std
                         : "--matrix-free (not certified), or --trace-probes, or use fewer --samples");
 }
 
-void all_eigenvalues(Report& report, const Options& options, const Device& device, ConstMatrixView kernel,
-                     const std::string& title) {
+void all_eigenvalues(Report& report, const SpectrumArguments& options, const Device& device,
+                     ConstMatrixView kernel, const std::string& title) {
     const Spectrum result = report.phase("spectrum", [&] { return spectrum(device, kernel); });
     if (!options.eigenvalues.empty())
         save_npy(options.eigenvalues,
@@ -89,7 +90,7 @@ void estimates(Report& report, const TraceEstimates& found, std::int64_t probes,
     add("effective_rank", found.effective_rank);
 }
 
-int run_spectrum(Options& options) {
+int run_spectrum(SpectrumArguments& options) {
     if (options.wanted.matrix_free && options.wanted.largest + options.wanted.smallest == 0)
         throw ValueError("--matrix-free is for a few eigenvalues: add --largest K or --smallest K");
     Report report("spectrum", options.run.json);
@@ -164,7 +165,7 @@ int run_spectrum(Options& options) {
 void add_spectrum(CLI::App& app, Action& run) {
     auto* command = app.add_subcommand(
         "spectrum", "eigenvalues of the kernel of DATA: all, residuals checked, or a few as intervals");
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<SpectrumArguments>();
     options->add(*command);
     command->add_option("--kernel", options->kernel, "full, trace or sum-of-logits")->capture_default_str();
     auto* file = command->add_option("--eigenvalues", options->eigenvalues,

@@ -11,7 +11,7 @@ namespace {
 
 __extension__ using int128 = __int128;
 
-struct Options : CommandOptions {
+struct TangentArguments : CommandOptions {
     std::string out;
     bool gates = false;
 };
@@ -42,7 +42,7 @@ Matrix exact_values(ConstMatrixView h, ConstMatrixView g, ConstMatrixView values
     return result;
 }
 
-int tangent(Options& options) {
+int tangent(TangentArguments& options) {
     Report report("tangent", options.run.json);
     const Setup setup = set_up(report, options);
     const Device& device = setup.device;
@@ -104,7 +104,7 @@ int tangent(Options& options) {
 void add_tangent(CLI::App& app, Action& run) {
     auto* command = app.add_subcommand(
         "tangent", "hidden rows H, gradient factors G and outputs f at DATA, with their exact integers");
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<TangentArguments>();
     options->add(*command);
     command->add_option("--out", options->out, "the .safetensors file to write")->required();
     command->add_flag("--gates", options->gates, "also write the gates, bits packed in uint8 rows");

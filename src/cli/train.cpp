@@ -14,7 +14,7 @@ namespace fntk::cli {
 
 namespace {
 
-struct Options : CommandOptions {
+struct TrainArguments : CommandOptions {
     TrainingOptions training;
     std::int64_t test_samples = 0;
     std::string step_size = "auto", loss = "squared", out;
@@ -73,7 +73,7 @@ const char* remedy(const TrainingOptions& training, const Network& network, std:
                                             : "a smaller --batch, or use fewer --samples";
 }
 
-int run_train(Options& options) {
+int run_train(TrainArguments& options) {
     Report report("train", options.run.json);
     const Device device = options.run.open();
     report.device(device);
@@ -173,7 +173,7 @@ int run_train(Options& options) {
 void add_train(CLI::App& app, Action& run) {
     auto* command = app.add_subcommand(
         "train", "gradient descent on labelled DATA, with step-size rule, certificate and checkpoints");
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<TrainArguments>();
     TrainingOptions& training = options->training;
     training.certificate = true;
     training.kernel_drift = true;
