@@ -152,14 +152,15 @@ class StepClock {
   public:
     /// Goes on where it has not been stopped.
     void start() {
-        if (!begin_) begin_ = std::chrono::steady_clock::now();
+        if (!running_) begin_ = std::chrono::steady_clock::now();
+        running_ = true;
     }
     /// So many steps have been made.
     void stop(std::size_t steps) {
-        if (!begin_ || steps == 0) return;
-        const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - *begin_;
+        if (steps == 0) return;
+        const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin_;
         seconds_.insert(seconds_.end(), steps, passed.count() / static_cast<double>(steps));
-        begin_.reset();
+        running_ = false;
     }
     /// 0 where there was none.
     [[nodiscard]] double median() {
@@ -170,7 +171,8 @@ class StepClock {
     }
 
   private:
-    std::optional<std::chrono::steady_clock::time_point> begin_;
+    std::chrono::steady_clock::time_point begin_;
+    bool running_ = false;
     std::vector<double> seconds_;
 };
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <typeinfo>
 
 namespace fntk::cli {
 
@@ -21,18 +22,25 @@ double relative_error(ConstMatrixView a, ConstMatrixView b) {
     return norm > 0 ? std::sqrt(difference / norm) : 0;
 }
 
+/// The score that `body` finds; null where K + jitter is singular and there is no ridge solution to score.
+template <class Body>
+Json score_or_null(const Body& body) {
+    try {
+        return body();
+    } catch (const Error& error) {
+        if (typeid(error) != typeid(Error)) throw;  // an argument, memory, a device
+        return nullptr;
+    }
+}
+
 }  // namespace
 
 Json Comparison::ridge_score(ConstMatrixView kernel, ConstMatrixView cross) const {
     if (!tested()) return nullptr;
-    try {
+    return score_or_null([&] {
         const RidgeModel model = fit_ridge(device_, kernel, targets_.matrix(), options_.ridge);
         return targets_.score(predict(device_, model, cross), dataset_.test);
-    } catch (const ValueError&) {
-        throw;
-    } catch (const Error&) {
-        return nullptr;  // K + jitter is singular: there is no ridge solution to score
-    }
+    });
 }
 
 Json Comparison::limit_row() {
@@ -88,18 +96,12 @@ KernelFindings Comparison::findings_of_all(const Network& network, const Tangent
 }
 
 Json Comparison::fitted_score(const Network& network) const {
-    try {
+    return score_or_null([&] {
         const KernelModel model = fit_kernel(
             device_, KernelFunction::of_network(network), dataset_.train.inputs, targets_.matrix(),
             {.ridges = {options_.ridge}, .memory = options_.memory, .diagnose_up_to = 0});
         return targets_.score(predict_kernel(device_, model, dataset_.test.inputs).mean, dataset_.test);
-    } catch (const ValueError&) {
-        throw;
-    } catch (const MemoryError&) {
-        throw;
-    } catch (const Error&) {
-        return nullptr;  // as ridge_score
-    }
+    });
 }
 
 KernelFindings Comparison::findings_by_products(const Network& network, const Tangent& at) const {
