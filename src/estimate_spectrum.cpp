@@ -88,7 +88,7 @@ TrainingEstimate estimate_training(const Device& device, const Network& network,
                                 .momentum = options.momentum};
     const auto step_of = [&](std::int64_t rows) {
         TrainingOptions how = still;
-        how.steps = 5;
+        how.steps = std::max(5, 3 * device.ops().look_every());  // the first ones wait for libraries, too
         return run(rows, how).seconds_per_step;
     };
     TrainingEstimate estimate;

@@ -83,8 +83,13 @@ NetworkSpec checked(NetworkSpec spec) {
     check_range("outputs", spec.outputs, max_outputs, "one per class or target");
     if (spec.precision != DType::f32 && spec.precision != DType::f64)
         throw ValueError(fmt::format("precision is {}; choose float32 or float64", name(spec.precision)));
-    if (spec.precision == DType::f64 && spec.rounding == Rounding::fast)
-        throw ValueError("rounding is fast and precision float64; fast is for float32: leave it out");
+    if (spec.rounding == Rounding::fast &&
+        (spec.up != Up::rademacher || spec.precision != DType::f32 || !spec.activation.homogeneous()))
+        throw ValueError(
+            fmt::format("rounding is fast with up = {}, activation = {} and {}; it is for rademacher, "
+                        "float32 and relu, "
+                        "leaky_relu or abs: leave it out",
+                        name(spec.up), name(spec.activation.kind), name(spec.precision)));
     if (!std::isfinite(spec.activation.slope))
         throw ValueError(
             fmt::format("the slope of leaky_relu is {}; it must be finite", spec.activation.slope));

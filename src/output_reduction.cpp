@@ -41,7 +41,8 @@ void check_pair(const Tangent& rows, const Tangent& cols, Train train) {
     if (!(same == a))
         throw ShapeError(fmt::format(
             "the two tangents belong to different networks (dim {} and {}, width {} and {}, rank {} "
-            "and {}, outputs {} and {}, or another seed, family, activation or precision); take both "
+            "and {}, outputs {} and {}, or another seed, family, activation, precision or rounding); take "
+            "both "
             "from one network",
             a.dim, b.dim, a.width, b.width, a.rank, b.rank, a.outputs, b.outputs));
     for (const Tangent* tangent : {&rows, &cols})

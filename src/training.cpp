@@ -147,20 +147,16 @@ void choose_step(const Device& device, TrainingState& state, const TrainingData&
                                                            : 2 / (state.lambda_max + state.lambda_min);
 }
 
-/// Seconds of each step. Steps that are issued together and waited for together share them evenly.
+/// Seconds of each step. Steps that are waited for together share theirs evenly.
 class StepClock {
   public:
-    /// Goes on where it has not been stopped.
-    void start() {
-        if (!running_) begin_ = std::chrono::steady_clock::now();
-        running_ = true;
-    }
-    /// So many steps have been made.
-    void stop(std::size_t steps) {
+    void start() { begin_ = Clock::now(); }
+    void pause() { passed_ += Clock::now() - begin_; }
+    /// What has passed since the last such call was that of so many steps.
+    void share(std::size_t steps) {
         if (steps == 0) return;
-        const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin_;
-        seconds_.insert(seconds_.end(), steps, passed.count() / static_cast<double>(steps));
-        running_ = false;
+        seconds_.insert(seconds_.end(), steps, passed_.count() / static_cast<double>(steps));
+        passed_ = {};
     }
     /// 0 where there was none.
     [[nodiscard]] double median() {
@@ -171,8 +167,10 @@ class StepClock {
     }
 
   private:
-    std::chrono::steady_clock::time_point begin_;
-    bool running_ = false;
+    using Clock = std::chrono::steady_clock;
+
+    Clock::time_point begin_;
+    std::chrono::duration<double> passed_{};
     std::vector<double> seconds_;
 };
 
@@ -222,10 +220,11 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     };
     StepNumbers numbers(device);
     StepClock clock;
+    /// How many steps there were to look at.
     const auto look = [&] {
         const std::vector<StepNumbers::Step> steps = numbers.look();
-        clock.stop(steps.size());
         std::for_each(steps.begin(), steps.end(), record);
+        return steps.size();
     };
 
     if (resumed && !state.history.empty())
@@ -241,8 +240,11 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
         const auto every = [&](std::int64_t steps) { return steps > 0 && state.step % steps == 0; };
         const bool checkpoint =
             !options.checkpoint.empty() && every(options.checkpoint_every) && state.step < options.steps;
-        if (numbers.full() || checkpoint || every(options.spectrum_every)) look();
+        const bool due = numbers.full() || checkpoint || every(options.spectrum_every);
+        const std::size_t looked_at = due ? look() : 0;
         state.round_down(device);
+        clock.pause();
+        clock.share(looked_at);
         if (options.progress)
             cancelled =
                 !options.progress(static_cast<double>(state.step) / static_cast<double>(options.steps));
@@ -252,11 +254,14 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
             state.history.pop_back();
         }
     }
-    look();
+    clock.start();
+    const std::size_t looked_at = look();
+    clock.pause();
+    clock.share(looked_at);
     const Batch last = take_batch(device, data, options.batch, order, state.step);
     batch_loss(device, state, last, options.loss, numbers);
     numbers.add(measured(true), last.scale);
-    for (const StepNumbers::Step& step : numbers.look()) record(step);
+    (void)look();
     if (!options.checkpoint.empty()) save_checkpoint(device, options.checkpoint, state, options, data_hash);
 
     TrainingResult result{.network = state.current, .history = std::move(state.history)};

@@ -101,7 +101,7 @@ struct Run {
     }
     /// Copies of a batch's inputs and targets, and the order of an epoch.
     [[nodiscard]] double gathered() const {
-        return batch < n ? batch * (now.d * now.bytes + 8 * now.k + 8) + 8 * n : 0;
+        return batch < n ? batch * (now.d * now.bytes + 8 * now.k) + 8 * n : 0;
     }
     /// Whether the backward pass takes Z, and V of its units, beside the weights of the gates.
     [[nodiscard]] bool product() const { return now.train.readout || (now.train.up && smooth); }

@@ -60,7 +60,7 @@ Batch take_batch(const Device& device, const TrainingData& data, std::int64_t ba
                  std::int64_t step);
 
 /// The numbers of steps that were issued and not looked at: while they stay on the device, no step waits
-/// for the one before it.
+/// for the one before it, but the first of an epoch for the order of its samples.
 class StepNumbers {
   public:
     explicit StepNumbers(const Device& device);

@@ -318,7 +318,7 @@ TEST_F(CudaTest, TrainingTakesTheStepsOfTheCpu) {
                         const Network network = test::small_network(train_these, 2, activation);
                         SCOPED_TRACE(described(network, train_these) + ", batch " + std::to_string(batch) +
                                      ", momentum " + std::to_string(momentum));
-                        TrainingOptions options{.steps = 5,
+                        TrainingOptions options{.steps = 19,  // over two looks
                                                 .loss = loss,
                                                 .momentum = momentum,
                                                 .batch = batch,

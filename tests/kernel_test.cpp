@@ -325,6 +325,12 @@ TEST(KernelErrors, RefuseTangentsOfDifferentNetworks) {
     expect_refused("up", x, [](NetworkSpec& s) { s.up = Up::rademacher; });
     expect_refused("activation", x, [](NetworkSpec& s) { s.activation.kind = Activation::abs; });
     expect_refused("precision", wide, [](NetworkSpec& s) { s.precision = DType::f64; });
+    NetworkSpec rounded = base;
+    rounded.up = Up::rademacher;
+    const Tangent fine = tangent(cpu(), Network::create(rounded), x);
+    rounded.rounding = Rounding::fast;
+    const Tangent fast = tangent(cpu(), Network::create(rounded), x);
+    EXPECT_THROW((void)cross_gram(fine, fast), ShapeError) << "rounding";
     // the trained factors may differ: they say what is asked for, not what the network is
     const Tangent other = tangent(cpu(), Network::create(base).with_train({.down = true}), x, keep_all);
     EXPECT_LT(relative_error(cross_gram(t, other, KernelOutput::trace, {.up = true}), gram(t)), 1e-6);

@@ -7,6 +7,8 @@
 #include <fntk/error.hpp>
 #include <fntk/io.hpp>
 
+#include <map>
+
 namespace fntk {
 namespace {
 
@@ -61,6 +63,53 @@ TEST(RemoteTraining, IsEqualForEveryFactorLossAndBatch) {
                     expect_same(train(remote.device, network.on(remote.device), x_there, y_there, options),
                                 want);
                 }
+}
+
+TEST(RemoteTraining, IsEqualOverManyLooksCheckpointsAndACancel) {
+    RemoteDevice remote;
+    const test::TempFolder folder;
+    const Matrix x = normals(13, 5, 1), y = targets(13);
+    ASSERT_EQ(remote.device.ops().look_every(), 8);
+    for (const Train train_these : test::all_trains)
+        for (const std::int64_t batch : {0, 4})
+            for (const std::int64_t last : {19, 11}) {
+                SCOPED_TRACE(to_string(train_these) + " batch " + std::to_string(batch) + " to " +
+                             std::to_string(last));
+                TrainingOptions options{.steps = 19, .momentum = 0.5, .batch = batch, .seed = 3};
+                options.checkpoint_every = 5;
+                std::int64_t calls = 0;
+                const auto on = [&](const Device& device) {
+                    calls = 0;
+                    options.checkpoint = folder.path(device.name());
+                    options.progress = [&](double) { return ++calls < last; };
+                    return train(device, test::small_network(train_these), x, y, options);
+                };
+                const TrainingResult want = on(cpu()), have = on(remote.device);
+                EXPECT_EQ(calls, last);
+                EXPECT_EQ(have.history.size(), static_cast<std::size_t>(last + 1));
+                expect_same(have, want);
+                EXPECT_GT(have.seconds_per_step, 0);
+                EXPECT_EQ(folder.read("cpu"), folder.read("remote"));
+            }
+}
+
+TEST(RemoteTraining, WritesCheckpointsBetweenTwoLooks) {
+    RemoteDevice remote;
+    const test::TempFolder folder;
+    const Matrix x = normals(13, 5, 1), y = targets(13);
+    std::map<std::string, std::string> written;
+    for (const Device& device : {cpu(), remote.device}) {
+        TrainingOptions options{
+            .steps = 19, .checkpoint = folder.path(device.name()), .checkpoint_every = 11};
+        std::int64_t calls = 0;
+        options.progress = [&](double) {
+            if (++calls == 12) written[device.name()] = folder.read(device.name());
+            return true;
+        };
+        (void)train(device, test::small_network({true, true, true}), x, y, options);
+    }
+    EXPECT_FALSE(written["cpu"].empty());
+    EXPECT_EQ(written["cpu"], written["remote"]);
 }
 
 TEST(RemoteTraining, IsEqualFromStoredFactorsAndTheIdentity) {

@@ -116,8 +116,8 @@ def decisions(ceilings: floors.Parts) -> list[str]:
                       "the portable kernels do as well"),
             *compared("wgmma_s8_registers", "wgmma_s8", 0.95, "operands in registers cost nothing",
                       "operands in registers cost time"),
-            *compared("wgmma_b1", "int8", 3, "a gate Gram on wgmma of bits is worth it",
-                      "the gate Gram gains nothing by wgmma of bits"),
+            *compared("wgmma_b1", "mma_b1" if ceilings.get("mma_b1", 0) > ceilings.get("int8", 0) else "int8", 1.2,
+                      "a gate Gram on wgmma of bits is worth it", "the gate Gram gains little by wgmma of bits"),
             *compared("mma_b1", "int8", 1, "the gate Gram is right on mma of bits", "the gate Gram loses to int8 products")]
 
 

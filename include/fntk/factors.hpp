@@ -30,7 +30,7 @@ enum class Activation : std::uint8_t { relu, leaky_relu, abs, erf, gelu, tanh, s
 enum class Rounding : std::uint8_t {
     fine,  ///< 22 bits: some 1e-7 of the gates are not those of real numbers
     fast,  ///< 14 bits: some 2e-5 of the gates, G off by 1 %. A pass over a rademacher V on a GPU takes
-           ///< three int8 products in place of four; nothing else is faster
+           ///< three int8 products in place of four. Nothing else is faster, nor takes it
 };
 
 FNTK_API const char* name(Down family);

@@ -44,7 +44,7 @@ struct NetworkSpec {
     ActivationSpec activation{};
     DType precision = DType::f32;  ///< of H, G, K, V, A: f32 or f64
     std::uint64_t seed = 0;
-    Rounding rounding = Rounding::fine;  ///< of ĥ; fast is for f32
+    Rounding rounding = Rounding::fine;  ///< of ĥ; fast is for f32, rademacher and a homogeneous σ
 
     FNTK_API bool operator==(const NetworkSpec& other) const;
 };

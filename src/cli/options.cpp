@@ -86,7 +86,7 @@ void NetworkOptions::add(CLI::App& app) {
         ->capture_default_str();
     option("--precision", precision, "float32 or float64")->capture_default_str();
     option("--rounding", rounding,
-           "of H to integers, in float32: fine, 22 bits, or fast, 14: a pass over --up rademacher on a GPU "
+           "of H to integers: fine, 22 bits, or fast, 14: with --up rademacher in float32 a pass on a GPU "
            "takes three int8 products in place of four")
         ->capture_default_str();
     train_option_ =

@@ -46,9 +46,9 @@ HWY_INLINE void store(hn::Vec<Doubles> v, double* out, std::int64_t lanes) {
 template <class T>
 double largest(const T* x, std::int64_t count) {
     const Doubles d;
-    auto most = hn::Zero(d);
+    auto most = hn::Zero(d);  // x86 takes the second operand where one is NaN: what was found before stays
     over_vectors(x, count,
-                 [&](auto v, std::int64_t, std::int64_t) HWY_ATTR { most = hn::Max(most, hn::Abs(v)); });
+                 [&](auto v, std::int64_t, std::int64_t) HWY_ATTR { most = hn::Max(hn::Abs(v), most); });
     return hn::GetLane(hn::MaxOfLanes(d, most));
 }
 
