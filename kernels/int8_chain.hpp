@@ -42,7 +42,7 @@ struct ExpandSigns {
                 const std::uint32_t bits = word >> (q % 32), valid = low_bits(p - q);
                 FNTK_UNROLL
                 for (int l = 0; l < 4; ++l)
-                    bytes.word[l] = sign_bytes(bits >> (4 * l)) & (spread_bits(valid >> (4 * l)) * 255U);
+                    bytes.word[l] = sign_bytes(bits >> (4 * l)) & mask_of_bits(valid >> (4 * l));
             }
             *reinterpret_cast<Quad*>(v.row(row) + q) = bytes;
         }

@@ -40,15 +40,14 @@ struct OpenGradients : RademacherSums<columns_> {
                 load_gates(grid, work, step + 1, next_of_rows);
             if (step + 2 < work.steps) this->draw(grid, step + 2, work.c, words + now * word_count);
             if (step + 1 >= work.first_step && step + 1 < work.steps)
-                this->spread_columns(grid, step + 1, words + next * word_count,
-                                     by_column + next * tile_quads);
+                this->spread_columns(grid, words + next * word_count, by_column + next * tile_quads);
             if (step >= work.first_step) {
                 std::uint32_t open[4];
                 FNTK_UNROLL
                 for (int i = 0; i < 4; ++i) {
                     const std::uint64_t bits =
                         of_rows[i % 2] >> (32 * now + 8 * (grid.lane() % 4) + 4 * (i / 2));
-                    open[i] = spread_bits(static_cast<std::uint32_t>(bits)) * 255U;
+                    open[i] = mask_of_bits(static_cast<std::uint32_t>(bits));
                 }
                 this->add_gradients(grid, open, by_column + now * tile_quads, sums);
             }

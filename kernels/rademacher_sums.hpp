@@ -9,7 +9,8 @@
 //     accumulators  16 × columns int32 of a warp, in registers over a whole range of m
 // Shared memory, each piece twice (step s in piece s % 2):
 //     words       the bits of 32 rows of V in the order of the stream, and the word of a^c
-//     by_column   −a∘V: 8 bytes [column][t] are units 8t to 8t + 7, zero for units ≥ m
+//     by_column   −a∘V: 8 bytes [column][t] are units 8t to 8t + 7
+// Units ≥ m of the last step have signs too; their gates are closed.
 // Lanes that are served together read neighbouring 8 or 16 bytes: no bank conflicts.
 #pragma once
 
@@ -72,12 +73,11 @@ struct RademacherSums {
         if (grid.thread() == grid.threads() - 1) words[columns] = readout_bits(readout_seed, step, c);
     }
 
-    /// −a∘V of the step from its words.
+    /// −a∘V of a step from its words.
     template <class Grid>
-    FNTK_DEVICE void spread_columns(Grid& grid, int step, const std::uint32_t* words,
-                                    TwoPairs* by_column) const {
+    FNTK_DEVICE void spread_columns(Grid& grid, const std::uint32_t* words, TwoPairs* by_column) const {
         const int row_words = static_cast<int>(sign_words(p));
-        const std::uint32_t units = low_bits(m - std::int64_t{32} * step), a = words[columns];
+        const std::uint32_t a = words[columns];
         for (int word = grid.warp(); word < columns / 32; word += grid.threads() / warp_size) {
             const std::uint32_t of_unit = word < row_words ? words[grid.lane() * row_words + word] : 0;
             const std::uint32_t bits = transpose_bits(grid, of_unit) ^ a;
@@ -86,11 +86,8 @@ struct RademacherSums {
             for (int i = 0; i < 2; ++i) {
                 TwoPairs bytes{};
                 FNTK_UNROLL
-                for (int l = 0; l < 4; ++l) {
-                    const int shift = 16 * i + 4 * l;
-                    bytes.pair[l / 2].word[l % 2] =
-                        sign_bytes(bits >> shift) & (spread_bits(units >> shift) * 255U);
-                }
+                for (int l = 0; l < 4; ++l)
+                    bytes.pair[l / 2].word[l % 2] = sign_bytes(bits >> (16 * i + 4 * l));
                 column[i] = bytes;
             }
         }

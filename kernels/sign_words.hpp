@@ -61,7 +61,25 @@ FNTK_HD constexpr std::uint32_t spread_bits(std::uint32_t bits) {
     return ((bits & 15U) * 0x00204081U) & 0x01010101U;
 }
 /// Byte j of the result is +1 when bit j of `bits` is set, else −1, j < 4.
-FNTK_HD constexpr std::uint32_t sign_bytes(std::uint32_t bits) { return ~(spread_bits(bits) * 0xFEU); }
+FNTK_HD constexpr std::uint32_t sign_bytes(std::uint32_t bits) {
+    return spread_bits(bits) * (0U - 0xFEU) + 0xFFFFFFFFU;
+}
+/// Byte j of the result is −1 when bit j of `bits` is set, else 0, j < 4.
+FNTK_HD constexpr std::uint32_t mask_of_bits(std::uint32_t bits) { return spread_bits(bits) * 255U; }
+
+/// Byte j is −1 where x_j is negative, else 0.
+FNTK_DEVICE std::uint32_t sign_masks(std::int32_t x0, std::int32_t x1, std::int32_t x2, std::int32_t x3) {
+#ifdef __CUDA_ARCH__
+    std::uint32_t low = 0, high = 0, all = 0;  // selectors 8 to 15: the sign of byte 0 to 7, eight times
+    asm("prmt.b32 %0, %1, %2, 0x00FB;" : "=r"(low) : "r"(x0), "r"(x1));
+    asm("prmt.b32 %0, %1, %2, 0x00FB;" : "=r"(high) : "r"(x2), "r"(x3));
+    asm("prmt.b32 %0, %1, %2, 0x5410;" : "=r"(all) : "r"(low), "r"(high));
+    return all;
+#else
+    return (x0 < 0 ? 0xFFU : 0U) | (x1 < 0 ? 0xFF00U : 0U) | (x2 < 0 ? 0xFF0000U : 0U) |
+           (x3 < 0 ? 0xFF000000U : 0U);
+#endif
+}
 
 /// The lowest base-256 digit, −128 to 127, of `rest`, which keeps the digits above it.
 FNTK_HD constexpr int take_low_digit(std::int32_t& rest) {

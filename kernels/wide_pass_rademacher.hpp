@@ -128,11 +128,12 @@ struct WidePassRademacher : RademacherSums<columns_> {
             const int now = step & 1, next = 1 - now;
             if (step + 2 < work.steps) this->draw(grid, step + 2, work.c, tiles.words + now * word_count);
             if (step + 1 >= work.first_step && step + 1 < work.steps)
-                spread(grid, step + 1, tiles.words + next * word_count, tiles.by_unit + next * tile_quads,
+                spread(grid, tiles.words + next * word_count, tiles.by_unit + next * tile_quads,
                        tiles.by_column + next * tile_quads);
             if (step >= work.first_step) {
                 std::uint32_t open[4];
                 gate_bytes(grid, digits, tiles.by_unit + now * tile_quads, open);
+                if (m - std::int64_t{32} * step < 32) close_beyond(grid, step, open);
                 if (gates.data != nullptr) keep_gates(grid, work, step, open, even);
                 if (gradients.data != nullptr)
                     this->add_gradients(grid, open, tiles.by_column + now * tile_quads, sums);
@@ -143,7 +144,7 @@ struct WidePassRademacher : RademacherSums<columns_> {
     }
 
     template <class Grid>
-    FNTK_DEVICE void spread(Grid& grid, int step, const std::uint32_t* words, Quad* by_unit,
+    FNTK_DEVICE void spread(Grid& grid, const std::uint32_t* words, Quad* by_unit,
                             TwoPairs* by_column) const {
         const int row_words = static_cast<int>(sign_words(p));
         for (int i = grid.thread(); i < tile_quads; i += grid.threads()) {
@@ -153,7 +154,7 @@ struct WidePassRademacher : RademacherSums<columns_> {
             by_unit[i] = {
                 {sign_bytes(bits), sign_bytes(bits >> 4), sign_bytes(bits >> 8), sign_bytes(bits >> 12)}};
         }
-        if (this->gradients.data != nullptr) this->spread_columns(grid, step, words, by_column);
+        if (this->gradients.data != nullptr) this->spread_columns(grid, words, by_column);
     }
 
     /// open[i]: bytes of row group + 8·(i % 2), units 8t + 4·(i / 2) and three more, −1 where ẑ > 0.
@@ -177,19 +178,27 @@ struct WidePassRademacher : RademacherSums<columns_> {
                     grid.mma_s8(z[digit][j], h_digits.word, {v[j].word[2 * half], v[j].word[2 * half + 1]});
             }
         }
+        const auto sum = [&](int tile, int entry) {
+            std::uint32_t result = 0;
+            FNTK_UNROLL
+            for (int digit = digit_count - 1; digit >= 0; --digit)
+                result = 256U * result + static_cast<std::uint32_t>(z[digit][tile][entry]);
+            return static_cast<std::int32_t>(result);
+        };
         FNTK_UNROLL
         for (int i = 0; i < 4; ++i) {
-            open[i] = 0;
-            FNTK_UNROLL
-            for (int j = 0; j < 4; ++j) {
-                const int tile = 2 * (i / 2) + j / 2, entry = 2 * (i % 2) + j % 2;
-                std::uint32_t sum = 0;
-                FNTK_UNROLL
-                for (int digit = digit_count - 1; digit >= 0; --digit)
-                    sum = 256U * sum + static_cast<std::uint32_t>(z[digit][tile][entry]);
-                open[i] |= sum >> 31 != 0 ? 255U << (8 * j) : 0U;
-            }
+            const int tile = 2 * (i / 2), entry = 2 * (i % 2);
+            open[i] = sign_masks(sum(tile, entry), sum(tile, entry + 1), sum(tile + 1, entry),
+                                 sum(tile + 1, entry + 1));
         }
+    }
+
+    /// Units ≥ m of the last step.
+    template <class Grid>
+    FNTK_DEVICE void close_beyond(Grid& grid, int step, std::uint32_t (&open)[4]) const {
+        const std::uint32_t units = low_bits(m - std::int64_t{32} * step);
+        FNTK_UNROLL
+        for (int i = 0; i < 4; ++i) open[i] &= mask_of_bits(units >> (8 * (grid.lane() % 4) + 4 * (i / 2)));
     }
 
     /// Four bytes 0 or −1 as four bits.
@@ -208,7 +217,6 @@ struct WidePassRademacher : RademacherSums<columns_> {
             std::uint32_t word = (bits_of(open[i]) | bits_of(open[i + 2]) << 4) << (8 * t);
             word |= grid.shuffle_xor(word, 1);
             word |= grid.shuffle_xor(word, 2);
-            word &= low_bits(m - std::int64_t{32} * step);
             const std::int64_t row = work.row + grid.lane() / 4 + 8 * i;
             const bool odd = step % 2 != 0;
             if (t == i && row < h.rows && (odd || step + 1 == work.steps))

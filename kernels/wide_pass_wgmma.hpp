@@ -18,20 +18,6 @@
 
 namespace fntk::kernels {
 
-/// The gates' bytes of four sums −ẑ: −1 where negative, else 0.
-FNTK_DEVICE std::uint32_t sign_masks(std::int32_t x0, std::int32_t x1, std::int32_t x2, std::int32_t x3) {
-#ifdef __CUDA_ARCH__
-    std::uint32_t low = 0, high = 0, all = 0;  // selectors 8 to 15: the sign of byte 0 to 7, eight times
-    asm("prmt.b32 %0, %1, %2, 0x00FB;" : "=r"(low) : "r"(x0), "r"(x1));
-    asm("prmt.b32 %0, %1, %2, 0x00FB;" : "=r"(high) : "r"(x2), "r"(x3));
-    asm("prmt.b32 %0, %1, %2, 0x5410;" : "=r"(all) : "r"(low), "r"(high));
-    return all;
-#else
-    return (x0 < 0 ? 0xFFU : 0U) | (x1 < 0 ? 0xFF00U : 0U) | (x2 < 0 ? 0xFF0000U : 0U) |
-           (x3 < 0 ? 0xFF000000U : 0U);
-#endif
-}
-
 template <int columns_, int digits_ = 3>
 struct WidePassWgmma : WgmmaSums<columns_, true> {
     using Sums = WgmmaSums<columns_, true>;
