@@ -160,9 +160,20 @@ class CudaGrid {
     std::int64_t used_ = 0;
 };
 
+/// Blocks of a multiprocessor that a kernel's registers must leave room for: its min_blocks; 0, as the
+/// compiler sees fit.
+template <class Kernel>
+constexpr int min_blocks() {
+    if constexpr (requires { Kernel::min_blocks; })
+        return Kernel::min_blocks;
+    else
+        return 0;
+}
+
 /// The entry of any kernel.
 template <class Kernel>
-__global__ void __launch_bounds__(Kernel::max_threads) entry(const __grid_constant__ Kernel kernel) {
+__global__ void __launch_bounds__(Kernel::max_threads, min_blocks<Kernel>())
+    entry(const __grid_constant__ Kernel kernel) {
     CudaGrid grid;
     kernel(grid);
 }

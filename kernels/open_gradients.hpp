@@ -16,6 +16,8 @@ struct OpenGradients : RademacherSums<columns_> {
     using Sums = RademacherSums<columns_>;
     using Sums::columns, Sums::gradients, Sums::m, Sums::max_threads;
 
+    static constexpr int min_blocks = columns == 64 ? 2 : 0;  // for four ptxas spills on sm_100
+
     std::int64_t first = 0, outputs = 0;
     Rows<const std::uint64_t> gates;  // n × ⌈m/64⌉ words, zero beyond m
 
