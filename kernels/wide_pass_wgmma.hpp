@@ -4,9 +4,8 @@
 //
 // Blocks, tiles of V and the second product are those of wgmma_sums.hpp. The first product has an
 // accumulator of its own:
-//     ẑ   ĥ = h₀ + 256 h₁ (+ 256² h₂): acc = h₂(−Vᵀ), acc = 256 acc + h₁(−Vᵀ), acc = 256 acc + h₀(−Vᵀ),
-//     from h₁
-//         on where there are two. The digits are A operands in shared memory, written once.
+//     ẑ   ĥ = h₀ + 256 h₁ (+ 256² h₂): acc = h₂(−Vᵀ), acc = 256 acc + h₁(−Vᵀ), acc = 256 acc + h₀(−Vᵀ);
+//         two digits begin with h₁. The digits are A operands in shared memory, written once.
 //     Ĝ   gates are the signs of −ẑ. The order of units in the tiles makes a thread's sums of ẑ its A
 //     operand.
 //

@@ -190,11 +190,11 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     }
     const std::uint64_t data_hash = options.checkpoint.empty() ? 0 : fingerprint(device, data);
 
+    const auto every = [&](std::int64_t steps) { return steps > 0 && state.step % steps == 0; };
     // A row describes the state before its step: its kernel is measured first, since V and A move in place.
     const auto measured = [&](bool last) {
         TrainingRecord row{.step = state.step};
-        const bool periodic = options.spectrum_every > 0 && state.step % options.spectrum_every == 0;
-        if (monitor && (periodic || (last && monitored)))
+        if (monitor && (every(options.spectrum_every) || (last && monitored)))
             monitor->measure(state.current, options.spectrum_every > 0, row);
         return row;
     };
@@ -237,7 +237,6 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
         descend(device, state, batch, options.loss, options.momentum, numbers);
         numbers.add(row, batch.scale);
         ++state.step;
-        const auto every = [&](std::int64_t steps) { return steps > 0 && state.step % steps == 0; };
         const bool checkpoint =
             !options.checkpoint.empty() && every(options.checkpoint_every) && state.step < options.steps;
         const bool due = numbers.full() || checkpoint || every(options.spectrum_every);

@@ -7,10 +7,10 @@
 //     2·16·8·256
 //                                operations each
 //     popcount                   64-bit AND and popcount from registers, 2·64 operations each
-//     wgmma_*                    ceilings_wgmma.hpp, on compute capability 9.0
+//     wgmma_*                    ceilings_wgmma.cu, on compute capability 9.0
 // Times are CUDA events: 3 calls first, then at least 20 calls and half a second; median, 10th and 90th
 // percentile. Exit code 77 where there is no GPU, 1 where a call fails.
-#include "ceilings_wgmma.hpp"
+#include "ceilings.hpp"
 
 #include <cublas_v2.h>
 #include <cuda_bf16.h>
@@ -54,11 +54,6 @@ class Buffer {
     void* data_ = nullptr;
 };
 
-__device__ std::uint32_t mixed(std::uint64_t i) {
-    i = (i ^ (i >> 30)) * 0xBF58476D1CE4E5B9ULL;
-    i = (i ^ (i >> 27)) * 0x94D049BB133111EBULL;
-    return static_cast<std::uint32_t>(i >> 32);
-}
 /// Uniform in [−1, 1), of int8 in [−127, 127].
 template <class T>
 __global__ void fill(T* to, std::int64_t count) {

@@ -1,6 +1,6 @@
 // 64 × 256 products by two warpgroups of a block, one block a multiprocessor, with random tiles that lie in
 // shared memory: 2·64·256·32 operations an instruction of int8, 2·64·256·256 of bits.
-#include "ceilings_wgmma.hpp"
+#include "ceilings.hpp"
 
 #include <warpgroup.hpp>
 
@@ -15,25 +15,19 @@ constexpr int shared_bytes = slices * (warpgroups * a_bytes + b_bytes);
 
 enum class Way { s8, s8_registers, b1 };
 
-__device__ std::uint32_t mixed(std::uint32_t i) {
-    i = (i ^ (i >> 16)) * 0x7FEB352DU;
-    i = (i ^ (i >> 15)) * 0x846CA68BU;
-    return i ^ (i >> 16);
-}
-
 template <Way way>
 __global__ void __launch_bounds__(warpgroups* warpgroup_size, 1) products(std::int32_t* out) {
     extern __shared__ __align__(1024) std::uint32_t tiles[];
     const WarpgroupGrid grid;
     for (int i = static_cast<int>(threadIdx.x); i < shared_bytes / 4; i += static_cast<int>(blockDim.x))
-        tiles[i] = mixed(static_cast<std::uint32_t>(i) + 1);
+        tiles[i] = mixed(i + 1);
     grid.proxy_fence();
     __syncthreads();
     const std::uint32_t start = grid.shared_address(tiles);
     const auto slice = [](std::uint32_t at) { return tile_descriptor(at, 128, 256); };
     const std::uint32_t own = start + slices * (b_bytes + threadIdx.x / warpgroup_size * a_bytes);
     std::uint32_t a[4];
-    for (int i = 0; i < 4; ++i) a[i] = mixed(threadIdx.x * 4 + static_cast<std::uint32_t>(i));
+    for (int i = 0; i < 4; ++i) a[i] = mixed(threadIdx.x * 4 + i);
     std::int32_t acc[128] = {};
 #pragma unroll 1
     for (int round = 0; round < rounds; ++round) {
