@@ -4,8 +4,8 @@
 //     template <class Grid>
 //     FNTK_DEVICE void operator()(Grid& grid) const    what each thread does
 // and it speaks to the machine through `grid` alone. CudaGrid, below, is the GPU. The tests have another
-// Grid, on which every CUDA thread is a thread of the operating system, so that the same kernels run under
-// the sanitizers on any machine (tests/host_grid.hpp).
+// Grid, on which every CUDA thread is a fiber of the host, so that the same kernels run under the
+// sanitizers on any machine (tests/host_grid.hpp).
 //
 //     block(), blocks()       this block, their number
 //     thread(), threads()     this thread of the block, their number

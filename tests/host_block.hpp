@@ -1,14 +1,15 @@
-// The state that the threads of one running block share: barriers, shared arrays, faults.
+// The state that the threads of one running block share: barriers, shared arrays, faults. Threads are
+// fibers, so that nothing here needs a lock.
 #pragma once
 
-#include "host_barriers.hpp"
+#include "host_fibers.hpp"
+#include "host_grid.hpp"
+#include "host_sanitizers.hpp"
 
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,111 +17,131 @@ namespace fntk::test {
 
 using kernels::warp_size;
 
+/// Unwinds a thread of a block in which a fault has been found.
+struct Released {};
+
+inline bool same(const Site& a, const Site& b) {
+    return a.line == b.line && std::strcmp(a.operation, b.operation) == 0 &&
+           std::strcmp(a.file, b.file) == 0;
+}
+
+inline std::string text(const Site& site) {
+    const std::string file(site.file);
+    return std::string(site.operation) + " (" + file.substr(file.rfind('/') + 1) + ":" +
+           std::to_string(site.line) + ")";
+}
+
+inline std::string text(int thread) { return "thread " + std::to_string(thread); }
+
+struct Barrier {
+    int arrived = 0, left = 0, expected = 0;
+    int first = 0;  // the thread that arrived first, and where
+    Site site{};
+    std::vector<int> asleep;
+    unsigned turn = 0;  // how often it was passed
+
+    /// What ThreadSanitizer knows this turn by. Two in turn: who has passed this one may come to the next
+    /// before the last has left.
+    char* place() { return places_ + turn % 2; }
+
+  private:
+    char places_[2] = {};
+};
+
+struct Warp {
+    Barrier barrier;
+    std::int64_t at_block = 0;  // arrivals of its lanes at the block's barrier
+};
+
 /// One launch: the blocks still to run, and the first fault.
 struct Run {
     const kernels::Launch launch;
     const std::int64_t blocks;
     const std::function<void(HostGrid&)>& body;
     std::vector<std::int64_t> order;
-    std::atomic<std::size_t> started{0};  // relaxed, as `failed`: they order no blocks that run at once
-    std::atomic<bool> failed{false};
-    std::mutex mutex{};  // of fault
+    std::size_t started = 0;
     std::string fault{};
 
     /// The next block to run, or −1.
-    std::int64_t next_block() {
-        const std::size_t i = started.fetch_add(1, std::memory_order_relaxed);
-        return i < order.size() && !failed.load(std::memory_order_relaxed) ? order[i] : -1;
-    }
+    std::int64_t next_block() { return started < order.size() && fault.empty() ? order[started++] : -1; }
 };
 
 /// The threads of a block; they take one block of the launch after the other.
 class HostBlock {
   public:
-    explicit HostBlock(Run& run)
+    HostBlock(Run& run, Fibers& fibers)
         : run_(run),
+          fibers_(fibers),
           warps_(static_cast<std::size_t>(run.launch.threads / warp_size)),
           slots_(static_cast<std::size_t>(run.launch.threads) * 2),
           calls_(static_cast<std::size_t>(run.launch.threads)),
-          index_(run.next_block()) {}
-
-    void start() {
-        for (int t = 0; t < run_.launch.threads; ++t) threads_.emplace_back([this, t] { run_thread(t); });
+          index_(run.next_block()) {
+        for (int t = 0; t < run_.launch.threads; ++t) {
+            const std::size_t fiber = fibers_.add([this, t] { run_thread(t); });
+            if (t == 0) first_fiber_ = fiber;
+        }
     }
-    void join() {
-        for (std::thread& thread : threads_) thread.join();
+    HostBlock(const HostBlock&) = delete;
+    HostBlock& operator=(const HostBlock&) = delete;
+
+    /// Called when no thread is awake: true if some of this block slept, which then leave the kernel.
+    bool releases_sleepers() {
+        if (index_ < 0) return false;
+        for (Barrier* barrier : barriers())
+            if (!barrier->asleep.empty()) {
+                record(barrier->asleep.front(),
+                       "waits in " + text(barrier->site) + " and nobody is left to come");
+                return true;
+            }
+        return false;
     }
 
     void wait_block(int thread, const Site& site) {
+        const Unwatched books;
         Warp& warp = warp_of(thread);
-        std::unique_lock lock(warp.barrier.mutex);
-        if (warp.barrier.arrived > 0) {
-            const std::string other = waits(warp.barrier);
-            lock.unlock();
-            raise(thread, "reaches " + text(site) + " while " + other + " for its warp");
-        }
+        if (warp.barrier.arrived > 0)
+            raise(thread, "reaches " + text(site) + " while " + waits(warp.barrier) + " for its warp");
         ++warp.at_block;
-        lock.unlock();
         wait(barrier_, run_.launch.threads, thread, site);
     }
 
     void wait_warp(int thread, const Site& site) {
+        const Unwatched books;
         Warp& warp = warp_of(thread);
-        std::unique_lock lock(warp.barrier.mutex);
-        const bool divergent = warp.at_block % warp_size != 0;
-        lock.unlock();
-        if (divergent)
+        if (warp.at_block % warp_size != 0)
             raise(thread, "reaches " + text(site) + " while lanes of its warp wait in the block's sync");
         wait(warp.barrier, warp_size, thread, site);
     }
 
     /// A thread comes to a named barrier, and waits there or goes on.
-    void come(int id, int expected, bool waits_there, int thread, const Site& site) {
+    void come_to_named(int id, int expected, bool waits_there, int thread, const Site& site) {
+        const Unwatched books;
         if (id < 1 || id >= named_barriers || expected <= 0 || expected % warp_size != 0 ||
             expected > run_.launch.threads)
             raise(thread, "comes to " + text(site) + ": barrier " + std::to_string(id) + " of " +
                               std::to_string(expected) + " threads");
-        NamedBarrier& barrier = named_[static_cast<std::size_t>(id)];
-        std::unique_lock lock(barrier.mutex);
-        if (failed()) throw Released();
-        if (barrier.arrived > 0 && barrier.expected != expected) {
-            const std::string other =
-                text(barrier.first) + " expects " + std::to_string(barrier.expected) + " threads";
-            lock.unlock();
-            raise(thread,
-                  "expects " + std::to_string(expected) + " threads in " + text(site) + " where " + other);
-        }
-        if (barrier.arrived == 0) {
-            barrier.first = thread;
-            barrier.site = site;
-            barrier.expected = expected;
-        }
-        if (++barrier.arrived == expected) {
-            pass(barrier, std::exchange(barrier.asleep, 0), lock);
-        } else if (waits_there) {
-            ++barrier.asleep;
-            sleep(barrier, lock, thread, site);
-        }
+        Barrier& barrier = named_[static_cast<std::size_t>(id)];
+        if (barrier.arrived > 0 && barrier.expected != expected)
+            raise(thread, "expects " + std::to_string(expected) + " threads in " + text(site) + " where " +
+                              text(barrier.first) + " expects " + std::to_string(barrier.expected) +
+                              " threads");
+        come(barrier, expected, waits_there, thread, site);
     }
 
     void* shared_array(int thread, const std::type_info& type, std::int64_t size, std::int64_t count,
                        const Site& site) {
-        std::unique_lock lock(shared_mutex_);
+        const Unwatched books;
         const std::size_t call = calls_[static_cast<std::size_t>(thread)]++;
         if (call < shared_.size()) {
             const Shared& array = shared_[call];
             if (*array.type == type && array.count == count) return array.bytes.get();
-            lock.unlock();
             raise(thread, "asks in " + text(site) + " for another shared array than the thread before it");
         }
         const std::int64_t bytes = std::max<std::int64_t>(count, 0) * size;
         const std::int64_t taken = shared_bytes_ + kernels::round_up(bytes, 16);
-        if (count < 0 || taken > run_.launch.shared_bytes) {
-            const std::string sizes = std::to_string(taken) + " bytes of " +
-                                      std::to_string(run_.launch.shared_bytes) + " declared";
-            lock.unlock();
-            raise(thread, text(site) + " of " + std::to_string(count) + ": " + sizes);
-        }
+        if (count < 0 || taken > run_.launch.shared_bytes)
+            raise(thread, text(site) + " of " + std::to_string(count) + ": " + std::to_string(taken) +
+                              " bytes of " + std::to_string(run_.launch.shared_bytes) + " declared");
         shared_bytes_ = taken;
         shared_.push_back({&type, count, first_address + taken - kernels::round_up(bytes, 16), bytes,
                            Bytes(static_cast<unsigned char*>(::operator new(bytes)))});
@@ -131,7 +152,7 @@ class HostBlock {
 
     /// The address of a byte of a shared array, or 0.
     std::uint32_t address_of(const void* p) {
-        const std::lock_guard lock(shared_mutex_);
+        const Unwatched books;
         for (const Shared& array : shared_) {
             const auto* byte = static_cast<const unsigned char*>(p);
             if (byte >= array.bytes.get() && byte < array.bytes.get() + array.size)
@@ -145,7 +166,7 @@ class HostBlock {
         std::int64_t room = 0;
     };
     Place place_of(std::uint32_t address) {
-        const std::lock_guard lock(shared_mutex_);
+        const Unwatched books;
         for (const Shared& array : shared_) {
             const std::int64_t offset = address - array.address;
             if (offset >= 0 && offset < array.size)
@@ -154,21 +175,24 @@ class HostBlock {
         return {};
     }
 
-    void fence() { fences_.fetch_add(1, std::memory_order_relaxed); }
+    void fence() {
+        const Unwatched books;
+        ++fences_;
+    }
     /// False: what lies at an address has changed since wgmma last read it there, or is read for the first
     /// time, and no thread has fenced its stores in between.
     bool is_visible(std::uint32_t address, std::size_t hash) {
-        const std::lock_guard lock(shared_mutex_);
-        const std::int64_t fences = fences_.load(std::memory_order_relaxed);
+        const Unwatched books;
         View& view = views_[address];
         if (view.hash == hash && view.fences > 0) return true;
-        const bool fenced = fences > view.fences;
-        view = {hash, fences};
+        const bool fenced = fences_ > view.fences;
+        view = {hash, fences_};
         return fenced;
     }
     /// Registers of all threads that have said how many they keep or take.
     std::int64_t add_registers(std::int64_t count) {
-        return registers_.fetch_add(count, std::memory_order_relaxed) + count;
+        const Unwatched books;
+        return registers_ += count;
     }
 
     HostGrid::Slot* slots(int thread, unsigned shown) {
@@ -177,6 +201,7 @@ class HostBlock {
 
     /// Records the fault, wakes everybody and leaves the kernel.
     [[noreturn]] void raise(int thread, const std::string& what) {
+        const Unwatched books;
         record(thread, what);
         throw Released();
     }
@@ -202,157 +227,122 @@ class HostBlock {
     static constexpr std::int64_t first_address = 1024;  // as on a GPU, which keeps the bytes before
 
     Warp& warp_of(int thread) { return warps_[static_cast<std::size_t>(thread / warp_size)]; }
-    [[nodiscard]] bool failed() const { return failed_.load(std::memory_order_relaxed); }
+    std::vector<Barrier*> barriers() {
+        std::vector<Barrier*> all{&barrier_};
+        for (Warp& warp : warps_) all.push_back(&warp.barrier);
+        for (Barrier& barrier : named_) all.push_back(&barrier);
+        return all;
+    }
+    void wake(const std::vector<int>& threads) {
+        for (const int thread : threads) fibers_.wake(first_fiber_ + static_cast<std::size_t>(thread));
+    }
 
     static std::string waits(const Barrier& barrier) {
         return text(barrier.first) + " waits in " + text(barrier.site);
     }
 
     void run_thread(int thread) {
-        while (index_ >= 0) {
+        while (index() >= 0) {
             try {
                 HostGrid grid(*this, thread);
                 run_.body(grid);
                 grid.require_nothing_under_way();
-                leave(warp_of(thread).barrier, thread);
-                leave(barrier_, thread);
-                if (nobody_runs(one_left)) raise(thread, "leaves the kernel while " + sleeper());
+                leave(thread);
             } catch (const Released&) {
             } catch (const std::exception& error) {
                 record(thread, std::string("throws: ") + error.what());
             }
-            end_block();
+            end_block(thread);
         }
     }
 
     void wait(Barrier& barrier, int expected, int thread, const Site& site) {
-        std::unique_lock lock(barrier.mutex);
-        if (failed()) throw Released();
-        std::string fault;
-        if (barrier.left > 0) fault = "waits in " + text(site) + " for a thread that has left the kernel";
+        if (failed_) throw Released();
+        if (barrier.left > 0)
+            raise(thread, "waits in " + text(site) + " for a thread that has left the kernel");
         if (barrier.arrived > 0 && !same(site, barrier.site))
-            fault = "waits in " + text(site) + " while " + waits(barrier);
-        if (!fault.empty()) {
-            lock.unlock();
-            raise(thread, fault);
-        }
+            raise(thread, "waits in " + text(site) + " while " + waits(barrier));
+        come(barrier, expected, true, thread, site);
+    }
+
+    void come(Barrier& barrier, int expected, bool waits_there, int thread, const Site& site) {
+        if (failed_) throw Released();
         if (barrier.arrived == 0) {
             barrier.first = thread;
             barrier.site = site;
+            barrier.expected = expected;
         }
-        if (++barrier.arrived == expected)
-            pass(barrier, expected - 1, lock);
-        else
-            sleep(barrier, lock, thread, site);
+        char* const place = barrier.place();
+        publish(place);
+        if (++barrier.arrived == expected) {
+            ++barrier.turn;
+            barrier.arrived = 0;
+            wake(std::exchange(barrier.asleep, {}));
+        } else if (waits_there) {
+            barrier.asleep.push_back(thread);
+            fibers_.sleep();
+            if (failed_) throw Released();
+        }
+        if (waits_there) observe(place);
     }
 
-    /// The last thread that a barrier waited for is there, `asleep` others wake.
-    void pass(Barrier& barrier, int asleep, std::unique_lock<std::mutex>& lock) {
-        barrier.arrived = 0;
-        idle_.fetch_sub(asleep, std::memory_order_relaxed);
-        barrier.turn.next();
-        lock.unlock();
-        barrier.turn.wake();
-    }
-    void sleep(Barrier& barrier, std::unique_lock<std::mutex>& lock, int thread, const Site& site) {
-        const std::uint32_t turn = barrier.turn.now();
-        const bool deadlock = nobody_runs(1);
-        lock.unlock();
-        if (deadlock) raise(thread, "waits in " + text(site) + " and nobody is left to come");
-        barrier.turn.sleep_until_after(turn);
-        if (failed()) throw Released();
-    }
-    /// Counts a thread that sleeps (1) or has left (one_left): true when that was the last and some sleep.
-    bool nobody_runs(std::int64_t how) {
-        const std::int64_t idle = idle_.fetch_add(how, std::memory_order_relaxed) + how;
-        const std::int64_t asleep = idle % one_left, left = idle / one_left;
-        return asleep > 0 && asleep + left == run_.launch.threads;
-    }
-    std::string sleeper() {
-        for (NamedBarrier& barrier : named_) {
-            const std::lock_guard lock(barrier.mutex);
-            if (barrier.asleep > 0) return waits(barrier);
+    void leave(int thread) {
+        const Unwatched books;
+        for (Barrier* barrier : {&warp_of(thread).barrier, &barrier_}) {
+            ++barrier->left;
+            if (barrier->arrived > 0) raise(thread, "leaves the kernel while " + waits(*barrier));
         }
-        return "others wait";
-    }
-
-    void leave(Barrier& barrier, int thread) {
-        std::unique_lock lock(barrier.mutex);
-        ++barrier.left;
-        if (barrier.arrived == 0) return;
-        const std::string other = waits(barrier);
-        lock.unlock();
-        raise(thread, "leaves the kernel while " + other);
     }
 
     void record(int thread, const std::string& what) {
-        {
-            const std::lock_guard lock(run_.mutex);
-            if (run_.fault.empty())
-                run_.fault = "block " + std::to_string(index_) + ", " + text(thread) + " " + what;
-        }
-        run_.failed.store(true, std::memory_order_relaxed);
-        failed_.store(true, std::memory_order_relaxed);
-        release(barrier_);
-        for (Warp& warp : warps_) release(warp.barrier);
-        for (NamedBarrier& barrier : named_) release(barrier);
-    }
-    static void release(Barrier& barrier) {
-        {
-            const std::lock_guard lock(barrier.mutex);  // who has not begun to sleep sees `failed`
-            barrier.turn.next();
-        }
-        barrier.turn.wake();
+        const Unwatched books;
+        if (run_.fault.empty())
+            run_.fault = "block " + std::to_string(index_) + ", " + text(thread) + " " + what;
+        failed_ = true;
+        for (Barrier* barrier : barriers()) wake(std::exchange(barrier->asleep, {}));
     }
 
     /// All threads of the block come here, fault or not; the last one clears up and takes the next block.
-    void end_block() {
-        std::unique_lock lock(end_.mutex);
-        if (++end_.arrived < run_.launch.threads) {
-            const std::uint32_t turn = end_.turn.now();
-            lock.unlock();
-            end_.turn.sleep_until_after(turn);
+    void end_block(int thread) {
+        const Unwatched books;
+        ended_.push_back(thread);
+        if (std::ssize(ended_) < run_.launch.threads) {
+            fibers_.sleep();
             return;
         }
-        for (std::size_t t = 0; t < calls_.size() && !failed(); ++t)
+        for (std::size_t t = 0; t < calls_.size() && !failed_; ++t)
             if (calls_[t] != shared_.size())
                 record(static_cast<int>(t), "asks for " + std::to_string(calls_[t]) + " shared arrays of " +
                                                 std::to_string(shared_.size()));
-        for (std::size_t id = 0; id < named_.size() && !failed(); ++id)
+        for (std::size_t id = 0; id < named_.size() && !failed_; ++id)
             if (named_[id].arrived > 0)
                 record(named_[id].first, "comes to " + text(named_[id].site) + ", and barrier " +
                                              std::to_string(id) + " is never passed");
         std::fill(calls_.begin(), calls_.end(), 0);
         shared_.clear();
-        shared_bytes_ = 0;
+        shared_bytes_ = fences_ = registers_ = 0;
         views_.clear();
-        idle_.store(0, std::memory_order_relaxed);
-        fences_.store(0, std::memory_order_relaxed);
-        registers_.store(0, std::memory_order_relaxed);
-        barrier_.left = end_.arrived = 0;
-        for (Warp& warp : warps_) warp.barrier.left = 0;
+        for (Barrier* barrier : barriers()) barrier->left = 0;
         index_ = run_.next_block();
-        end_.turn.next();
-        lock.unlock();
-        end_.turn.wake();
+        ended_.pop_back();  // this thread is awake
+        wake(std::exchange(ended_, {}));
     }
 
     Run& run_;
+    Fibers& fibers_;
+    std::size_t first_fiber_ = 0;
     std::vector<Warp> warps_;
-    Barrier barrier_, end_;
-    std::vector<NamedBarrier> named_{named_barriers};
-    std::atomic<std::int64_t> idle_{0};  // threads asleep in barriers, and one_left for each that has left
-    static constexpr std::int64_t one_left = std::int64_t{1} << 32;
-    std::atomic<std::int64_t> fences_{0}, registers_{0};
+    Barrier barrier_;
+    std::vector<Barrier> named_{named_barriers};
+    std::int64_t fences_ = 0, registers_ = 0;
     std::vector<HostGrid::Slot> slots_;
-    std::mutex shared_mutex_;  // of the next four
     std::map<std::uint32_t, View> views_;
     std::vector<Shared> shared_;
     std::vector<std::size_t> calls_;  // to shared(), of each thread
     std::int64_t shared_bytes_ = 0;
     std::int64_t index_;
-    std::atomic<bool> failed_{false};  // of this block: one beside it goes on to its end
-    std::vector<std::thread> threads_;
+    bool failed_ = false;     // this block: one beside it goes on to its end
+    std::vector<int> ended_;  // threads at the end of the block
 };
 
 }  // namespace fntk::test

@@ -24,6 +24,7 @@ void* HostGrid::shared_array(const std::type_info& type, std::int64_t size, std:
 }
 
 const HostGrid::Slot* HostGrid::show(const void* bytes, std::size_t size, const Site& site) {
+    const Unwatched books;
     Slot* slots = state_.slots(thread_, shown_++);
     std::memcpy(slots[lane()].bytes, bytes, size);
     wait_warp(site);
@@ -31,6 +32,7 @@ const HostGrid::Slot* HostGrid::show(const void* bytes, std::size_t size, const 
 }
 
 std::uint32_t HostGrid::ballot(bool b, int line, const char* file) {
+    const Unwatched books;
     const Slot* slots = show(&b, sizeof(b), {"ballot", file, line});
     std::uint32_t bits = 0;
     for (int l = 0; l < warp_size; ++l) bits |= static_cast<std::uint32_t>(slots[l].bytes[0] & 1U) << l;
@@ -62,6 +64,7 @@ std::uint32_t register_of(const unsigned char* bytes, int index) {
 void HostGrid::mma_s8(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                       int line, const char* file) {
     const Fragments mine = fragments(a, b);
+    const Unwatched books;
     const Slot* slots = show(&mine, sizeof(mine), {"mma_s8", file, line});
     const auto entry = [&](int first, int group, int l) {
         const std::uint32_t word = register_of(slots[4 * group + l % 16 / 4].bytes, first);
@@ -90,6 +93,7 @@ void HostGrid::mma_tf32(float (&acc)[4], const std::uint32_t (&a)[4], const std:
     const Site site{"mma_tf32", file, line};
     for (const std::uint32_t word : {a[0], a[1], a[2], a[3], b[0], b[1]})
         if ((word & 0x1FFFU) != 0) raise("takes a float that is no tf32", site);
+    const Unwatched books;
     const Slot* slots = show(&mine, sizeof(mine), site);
     const auto entry = [&](int lane, int which) {
         return static_cast<double>(std::bit_cast<float>(register_of(slots[lane].bytes, which)));
@@ -106,6 +110,7 @@ void HostGrid::mma_tf32(float (&acc)[4], const std::uint32_t (&a)[4], const std:
 void HostGrid::mma_b1(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                       int line, const char* file) {
     const Fragments mine = fragments(a, b);
+    const Unwatched books;
     const Slot* slots = show(&mine, sizeof(mine), {"mma_b1", file, line});
     for (int i = 0; i < 4; ++i) {
         const int row = lane() / 4 + 8 * (i / 2), col = lane() % 4 * 2 + i % 2;
@@ -134,11 +139,14 @@ void run_launch(const kernels::Launch& launch, int max_threads, const HostOption
     std::iota(run.order.begin(), run.order.end(), std::int64_t{0});
     std::shuffle(run.order.begin(), run.order.end(), std::mt19937_64(options.order));
 
+    Fibers fibers(options.order);
     std::vector<std::unique_ptr<HostBlock>> at_once;
     for (std::int64_t b = 0; b < std::min<std::int64_t>(options.blocks_at_once, blocks); ++b)
-        at_once.push_back(std::make_unique<HostBlock>(run));
-    for (const auto& block : at_once) block->start();
-    for (const auto& block : at_once) block->join();
+        at_once.push_back(std::make_unique<HostBlock>(run, fibers));
+    do {
+        fibers.run();
+    } while (std::any_of(at_once.begin(), at_once.end(),
+                         [](const auto& block) { return block->releases_sleepers(); }));
     if (!run.fault.empty()) throw KernelFault(run.fault);
 }
 

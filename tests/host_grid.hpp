@@ -1,5 +1,5 @@
-// The Grid on which the tests run kernels (kernels/grid.hpp) on any machine: every CUDA thread is a thread
-// of the operating system, every barrier a real one, and every warp has 32 real lanes.
+// The Grid on which the tests run kernels (kernels/grid.hpp) on any machine: every CUDA thread is a fiber
+// with a stack of its own, of those that may run one is drawn, and every warp has 32 real lanes.
 //     run_on_host(kernel)     launch(), then all blocks in shuffled order; throws KernelFault
 // It finds by itself, as a KernelFault and without hanging: threads of a block that wait at different
 // places, threads that leave while others wait, shared arrays beyond Launch::shared_bytes or not asked for
@@ -8,9 +8,10 @@
 // tiles that were not fenced, descriptors that lead out of a shared array. With it AddressSanitizer finds
 // accesses outside a shared array, which is a heap block of exactly its bytes, and ThreadSanitizer finds
 // missing barriers and, with two blocks at once, blocks that write to one place: nothing but barriers
-// orders two threads of a block (atomics are relaxed; shared() has a lock, so arrays come first in a
-// kernel), and nothing at all orders two blocks that run at once.
+// orders two threads of a block (atomics are relaxed), and nothing at all orders two blocks.
 #pragma once
+
+#include "host_sanitizers.hpp"
 
 #include <warpgroup.hpp>
 
@@ -26,18 +27,6 @@
 
 namespace fntk::test {
 
-#if defined(__SANITIZE_ADDRESS__)
-#define FNTK_ADDRESS_SANITIZER 1
-#elif defined(__SANITIZE_THREAD__)
-#define FNTK_THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FNTK_ADDRESS_SANITIZER 1
-#elif __has_feature(thread_sanitizer)
-#define FNTK_THREAD_SANITIZER 1
-#endif
-#endif
-
 /// A kernel that breaks the rules of its grid.
 class KernelFault : public std::runtime_error {
     using std::runtime_error::runtime_error;
@@ -51,7 +40,7 @@ struct HostOptions {
 #else
     int blocks_at_once = 1;
 #endif
-    std::uint64_t order = 1;  // seed of the order of the blocks
+    std::uint64_t order = 1;  // seed of the order of blocks and threads
 };
 
 /// Where a thread waits.
@@ -199,6 +188,7 @@ class HostGrid {
         static_assert(std::is_arithmetic_v<T> && (sizeof(T) == 4 || sizeof(T) == 8), "as CUDA's shuffles");
         if (from < 0 || from >= kernels::warp_size)
             raise("takes lane " + std::to_string(from) + " of 32", site);
+        const Unwatched books;
         const Slot* slots = show(&v, sizeof(T), site);
         std::memcpy(&v, slots[from].bytes, sizeof(T));
         return v;

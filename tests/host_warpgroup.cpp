@@ -56,11 +56,11 @@ std::uint32_t HostGrid::shared_address(const void* p, int line, const char* file
 }
 
 void HostGrid::barrier_sync(int id, int threads, int line, const char* file) const {
-    state_.come(id, threads, true, thread_, {"barrier_sync", file, line});
+    state_.come_to_named(id, threads, true, thread_, {"barrier_sync", file, line});
 }
 
 void HostGrid::barrier_arrive(int id, int threads, int line, const char* file) const {
-    state_.come(id, threads, false, thread_, {"barrier_arrive", file, line});
+    state_.come_to_named(id, threads, false, thread_, {"barrier_arrive", file, line});
 }
 
 void HostGrid::proxy_fence() const { state_.fence(); }
@@ -92,6 +92,7 @@ std::vector<std::int32_t> HostGrid::sum_of(const Product& product) {
         const unsigned char* a = tile(product.a, 64, product.site);
         for (int i = 0; i < 2; ++i) take_row(a, of_a, warp_row + group + 8 * i, rows[i]);
     } else {
+        const Unwatched books;
         const Slot* slots = show(product.a_registers, 16, product.site);
         for (int i = 0; i < 2; ++i)
             for (int l = 0; l < 32; ++l) {
