@@ -118,7 +118,7 @@ TEST(SlowEstimatedSeconds, OfTrainingIsNearTheClock) {
     }
 }
 
-TEST(EstimatedSeconds, OfEigenvaluesTakesNoMoreMemoryThanThePlan) {
+TEST(SlowEstimatedSeconds, OfEigenvaluesTakesNoMoreMemoryThanThePlan) {
     const Matrix x = on_sphere(1500, 24, 3, DType::f32);
     for (const KernelFunction& function :
          {KernelFunction::limit({}, {.up = true}, 24), of_network({.down = true}, 24),
@@ -134,7 +134,7 @@ TEST(EstimatedSeconds, OfEigenvaluesTakesNoMoreMemoryThanThePlan) {
         }
 }
 
-TEST(EstimatedSeconds, OfTrainingTakesNoMoreMemoryThanThePlan) {
+TEST(SlowEstimatedSeconds, OfTrainingTakesNoMoreMemoryThanThePlan) {
     const Matrix x = on_sphere(1000, 24, 3, DType::f32), y = normals(1000, 2, 4, DType::f32);
     for (const Train factors : {Train{.down = true}, Train{.up = true}, Train{true, true, true}})
         for (const TrainingOptions& options :

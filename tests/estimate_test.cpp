@@ -112,7 +112,7 @@ TEST(SlowEstimatedSeconds, OfPredictionsIsNearTheClock) {
         }
 }
 
-TEST(EstimatedSeconds, OfPredictionsTakesNoMoreMemoryThanThePlan) {
+TEST(SlowEstimatedSeconds, OfPredictionsTakesNoMoreMemoryThanThePlan) {
     const Matrix x = on_sphere(1500, 24, 3, DType::f32), others = on_sphere(3000, 24, 5, DType::f32);
     for (const KernelFunction& function :
          {KernelFunction::limit({}, {.up = true}, 24), of_network({.down = true}, 24),
@@ -137,7 +137,7 @@ TEST(EstimatedSeconds, OfPredictionsTakesNoMoreMemoryThanThePlan) {
     }
 }
 
-TEST(EstimatedSeconds, TakesNoMoreMemoryThanThePlan) {
+TEST(SlowEstimatedSeconds, TakesNoMoreMemoryThanThePlan) {
     const Matrix x = on_sphere(2500, 24, 3, DType::f32);
     for (const KernelFunction& function :
          {KernelFunction::limit({}, {.up = true}, 24), of_network({.down = true}, 24),

@@ -227,7 +227,7 @@ TEST_F(GramFile, WorksInADevicesOwnMemory) {
         }
 }
 
-TEST(GramFilePlan, KeepsItsPromise) {
+TEST(SlowGramFilePlan, KeepsItsPromise) {
     std::mt19937_64 random(7);
     const auto between = [&](std::int64_t low, std::int64_t high) {
         return low + static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(high - low + 1));

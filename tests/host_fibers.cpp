@@ -3,6 +3,7 @@
 #include "host_sanitizers.hpp"
 
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 #include <new>
 #include <utility>
@@ -11,48 +12,71 @@ namespace fntk::test {
 
 namespace {
 
-constexpr std::size_t stack_bytes = 512 * 1024;  // kernels hold arrays, and sanitizers widen their frames
+constexpr std::size_t stack_size = 512 * 1024;  // kernels hold arrays, and sanitizers widen their frames
 
 std::size_t page() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
-
-/// A stack above a page that nobody may touch.
-void* map_stack() {
-    void* map = mmap(nullptr, page() + stack_bytes, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (map == MAP_FAILED) throw std::bad_alloc();
-    mprotect(map, page(), PROT_NONE);
-    return static_cast<char*>(map) + page();
-}
-void unmap_stack(void* stack) { munmap(static_cast<char*>(stack) - page(), page() + stack_bytes); }
 
 thread_local Fibers* turning = nullptr;  // whose fibers take turns on this thread
 
 }  // namespace
 
-Fibers::~Fibers() {
-    for (const auto& fiber : fibers_) {
-        unmap_stack(fiber->stack);
+/// Who takes turns: the fibers, and who called run().
+struct Fibers::Context {
+    ucontext_t registers{};
+    void* stack = nullptr;
+    std::size_t stack_bytes = 0;
+    void* fake_stack = nullptr;  // of AddressSanitizer
+    void* thread = nullptr;      // of ThreadSanitizer
+};
+
+struct Fibers::Fiber : Context {
+    std::function<void()> body;
+
+    /// Its stack lies above a page that nobody may touch.
+    Fiber() {
+        void* const map = mmap(nullptr, page() + stack_size, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (map == MAP_FAILED) throw std::bad_alloc();
+        mprotect(map, page(), PROT_NONE);
+        stack = static_cast<char*>(map) + page();
+        stack_bytes = stack_size;
+        getcontext(&registers);
+        registers.uc_stack.ss_sp = stack;
+        registers.uc_stack.ss_size = stack_size;
+        makecontext(&registers, &Fibers::begin, 0);
+        registers.uc_stack.ss_size = 0;  // or AddressSanitizer forgets at every turn where the gaps are
 #ifdef FNTK_THREAD_SANITIZER
-        __tsan_destroy_fiber(fiber->thread);
+        thread = __tsan_create_fiber(0);
 #endif
     }
+    /// ThreadSanitizer's part stays: the fiber would end among the grid's books, as an error.
+    ~Fiber() { munmap(static_cast<char*>(stack) - page(), page() + stack_size); }
+    Fiber(const Fiber&) = delete;
+    Fiber& operator=(const Fiber&) = delete;
+};
+
+/// What a thread of the system keeps for its next run.
+struct Fibers::Idle {
+    Context caller;
+    std::vector<std::unique_ptr<Fiber>> fibers;
+};
+
+Fibers::Idle& Fibers::idle() {
+    thread_local Idle idle;
+    return idle;
+}
+
+Fibers::Fibers(std::uint64_t seed) : random_(seed), running_(&idle().caller) {}
+
+Fibers::~Fibers() {
+    for (auto& fiber : fibers_) idle().fibers.push_back(std::move(fiber));
 }
 
 std::size_t Fibers::add(std::function<void()> body) {
-    auto fiber = std::make_unique<Fiber>();
-    fiber->body = std::move(body);
-    fiber->stack = map_stack();
-    fiber->stack_bytes = stack_bytes;
-    getcontext(&fiber->context);
-    fiber->context.uc_stack.ss_sp = fiber->stack;
-    fiber->context.uc_stack.ss_size = stack_bytes;
-    makecontext(&fiber->context, &Fibers::begin, 0);
-    // AddressSanitizer would forget at every turn where this stack has its gaps.
-    fiber->context.uc_stack.ss_size = 0;
-#ifdef FNTK_THREAD_SANITIZER
-    fiber->thread = __tsan_create_fiber(0);
-#endif
-    fibers_.push_back(std::move(fiber));
+    if (idle().fibers.empty()) idle().fibers.push_back(std::make_unique<Fiber>());
+    fibers_.push_back(std::move(idle().fibers.back()));
+    idle().fibers.pop_back();
+    fibers_.back()->body = std::move(body);
     wake(fibers_.size() - 1);
     return fibers_.size() - 1;
 }
@@ -63,10 +87,10 @@ void Fibers::run() {
     {
         const Unwatched books;
 #ifdef FNTK_THREAD_SANITIZER
-        caller_.thread = __tsan_get_current_fiber();
+        idle().caller.thread = __tsan_get_current_fiber();
 #endif
         Fibers* const before = std::exchange(turning, this);
-        turn_to(draw(), false);
+        turn_to(draw());
         turning = before;
     }
     observe(&end_);
@@ -74,63 +98,56 @@ void Fibers::run() {
 
 void Fibers::sleep() {
     const Unwatched books;
-    turn_to(draw(), false);
+    turn_to(draw());
 }
 
 /// One of those awake, or who called run().
-Fibers::Fiber& Fibers::draw() {
-    if (awake_.empty()) return caller_;
+Fibers::Context& Fibers::draw() {
+    if (awake_.empty()) return idle().caller;
     std::swap(awake_[random_() % awake_.size()], awake_.back());
     const std::size_t next = awake_.back();
     awake_.pop_back();
     return *fibers_[next];
 }
 
-// The last turn of a fiber comes after all that ThreadSanitizer knows to be ordered.
-__attribute__((no_sanitize("thread"))) void Fibers::turn_to(Fiber& next, bool ends) {
-    Fiber* const self = running_;
-    running_ = &next;
+void Fibers::turn_to(Context& next) {
+    Context& self = *std::exchange(running_, &next);
 #ifdef FNTK_ADDRESS_SANITIZER
-    __sanitizer_start_switch_fiber(ends ? nullptr : &self->fake_stack, next.stack, next.stack_bytes);
+    __sanitizer_start_switch_fiber(&self.fake_stack, next.stack, next.stack_bytes);
 #endif
 #ifdef FNTK_THREAD_SANITIZER
     __tsan_switch_to_fiber(next.thread, __tsan_switch_to_fiber_no_sync);
 #endif
-    if (ends)
-        setcontext(&next.context);
-    else
-        swapcontext(&self->context, &next.context);
+    swapcontext(&self.registers, &next.registers);
 #ifdef FNTK_ADDRESS_SANITIZER
-    __sanitizer_finish_switch_fiber(self->fake_stack, nullptr, nullptr);
+    __sanitizer_finish_switch_fiber(self.fake_stack, nullptr, nullptr);
 #endif
 }
 
 void Fibers::begin() {
-    Fibers* fibers = nullptr;
-    Fiber* self = nullptr;
-    {
-        const Unwatched books;
-        fibers = turning;
-        self = fibers->running_;
 #ifdef FNTK_ADDRESS_SANITIZER
-        const void* bottom = nullptr;
-        std::size_t bytes = 0;
-        __sanitizer_finish_switch_fiber(nullptr, &bottom, &bytes);
-        if (fibers->caller_.stack == nullptr) {  // the first turn came from there
-            fibers->caller_.stack = const_cast<void*>(bottom);
-            fibers->caller_.stack_bytes = bytes;
-        }
+    const void* bottom = nullptr;
+    std::size_t bytes = 0;
+    __sanitizer_finish_switch_fiber(nullptr, &bottom, &bytes);
+    Context& caller = idle().caller;
+    if (caller.stack == nullptr) {  // the thread's first turn came from there
+        caller.stack = const_cast<void*>(bottom);
+        caller.stack_bytes = bytes;
+    }
 #endif
-    }
-    observe(&fibers->start_);
-    self->body();
-    publish(&fibers->end_);
-    Fiber* next = nullptr;
-    {
+    for (;;) {
+        turning->run_body();
         const Unwatched books;
-        next = &fibers->draw();
+        turning->turn_to(turning->draw());  // and back when there is another body
     }
-    fibers->turn_to(*next, true);
+}
+
+void Fibers::run_body() {
+    observe(&start_);
+    auto& fiber = static_cast<Fiber&>(*running_);
+    fiber.body();
+    fiber.body = nullptr;
+    publish(&end_);
 }
 
 }  // namespace fntk::test

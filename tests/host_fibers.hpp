@@ -3,7 +3,6 @@
 // ThreadSanitizer takes each for a thread, and a turn for nothing that orders two of them.
 #pragma once
 
-#include <ucontext.h>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -15,7 +14,7 @@ namespace fntk::test {
 
 class Fibers {
   public:
-    explicit Fibers(std::uint64_t seed) : random_(seed) {}
+    explicit Fibers(std::uint64_t seed);
     ~Fibers();
     Fibers(const Fibers&) = delete;
     Fibers& operator=(const Fibers&) = delete;
@@ -30,23 +29,19 @@ class Fibers {
     void wake(std::size_t fiber) { awake_.push_back(fiber); }
 
   private:
-    struct Fiber {
-        std::function<void()> body;
-        ucontext_t context{};
-        void* stack = nullptr;
-        std::size_t stack_bytes = 0;
-        void* fake_stack = nullptr;  // of AddressSanitizer
-        void* thread = nullptr;      // of ThreadSanitizer
-    };
+    struct Context;
+    struct Fiber;
+    struct Idle;
+    static Idle& idle();
     static void begin();
-    Fiber& draw();
-    void turn_to(Fiber& next, bool ends);
+    void run_body();
+    Context& draw();
+    void turn_to(Context& next);
 
     std::mt19937_64 random_;
     std::vector<std::unique_ptr<Fiber>> fibers_;
     std::vector<std::size_t> awake_;
-    Fiber caller_;  // of run()
-    Fiber* running_ = &caller_;
+    Context* running_;
     char start_ = 0, end_ = 0;  // what came before run(), and what its fibers did, for ThreadSanitizer
 };
 

@@ -29,7 +29,7 @@ std::string way(const KernelFunction& f, const FitPlan& plan) {
     return plan.stored ? "cg, stored" : f.has_moments() ? "cg, closed form" : "cg, tiles";
 }
 
-TEST(KernelModelPlan, KeepsItsPromise) {
+TEST(SlowKernelModelPlan, KeepsItsPromise) {
     test::Between between(7);
     std::set<std::string> ways;
     for (int fit = 0; fit < 80; ++fit) {

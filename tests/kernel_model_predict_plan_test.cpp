@@ -41,7 +41,7 @@ std::int64_t least_budget(const KernelModel& model, std::int64_t rows, PredictOp
     return test::least_named(error_of<MemoryError>([&] { (void)plan_predict(model, rows, options); }));
 }
 
-TEST(KernelModelPredictPlan, KeepsItsPromise) {
+TEST(SlowKernelModelPredictPlan, KeepsItsPromise) {
     test::Between between(11);
     std::set<std::string> ways;
     for (int run = 0; run < 120; ++run) {

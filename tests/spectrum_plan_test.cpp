@@ -30,7 +30,7 @@ Matrix random_gram(std::int64_t n, std::int64_t rank, DType dtype) {
                         x));
 }
 
-TEST(SpectrumPlan, OfAGivenKernelKeepsItsPromise) {
+TEST(SlowSpectrumPlan, OfAGivenKernelKeepsItsPromise) {
     for (const DType dtype : {DType::f32, DType::f64})
         for (const std::int64_t n : {60, 500, 1100}) {
             const Matrix k = random_gram(n, 30, dtype);
@@ -53,7 +53,7 @@ TEST(SpectrumPlan, OfAGivenKernelKeepsItsPromise) {
         }
 }
 
-TEST(SpectrumPlan, OfABatchKeepsItsPromise) {
+TEST(SlowSpectrumPlan, OfABatchKeepsItsPromise) {
     test::Between between(3);
     std::set<std::string> ways;
     for (int run = 0; run < 80; ++run) {

@@ -17,7 +17,7 @@ using test::expect_parts;
 using test::mib;
 using test::normals;
 
-TEST(TrainingPlan, KeepsItsPromise) {
+TEST(SlowTrainingPlan, KeepsItsPromise) {
     test::Between between(5);
     std::set<std::string> ways;
     for (int run = 0; run < 90; ++run) {
