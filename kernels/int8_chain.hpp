@@ -1,12 +1,13 @@
 // What stands between the int8 products of a library when the wide pass runs in chunks of b rows of V, for
 // any rank p and both seeded families. With ĥ = H₀ + 256 H₁ (+ 256² H₂), digits −128..127, the chain of a
 // chunk is
-//     Z = 256² H₂ Vᵀ, Z += 256 H₁ Vᵀ, Z += H₀ Vᵀ,   Ĝ^c += E^c V,   E^c_ir = a_rc·(z_ir > 0)
+//     Z_d = H_d Vᵀ in one product, the H_d below one another,   Ĝ^c += E^c V,
+//     E^c_ir = a_rc·(z_ir > 0),   Z = Z₀ + 256 Z₁ (+ 256² Z₂)
 // ExpandSigns    V, rows r0.. as int8 ±1, b × cols, zero in columns ≥ p
 // SplitDigits    H₀, H₁ and H₂, n × cols int8 each, from ĥ (int32, n × p), zero in columns ≥ p
-// GateBytes      E^c, n × cols int8, zero in columns ≥ b, from Z (int32, n × b), and the gates as bits
-// The int8 matrices are padded to `cols`, a multiple of 16, with data and stride multiples of 16 as well,
-// as such libraries ask; the padding adds nothing to a product. No kernel here uses shared memory.
+// GateBytes      E^c, n × cols int8, zero in columns ≥ b, from the Z_d (int32, n × b), and the gates as
+// bits The int8 matrices are padded to `cols`, a multiple of 16, with data and stride multiples of 16 as
+// well, as such libraries ask; the padding adds nothing to a product. No kernel here uses shared memory.
 #pragma once
 
 #include "sign_words.hpp"
@@ -89,7 +90,8 @@ struct GateBytes {
 
     std::uint64_t readout_seed = 0;
     std::int64_t r0 = 0, c = 0;  // first unit of the chunk, a multiple of 64; the output
-    Rows<const std::int32_t> z;  // n × b
+    Rows<std::int32_t> z[3];     // n × b: Z₀, Z₁ and Z₂; no data: there are fewer
+    bool keep_sum = false;       // Z takes the place of Z₀
     Rows<std::int8_t> bytes;     // n × cols; no data: not wanted
     Rows<std::uint64_t>
         gates;  // n rows; words r0/64 to r0/64 + ⌈b/64⌉ − 1 are written; no data: not wanted
@@ -107,15 +109,15 @@ struct GateBytes {
             for (int i = 0; i < 2; ++i)
                 a[i] =
                     readout_bits(readout_seed, (r0 + 64 * word) / 32 + i, c) >> grid.lane() & 1U ? 1 : -1;
-            for (std::int64_t row = first; row < smaller(first + item_rows, z.rows); ++row) {
+            for (std::int64_t row = first; row < smaller(first + item_rows, z[0].rows); ++row) {
                 std::uint32_t bits[2];
                 for (int i = 0; i < 2; ++i) {
-                    const bool open = units[i] < z.cols && z.row(row)[units[i]] > 0;
+                    const bool open = units[i] < z[0].cols && sum_at(row, units[i]) > 0;
                     if (bytes.data != nullptr && units[i] < bytes.cols)
                         bytes.row(row)[units[i]] = open ? a[i] : std::int8_t{0};
                     bits[i] = grid.ballot(open);
                 }
-                if (gates.data != nullptr && grid.lane() == 0 && 64 * word < z.cols)
+                if (gates.data != nullptr && grid.lane() == 0 && 64 * word < z[0].cols)
                     gates.row(row)[r0 / 64 + word] = std::uint64_t{bits[1]} << 32 | bits[0];
             }
         }
@@ -124,10 +126,19 @@ struct GateBytes {
   private:
     static constexpr std::int64_t item_rows = 64;
 
-    FNTK_HD std::int64_t unit_words() const {
-        return ceil_div(bytes.data == nullptr ? z.cols : larger(z.cols, bytes.cols), 64);
+    FNTK_DEVICE std::int32_t sum_at(std::int64_t row, std::int64_t unit) const {
+        std::uint32_t sum = 0;  // |ẑ| < 2^31: a sum modulo 2^32 is ẑ
+        FNTK_UNROLL
+        for (int digit = 2; digit >= 0; --digit)
+            if (z[digit].data != nullptr)
+                sum = 256 * sum + static_cast<std::uint32_t>(z[digit].row(row)[unit]);
+        if (keep_sum) z[0].row(row)[unit] = static_cast<std::int32_t>(sum);
+        return static_cast<std::int32_t>(sum);
     }
-    FNTK_HD std::int64_t items() const { return ceil_div(z.rows, item_rows) * unit_words(); }
+    FNTK_HD std::int64_t unit_words() const {
+        return ceil_div(bytes.data == nullptr ? z[0].cols : larger(z[0].cols, bytes.cols), 64);
+    }
+    FNTK_HD std::int64_t items() const { return ceil_div(z[0].rows, item_rows) * unit_words(); }
 };
 
 }  // namespace fntk::kernels

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <numeric>
 #include <random>
 #include <string>
@@ -82,6 +83,27 @@ TEST(HostGrid, BlocksComeInShuffledOrder) {
     std::sort(sorted.begin(), sorted.end());
     EXPECT_NE(order, sorted);
     for (std::int64_t b = 0; b < 20; ++b) EXPECT_EQ(sorted[static_cast<std::size_t>(b)], b);
+}
+
+TEST(HostGrid, ASeedRepeatsTheOrderOfTheThreads) {
+    const auto order_of = [](std::uint64_t seed) {
+        std::vector<int> order(96);
+        std::atomic<std::size_t> next{0};
+        run_on_host(Planted{[&](auto& grid) {
+                                if (grid.warp() == 1) grid.sync_warp();
+                                order[next.fetch_add(1, std::memory_order_relaxed)] = grid.thread();
+                            },
+                            1, 96},
+                    {.order = seed});
+        return order;
+    };
+    const std::vector<int> order = order_of(1);
+    EXPECT_EQ(order_of(1), order);
+    EXPECT_NE(order_of(2), order);
+    EXPECT_FALSE(std::is_sorted(order.begin(), order.end()));
+    std::vector<int> sorted = order;
+    std::sort(sorted.begin(), sorted.end());
+    for (int t = 0; t < 96; ++t) EXPECT_EQ(sorted[static_cast<std::size_t>(t)], t);
 }
 
 TEST(HostGrid, LanesReadOneAnother) {

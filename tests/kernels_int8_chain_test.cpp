@@ -111,7 +111,7 @@ TEST(Int8Chain, MakesGateBytesAndBits) {
         kernel.readout_seed = 5;
         kernel.r0 = r0;
         kernel.c = 2;
-        kernel.z = rows_in<const std::int32_t>(z);
+        kernel.z[0] = {&z.at<std::int32_t>(0, 0), n, b, z.view().stride};
         kernel.bytes = bytes.view;
         kernel.gates = gates.view;
         run_on_host(kernel, on_blocks(blocks));
@@ -132,15 +132,15 @@ TEST(Int8Chain, MakesGateBytesAndBits) {
     }
 }
 
-/// C (n × p) += alpha·A Bᵀ if `transposed`, else alpha·A B, in int32 as an int8 product of a library is.
-void product(std::int32_t alpha, const kernels::Rows<std::int8_t>& a, const kernels::Rows<std::int8_t>& b,
-             bool transposed, const kernels::Rows<std::int32_t>& c) {
+/// C (n × p) += A Bᵀ if `transposed`, else A B, in int32 as an int8 product of a library is.
+void product(const kernels::Rows<std::int8_t>& a, const kernels::Rows<std::int8_t>& b, bool transposed,
+             const kernels::Rows<std::int32_t>& c) {
     for (std::int64_t i = 0; i < c.rows; ++i)
         for (std::int64_t j = 0; j < c.cols; ++j) {
             std::int32_t sum = 0;
             for (std::int64_t l = 0; l < (transposed ? a.cols : b.rows); ++l)
                 sum += a.row(i)[l] * (transposed ? b.row(j)[l] : l < b.rows ? b.row(l)[j] : 0);
-            c.row(i)[j] += alpha * sum;
+            c.row(i)[j] += sum;
         }
 }
 
@@ -166,20 +166,21 @@ void expect_chain(Up family, std::int64_t n, std::int64_t m, std::int64_t p, std
     for (std::int64_t r0 = 0; r0 < m; r0 += chunk) {
         const std::int64_t b = std::min(chunk, m - r0);
         const ByteMatrix v = expanded(up, r0, b, {});
-        Guarded<std::int32_t> z(n, b, 4, 0, 0);
-        for (int digit = count - 1; digit >= 0; --digit)
-            product(1 << 8 * digit, digits[digit].view, v.view, true, z.view);
+        Guarded<std::int32_t> z[3] = {{n, b, 4, 0, 0}, {n, b, 4, 0, 0}, {n, b, 4, 0, 0}};
+        for (int digit = 0; digit < count; ++digit)
+            product(digits[digit].view, v.view, true, z[digit].view);
         for (std::int64_t c = 0; c < k; ++c) {
             ByteMatrix bytes(n, (b + 15) / 16 * 16);
             kernels::GateBytes kernel;
             kernel.readout_seed = readout.seed;
             kernel.r0 = r0;
             kernel.c = c;
-            kernel.z = {z.view.data, n, b, z.view.stride};
+            for (int digit = 0; digit < (c == 0 ? count : 1); ++digit) kernel.z[digit] = z[digit].view;
+            kernel.keep_sum = c == 0 && k > 1;
             kernel.bytes = bytes.view;
             if (c == 0) kernel.gates = gates.view;
             run_on_host(kernel);
-            product(1, bytes.view, v.view, false, {gradients.view.data + c * p, n, p, k * p});
+            product(bytes.view, v.view, false, {gradients.view.data + c * p, n, p, k * p});
         }
     }
     const std::string what =
@@ -207,7 +208,7 @@ TEST(Int8Chain, LaunchesNothingForNothing) {
     split.digits[0].cols = 16;
     EXPECT_EQ(split.launch({}).blocks, 0);
     kernels::GateBytes bytes;
-    bytes.z.cols = 64;
+    bytes.z[0].cols = 64;
     EXPECT_EQ(bytes.launch({}).blocks, 0);
 }
 

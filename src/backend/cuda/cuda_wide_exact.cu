@@ -19,13 +19,13 @@ namespace {
 
 std::int64_t padded_16(std::int64_t n) { return kernels::round_up(n, 16); }
 
-/// C (rows × cols, int32, row-major) = alpha·A Bᵀ + beta·C, beta 0 or 1, A: rows × depth, B: cols × depth,
-/// int8; all extents multiples of 16. In cuBLAS's order, by columns, that is Cᵀ = (Bᵀ)ᵀ Aᵀ, the form its
-/// int8 products ask for. Pedantic products would do without matrix units.
-void int8_product(Context& context, std::int32_t alpha, const Scratch<std::int8_t>& a, const std::int8_t* b,
-                  std::int64_t rows, std::int64_t cols, std::int64_t depth, std::int32_t beta,
-                  std::int32_t* c) {
+/// C (rows × cols, int32, row-major) = A Bᵀ + beta·C, A: rows × depth, B: cols × depth, int8; all extents
+/// multiples of 16. In cuBLAS's order, by columns, that is Cᵀ = (Bᵀ)ᵀ Aᵀ, the form its int8 products ask
+/// for; other scales than 0 and 1 they do not promise. Pedantic products would do without matrix units.
+void int8_product(Context& context, const Scratch<std::int8_t>& a, const std::int8_t* b, std::int64_t rows,
+                  std::int64_t cols, std::int64_t depth, bool add, std::int32_t* c) {
     cublasHandle_t blas = context.blas();
+    const std::int32_t alpha = 1, beta = add ? 1 : 0;
     context.check(cublasSetMathMode(blas, CUBLAS_DEFAULT_MATH), "choosing integer products");
     context.check(cublasGemmEx_64(blas, CUBLAS_OP_T, CUBLAS_OP_N, cols, rows, depth, &alpha, b, CUDA_R_8I,
                                   depth, a.data(), CUDA_R_8I, depth, &beta, c, CUDA_R_32I, cols,
@@ -108,20 +108,17 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
 
 void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                       BitView gates, MatrixView gradients) {
-    constexpr std::int64_t most_samples = 32768, bytes = std::int64_t{256} << 20;
+    constexpr std::int64_t most_samples = 8192, bytes = std::int64_t{256} << 20;
     const std::int64_t p = up.rank, k = readout.outputs, depth = padded_16(p);
     const std::int64_t samples = padded_16(std::min(h.rows, most_samples));
-    const std::int64_t units =
-        std::clamp<std::int64_t>(bytes / (5 * std::max<std::int64_t>(samples, 1)) / 64 * 64, 256, 8192);
+    const int digits = kernels::byte_digits(bits);
+    const std::int64_t units = std::clamp<std::int64_t>(
+        bytes / ((4 * digits + 1) * std::max<std::int64_t>(samples, 1)) / 64 * 64, 256, 8192);
     const bool sums = gradients.data != nullptr;
     Context& gpu = *context_;
-    const int digits = kernels::byte_digits(bits);
-    const Scratch<std::int8_t> low(gpu, samples, depth), mid(gpu, samples, depth),
-        high(gpu, digits > 2 ? samples : 0, depth);
-    const Scratch<std::int8_t>* const planes[3] = {&low, &mid, &high};
-    const Scratch<std::int8_t> v(gpu, units, depth), v_transposed(gpu, depth, units),
-        bytes_of_gates(gpu, samples, units);
-    const Scratch<std::int32_t> z(gpu, samples, units), total(gpu, sums ? k * samples : 0, depth);
+    const Scratch<std::int8_t> h_digits(gpu, digits * samples, depth), v(gpu, units, depth),
+        v_transposed(gpu, depth, units), bytes_of_gates(gpu, samples, units);
+    const Scratch<std::int32_t> z(gpu, digits * samples, units), total(gpu, sums ? k * samples : 0, depth);
     const auto zeroed = [&](void* memory, std::int64_t count) {
         gpu.check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(count), gpu.stream()),
                   "zeroing memory");
@@ -133,10 +130,9 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
         if (sums) zeroed(total.data(), 4 * k * samples * depth);
         kernels::SplitDigits split;
         split.h = rows_of<std::int32_t>(h.row_block(i0, n));
-        for (int digit = 0; digit < digits; ++digit) {
-            zeroed(planes[digit]->data(), samples * depth);
-            split.digits[digit] = {planes[digit]->data(), n, depth, depth};
-        }
+        zeroed(h_digits.data(), digits * samples * depth);
+        for (int digit = 0; digit < digits; ++digit)
+            split.digits[digit] = {h_digits.data() + digit * samples * depth, n, depth, depth};
         gpu.run(split);
         for (std::int64_t r0 = 0; r0 < up.width; r0 += units) {
             const std::int64_t count = std::min(units, up.width - r0), padded = padded_16(count);
@@ -145,9 +141,7 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
                 gpu.run(kernels::ExpandSigns<true>{up.seed, p, r0, block});
             else
                 gpu.run(kernels::ExpandSigns<false>{up.seed, p, r0, block});
-            for (int digit = digits - 1; digit >= 0; --digit)
-                int8_product(gpu, 1 << 8 * digit, *planes[digit], v.data(), samples, padded, depth,
-                             digit == digits - 1 ? 0 : 1, z.data());
+            int8_product(gpu, h_digits, v.data(), digits * samples, padded, depth, false, z.data());
             if (sums)
                 gpu.run(kernels::Transpose<std::int8_t>{{v.data(), padded, depth, depth},
                                                         {v_transposed.data(), depth, padded, padded}});
@@ -156,7 +150,9 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
                 open.readout_seed = readout.seed;
                 open.r0 = r0;
                 open.c = c;
-                open.z = {z.data(), n, count, padded};
+                for (int digit = 0; digit < (c == 0 ? digits : 1); ++digit)
+                    open.z[digit] = {z.data() + digit * samples * padded, n, count, padded};
+                open.keep_sum = c == 0 && sums && k > 1;
                 if (sums) open.bytes = {bytes_of_gates.data(), n, padded, padded};
                 if (c == 0 && !gates.empty()) {
                     open.gates = words_of(gates);
@@ -165,7 +161,7 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
                 }
                 gpu.run(open);
                 if (sums)
-                    int8_product(gpu, 1, bytes_of_gates, v_transposed.data(), samples, depth, padded, 1,
+                    int8_product(gpu, bytes_of_gates, v_transposed.data(), samples, depth, padded, true,
                                  total.data() + c * samples * depth);
             }
         }
