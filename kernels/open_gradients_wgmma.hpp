@@ -24,8 +24,7 @@ struct OpenGradientsWgmma : WgmmaSums<columns_, false> {
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
-        const Stages tiles{grid.template shared<Quad>(Sums::unit_quads),
-                           grid.template shared<Quad>(2 * Tiles::quads)};
+        const Stages tiles = Sums::stages(grid);
         const Work work = this->item(grid, gates.rows, first, outputs - first);
         this->share(grid, work, tiles, [&](int, int row) { consume(grid, work, row, tiles); });
     }

@@ -13,7 +13,8 @@
 // by_column.
 //
 // Eight lanes that are served together store one core matrix: no bank conflicts. Bytes of columns from
-// 32·⌈p/32⌉ on are left as they are.
+// 32·⌈p/32⌉ on are left as they are. A row of V may be longer than the tiles, which then have a slice of
+// it.
 #pragma once
 
 #include "sign_words.hpp"
@@ -28,6 +29,9 @@ FNTK_HD constexpr std::uint32_t plus_where_set(std::uint32_t x) {
     return 0xFFFFFFFFU - (x & 0x01010101U) * 0xFEU;
 }
 
+/// Bytes −1 where the bits 0, 8, 16, 24 of x are set, else 0.
+FNTK_HD constexpr std::uint32_t mask_bytes(std::uint32_t x) { return (x & 0x01010101U) * 255U; }
+
 template <int columns, int units, bool with_units = true>
 struct SignTiles {
     static constexpr int quads = units * columns / 16;                         // of either tile
@@ -37,7 +41,8 @@ struct SignTiles {
 
     std::uint64_t up_seed;
     std::int64_t p;
-    bool with_columns;  // whether by_column is wanted
+    bool with_columns;   // whether by_column is wanted
+    int first_word = 0;  // of a row of V, where the slice begins
 
     static FNTK_HD constexpr int place(int n) {
         return (n & 8) << 1 | (n & 1) << 3 | (n & 16) >> 2 | (n & 6) >> 1;
@@ -48,7 +53,7 @@ struct SignTiles {
     template <class Grid>
     FNTK_DEVICE void write(Grid& grid, std::int64_t step, int part, std::uint32_t a, Quad* by_unit,
                            Quad* by_column) const {
-        const int row_words = static_cast<int>(sign_words(p)), lane = grid.lane();
+        const int slice_words = static_cast<int>(sign_words(p)) - first_word, lane = grid.lane();
         std::uint32_t words[most_words];
         if (with_units) by_unit += part * 4 * (row_stride / 16);
         draw(grid, step, by_unit, words);
@@ -56,7 +61,7 @@ struct SignTiles {
         by_column += lane / 8 * (column_stride / 16) + lane % 8 + 16 * part;
         FNTK_UNROLL
         for (int w = 0; w < most_words; ++w) {
-            if (w >= row_words) break;
+            if (w >= slice_words) break;
             FNTK_UNROLL
             for (int i = 0; i < 2 && with_units; ++i) {
                 const std::uint32_t x = words[w] >> (4 * i);
@@ -78,6 +83,7 @@ struct SignTiles {
   private:
     /// Lane n: the words of V of unit 32·step + place(n). A call of the generator makes four words: one
     /// lane's, where a row has whole calls; else they change hands in the place that the warp is to fill.
+    /// Of a slice a lane makes its own, from one call more than they would fill.
     template <class Grid>
     FNTK_DEVICE void draw(Grid& grid, std::int64_t step, Quad* exchange,
                           std::uint32_t (&words)[most_words]) const {
@@ -90,6 +96,26 @@ struct SignTiles {
                     up_seed, Stream::up, first + static_cast<std::uint64_t>(unit * (most_words / 4) + i));
                 FNTK_UNROLL
                 for (int l = 0; l < 4; ++l) words[4 * i + l] = block.word[l];
+            }
+            return;
+        }
+        if (row_words > most_words) {
+            const std::uint64_t word =
+                4 * first + static_cast<std::uint64_t>(unit * row_words + first_word);
+            constexpr int calls = (most_words + 6) / 4;
+            std::uint32_t made[4 * calls];
+            FNTK_UNROLL
+            for (int i = 0; i < calls; ++i) {
+                const Philox4 block =
+                    random_block(up_seed, Stream::up, word / 4 + static_cast<std::uint64_t>(i));
+                FNTK_UNROLL
+                for (int l = 0; l < 4; ++l) made[4 * i + l] = block.word[l];
+            }
+            FNTK_UNROLL
+            for (int w = 0; w < most_words; ++w) {
+                const std::uint32_t even = word & 1 ? made[w + 1] : made[w],
+                                    odd = word & 1 ? made[w + 3] : made[w + 2];
+                words[w] = word & 2 ? odd : even;
             }
             return;
         }

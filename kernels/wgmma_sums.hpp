@@ -1,6 +1,6 @@
 // What the passes over a rademacher V on wgmma share (warpgroup.hpp): the warpgroup that makes tiles of V,
 // and the product with them.
-//     Ĝ^c += (gate ∘ a^cᵀ) V      Ĝ: n × (k·p), in place; p ≤ columns = 64, 128 or 256
+//     Ĝ^c += (gate ∘ a^cᵀ) V      Ĝ: n × (k·p), in place, or a slice of its columns; columns = 64, 128, 256
 // A block is three warpgroups. It takes one item: 128 rows, an output c, a range of m in whole tiles of
 // `units` units. The first warpgroup makes tiles (sign_tiles.hpp), two in turn; the other two have 64 rows
 // each:
@@ -10,6 +10,9 @@
 //     accumulators  64 × columns int32 in registers over the whole range
 // Named barriers hand over stage s = 0, 1: `full` when the producer has written it, `empty` when both
 // consumers have read it. The producer comes to `empty` from the third tile on, the consumers as often.
+//
+// Sums of 512 columns do not fit registers: such a block makes tiles −V alone, for gates. It has 64 rows,
+// and the two consumers take tiles in turn, each those of one stage.
 #pragma once
 
 #include "sign_tiles.hpp"
@@ -17,25 +20,26 @@
 
 namespace fntk::kernels {
 
-/// Bytes −1 where the bits 0, 8, 16, 24 of x are set, else 0.
-FNTK_HD constexpr std::uint32_t mask_bytes(std::uint32_t x) { return (x & 0x01010101U) * 255U; }
-
 /// with_units: the tiles −V are made too.
 template <int columns_, bool with_units>
 struct WgmmaSums {
     static constexpr int columns = columns_;
     static constexpr int units = columns == 64 ? 256 : 128;  // of a tile
-    static constexpr int rows = 128;                         // of a block
+    static constexpr bool in_turn = columns > 256;           // consumers take tiles: gates alone
+    static constexpr int rows = in_turn ? 64 : 128;          // of a block
     static constexpr int max_threads = 384;
 
     std::uint64_t up_seed = 0, readout_seed = 0;
     std::int64_t m = 0, p = 0;
-    Rows<std::int32_t> gradients;  // n × (k·p), added to; no data: not wanted
+    std::int64_t first_column = 0;  // of the slice of V and of each Ĝ^c, a multiple of 32
+    Rows<std::int32_t> gradients;   // n × (k·p), added to; no data: not wanted
 
   protected:
     using Tiles = SignTiles<columns, units, with_units>;
     static constexpr int steps = units / 32;                    // of a tile
     static constexpr int full = 1, empty = 3, of_consumer = 5;  // barriers, each of two
+    static constexpr int hand_over = in_turn ? 256 : 384;       // threads that come to full and empty
+    static constexpr int producer_registers = in_turn ? 104 : 40, consumer_registers = in_turn ? 200 : 232;
 
     struct Work {
         int row, c;      // the first row of the block
@@ -45,8 +49,14 @@ struct WgmmaSums {
         Quad *by_unit, *by_column;
     };
     static constexpr int unit_quads = with_units ? 2 * Tiles::quads : 4 * Tiles::exchange_quads;
+    static constexpr int column_quads = in_turn ? 0 : 2 * Tiles::quads;
     static constexpr std::int64_t shared_bytes_of_stages =
-        shared_size<Quad>(unit_quads) + shared_size<Quad>(2 * Tiles::quads);
+        shared_size<Quad>(unit_quads) + shared_size<Quad>(column_quads);
+    template <class Grid>
+    FNTK_DEVICE static Stages stages(Grid& grid) {
+        Quad* by_unit = grid.template shared<Quad>(unit_quads);
+        return {by_unit, in_turn ? nullptr : grid.template shared<Quad>(column_quads)};
+    }
 
     Launch launch_items(std::int64_t n, std::int64_t outputs, std::int64_t shared_bytes,
                         const DeviceLimits& limits) const {
@@ -75,18 +85,18 @@ struct WgmmaSums {
                 static_cast<int>(range * all / ranges), static_cast<int>((range + 1) * all / ranges)};
     }
 
-    /// The first warpgroup makes the tiles, and consume(i, row), i = 0, 1, is what each other does with its
-    /// 64 rows from `row` on.
+    /// The first warpgroup makes the tiles, and consume(i, row), i = 0, 1, is what each other does with 64
+    /// rows from `row` on.
     template <class Grid, class Consume>
     FNTK_DEVICE void share(Grid& grid, const Work& work, const Stages& tiles,
                            const Consume& consume) const {
         if (grid.warp() < 4) {
-            grid.template give_registers<40>();
+            grid.template give_registers<producer_registers>();
             produce(grid, work, tiles);
         } else {
-            grid.template take_registers<232>();
+            grid.template take_registers<consumer_registers>();
             const int consumer = grid.shuffle(grid.warp() / 4 - 1, 0);
-            consume(consumer, work.row + 64 * consumer);
+            consume(consumer, work.row + (in_turn ? 0 : 64 * consumer));
         }
     }
 
@@ -95,11 +105,12 @@ struct WgmmaSums {
     FNTK_DEVICE void produce(Grid& grid, const Work& work, const Stages& tiles) const {
         constexpr int parts = units / 128;  // a warp has 32 units of each
         const int first_part = work.first * parts;
-        const Tiles writer{up_seed, p, gradients.data != nullptr};
+        const Tiles writer{up_seed, p, !in_turn && gradients.data != nullptr,
+                           static_cast<int>(first_column / 32)};
         std::uint32_t a_words = 0;  // of a^c, of parts 32j + lane, j = 0, 1, ...
         for (int tile = work.first; tile < work.end; ++tile) {
             const int stage = (tile - work.first) & 1;
-            if (tile - work.first >= 2) grid.barrier_sync(empty + stage, max_threads);
+            if (tile - work.first >= 2) grid.barrier_sync(empty + stage, hand_over);
             FNTK_UNROLL_BY(1)
             for (int i = 0; i < parts; ++i) {
                 const int part = tile * parts + i, lane = (part - first_part) & 31;
@@ -115,7 +126,7 @@ struct WgmmaSums {
                              tiles.by_column + stage * Tiles::quads);
             }
             grid.proxy_fence();
-            grid.barrier_arrive(full + stage, max_threads);
+            grid.barrier_arrive(full + stage, hand_over);
         }
     }
 
@@ -140,7 +151,8 @@ struct WgmmaSums {
         for (int i = 0; i < columns / 2; ++i) {
             const int r = row + grid.warp() % 4 * 16 + grid.lane() / 4 + 8 * (i / 2 % 2);
             const int q = i / 16 * 32 + i / 4 % 2 * 16 + i % 2 * 8 + i / 8 % 2 * 4 + grid.lane() % 4;
-            if (r < gradients.rows && q < p) grid.atomic_add(gradients.row(r) + work.c * p + q, sums[i]);
+            if (r < gradients.rows && q < p - first_column)
+                grid.atomic_add(gradients.row(r) + work.c * p + first_column + q, sums[i]);
         }
     }
 };

@@ -117,7 +117,7 @@ TEST_F(CudaTest, TheKernelForComputeCapability90GivesTheIntegersOfThePortableOne
     }
     ASSERT_NE(backend::cuda::wide_wgmma_entry(64, 3), nullptr) << "not in this build";
     ASSERT_TRUE(backend::cuda::uses_wgmma(ops)) << "it has failed its check";
-    for (const std::int64_t p : {1, 2, 31, 64, 65, 96, 128, 129, 160, 200, 256})
+    for (const std::int64_t p : {1, 2, 31, 64, 65, 96, 128, 129, 160, 200, 256, 257, 300, 384, 500, 512})
         for (const auto& [n, m] : {std::pair<std::int64_t, std::int64_t>{128, 1},
                                    {86, 63},
                                    {128, 257},

@@ -70,6 +70,31 @@ TEST(WidePassWgmma, LeavesOutWhatIsNotWanted) {
     }
 }
 
+/// Ranks above 256: the gates alone.
+void expect_gates(std::int64_t n, std::int64_t p, std::int64_t m, const HostOptions& options = hopper(),
+                  int bits = 21) {
+    const WideProblem problem({Up::rademacher, DType::i32, n, p, m, 1, bits});
+    kernels::with_digits(bits, [&](auto digits) {
+        kernels::WidePassWgmma<512, decltype(digits)::value> kernel;
+        kernel.h = problem.rows<std::int32_t>();
+        expect_sums(kernel, problem, options, {true, false});
+    });
+}
+
+TEST(WidePassWgmma, GatesOfALargeRankEqualTheReference) {
+    for (const auto [n, p, m] : {std::array<std::int64_t, 3>{1, 257, 1},
+                                 {5, 288, 63},
+                                 {64, 300, 65},
+                                 {66, 384, 300},
+                                 {17, 400, 257},
+                                 {65, 512, 129}})
+        expect_gates(n, p, m);
+    expect_gates(9, 500, 6 * 128 - 30);
+    expect_gates(9, 321, 5 * 128 + 5);
+    expect_gates(5, 320, 2100, hopper(8));
+    expect_gates(20, 350, 300, hopper(), 14);
+}
+
 /// Outputs from `first` on, from the reference's gates; those before stay as they are.
 void expect_further(std::int64_t n, std::int64_t p, std::int64_t m, std::int64_t k, std::int64_t first,
                     const HostOptions& options = hopper()) {
@@ -77,7 +102,7 @@ void expect_further(std::int64_t n, std::int64_t p, std::int64_t m, std::int64_t
     const Readout readout = seeded_readout(m, k);
     WideResult expected = reference_wide_pass(up, readout, hidden_integers(n, p, 5));
     Guarded<std::int32_t> gradients(n, k * p, 3, 0, 1 << 30);
-    EXPECT_TRUE(kernels::with_rank_columns(p, [&](auto columns) {
+    kernels::with_rank_columns(std::min<std::int64_t>(p, 256), [&](auto columns) {
         kernels::OpenGradientsWgmma<decltype(columns)::value> kernel;
         kernel.up_seed = up.seed;
         kernel.readout_seed = readout.seed;
@@ -88,8 +113,9 @@ void expect_further(std::int64_t n, std::int64_t p, std::int64_t m, std::int64_t
         const kernels::Rows<std::uint64_t> gates = rows_in(expected.gates.view());
         kernel.gates = {gates.data, gates.rows, gates.cols, gates.stride};
         kernel.gradients = gradients.view;
-        run_on_host(kernel, options);
-    }));
+        for (kernel.first_column = 0; kernel.first_column < p; kernel.first_column += kernel.columns)
+            run_on_host(kernel, options);
+    });
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t q = 0; q < k * p; ++q)
             ASSERT_EQ(gradients.view.row(i)[q],
@@ -106,6 +132,12 @@ TEST(WidePassWgmma, FurtherOutputsComeFromTheGates) {
     expect_further(70, 256, 140, 2, 1);
     expect_further(9, 190, 4 * 128 + 5, 2, 1);
     expect_further(5, 40, 2100, 3, 1, hopper(8));
+}
+
+TEST(WidePassWgmma, GradientsComeFromTheGatesInSlicesOfALargeRank) {
+    for (const std::int64_t p : {257, 300, 320, 352, 385, 512, 600}) expect_further(20, p, 140, 1, 0);
+    expect_further(70, 500, 300, 3, 0);
+    expect_further(5, 290, 1100, 2, 1, hopper(8));
 }
 
 /// A kernel without memory behind its matrices.
@@ -133,6 +165,7 @@ TEST(WidePassWgmma, LaunchesWhatFitsAndFillsTheDevice) {
         check(launched<64>(n, 200000));
         check(launched<128>(n, 200000));
         check(launched<256>(n, 200000));
+        check(launched<512>(n, 200000));
     }
     EXPECT_EQ(launched<64>(0, 100).launch({}).blocks, 0);
     EXPECT_EQ(launched<64>(100, 0).launch({}).blocks, 0);

@@ -39,6 +39,11 @@ class Problem:
         """Whether fewer digits of ĥ save products."""
         return self.op in ("wide", "step") and self.up == "rademacher" and not self.generated
 
+    @property
+    def has_portable(self) -> bool:
+        """Whether compute capability 9.0 has kernels of its own for it, to be timed beside those of all."""
+        return self.op == "wide" and self.up == "rademacher" and not self.generated
+
 
 @dataclass(frozen=True)
 class Implementation:
@@ -48,6 +53,7 @@ class Implementation:
     modes: tuple[str, ...]
     seconds: float  # of a process on a GPU: start, load, compile, times
     digits: int = 3  # of ĥ, fntk's: as many int8 products, and one for G
+    env: dict[str, str] = field(default_factory=dict)  # of the process
 
     def modes_for(self, problem: Problem) -> tuple[str, ...]:
         if problem.generated and self.script:
@@ -58,9 +64,12 @@ class Implementation:
 
 FNTK = Implementation("fntk", "", "this library", ("exact",), 4)
 FAST = Implementation("fntk-fast", "", "this library with rounding = fast: ĥ of 14 bits", ("fast",), 4, digits=2)
+PORTABLE = Implementation("fntk-portable", "", "this library without its kernels for compute capability 9.0", ("exact",), 4,
+                          env={"FNTK_WGMMA": "0"})
 IMPLEMENTATIONS = {one.name: one for one in [
     FNTK,
     FAST,
+    PORTABLE,
     Implementation("torch", "torch_peer.py", "closed form, eager, the best of several blocks of the width",
                    (*FLOATS, *INT8), 20),
     Implementation("torch-compile", "torch_peer.py", "closed form under torch.compile, the best of two blocks", FLOATS,
@@ -104,6 +113,7 @@ def problems(smoke: bool) -> list[Problem]:
         Problem("ntk", "factorised", {"n": s.naive_n, "d": s.d, "p": s.p, "m": s.small_m}, peers=("torch-jacrev",)),
         wide("rademacher", s.huge_n, 10 * s.huge_m, s.p, ("torch-compile",), later=("torch",), generated=True),
         Problem("step", "srht", step, up="srht"),
+        wide("rademacher", s.n, s.m, 2 * s.p),
         wide("rademacher", s.n, s.m, 4 * s.p),
         wide("rademacher", s.huge_n, s.narrow_m, s.p, generated=True),  # what memory is compared with
     ]
@@ -202,6 +212,7 @@ def plan(suite: str, smoke: bool) -> list[Measurement]:
         return [Measurement(problem, FNTK, FNTK.modes) for problem in growth(smoke)]
     chosen = problems(smoke)
     of = [(problem, (FNTK.name,)) for problem in chosen]
+    of += [(problem, (PORTABLE.name,)) for problem in chosen if problem.has_portable]
     of += [(problem, (FAST.name,)) for problem in chosen if problem.has_fast]
     of += [(problem, problem.peers) for problem in chosen]
     of += [(problem, problem.later) for problem in chosen]

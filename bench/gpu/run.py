@@ -128,7 +128,7 @@ class Bench:
         waiting = list(measurement.modes)
         reason = wrong or "it ended without a result"
         for line in [] if wrong else self.limited(self.command(measurement), measurement.timeout,
-                                                  self.folder(measurement), {}):
+                                                  self.folder(measurement), measurement.implementation.env):
             if "ms" not in line and "mode" not in line:
                 reason = line["reason"]
                 continue

@@ -22,7 +22,7 @@ from store import Row  # noqa: E402
 
 TITLES = {"wide": "wide pass", "dense": "dense Gram", "gram": "Gram of tangents", "operator": "kernel × vectors",
           "step": "training step", "ntk": "X to Gram", "growth": "tangent"}
-OWN = ("fntk", "fntk-fast")
+OWN = {"fntk": "", "fntk-portable": ", portable", "fntk-fast": ", fast"}
 UNLIKE = ("torch-explicit",)  # does less in its time; for its own goal alone
 
 
@@ -53,8 +53,8 @@ def overview(rows: list[Row]) -> list[str]:
     for own in rows:
         if own["impl"] not in OWN or own["status"] != "ok" or not store.agrees(own) or own["op"] == "growth":
             continue
-        fast = own["impl"] != "fntk"  # less accurate than the first classes
-        lines.append([f"{TITLES[own['op']]}, {own['case']}{', fast' if fast else ''}", shape_of(own), number(own["ms"]["median"]),
+        fast = own["impl"] == "fntk-fast"  # less accurate than the first classes
+        lines.append([f"{TITLES[own['op']]}, {own['case']}{OWN[own['impl']]}", shape_of(own), number(own["ms"]["median"]),
                       number(own.get("fraction_of_floor"), 2), number(own.get("fraction_of_measured_ceiling"), 2),
                       *("" if fast and accuracy in ("fp32", "tf32")
                         else against(own, fastest(peers_of(own, rows, accuracy))) for accuracy in CLASSES)])

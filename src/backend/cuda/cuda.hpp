@@ -101,14 +101,14 @@ class Cuda final : public Ops {
     void product(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
                  double beta, MatrixView c);
     /// wide_pass_exact by one kernel for a rademacher V, that for compute capability 9.0 where it works,
-    /// and one more for outputs beyond the first.
+    /// and one more for outputs beyond the first; for ranks above 256 by that kernel or int8_chain().
     void fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, int hidden_bits,
                BitView gates, MatrixView gradients, bool wgmma);
     /// wide_pass_exact by int8 products of cuBLAS, a chunk of V at a time.
     void int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits, BitView gates,
                     MatrixView gradients);
     /// fused() by the kernels for compute capability 9.0; false when those do not work here. gates: needed
-    /// for several outputs.
+    /// for several outputs, and for Ĝ of ranks above 256.
     bool fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits, BitView gates,
                      MatrixView gradients);
     [[nodiscard]] static bool wgmma_wanted();     // unless FNTK_WGMMA is 0

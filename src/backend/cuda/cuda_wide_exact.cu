@@ -80,9 +80,11 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
 
 void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, int hidden_bits,
                  BitView gates, MatrixView gradients, bool wgmma) {
-    // Outputs beyond the first come from gates, which are kept for as many rows as `most` words hold.
+    // Outputs beyond the first, and all of ranks above 256, come from gates, which are kept for as many
+    // rows as `most` words hold.
     constexpr std::int64_t most = std::int64_t{1} << 25;
-    const bool further = gradients.data != nullptr && readout.outputs > 1, kept = further && gates.empty();
+    const bool further = gradients.data != nullptr && (readout.outputs > 1 || up.rank > 256),
+               kept = further && gates.empty();
     const std::int64_t words = (up.width + 63) / 64;
     const std::int64_t rows =
         kept ? std::clamp<std::int64_t>(most / words / 128 * 128, 128, std::max<std::int64_t>(h.rows, 128))
@@ -94,6 +96,10 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
         const MatrixView sums = gradients.data == nullptr ? gradients : gradients.row_block(i, n);
         const ConstMatrixView part = h.row_block(i, n);
         if (wgmma && fused_wgmma(up, readout, part, hidden_bits, bits, sums)) continue;
+        if (up.rank > 256) {
+            int8_chain(up, readout, part, hidden_bits, bits, sums);
+            continue;
+        }
         kernels::with_rank_columns(up.rank, [&](auto rank_columns) {
             constexpr int columns = decltype(rank_columns)::value;
             kernels::with_digits(hidden_bits, [&](auto digits) {

@@ -7,6 +7,7 @@
 #include <fntk/error.hpp>
 
 #include <open_gradients_wgmma.hpp>
+#include <wide_pass_exact64.hpp>
 #include <wide_pass_rademacher.hpp>
 #include <wide_pass_wgmma.hpp>
 
@@ -79,7 +80,7 @@ bool Cuda::wgmma_works() {
     context_->wgmma = Context::Trial::failed;  // so that the passes below take the portable kernel
     bool agrees = true;
     try {
-        for (const std::int64_t columns : {64, 128, 256})
+        for (const std::int64_t columns : {64, 128, 256, 512})
             for (const int bits : {kernels::fast_hidden_bits, 22})
                 agrees = agrees && wgmma_agrees(columns - columns_short, bits);
     } catch (const MemoryError&) {  // says nothing of the kernel
@@ -113,13 +114,28 @@ bool Cuda::wgmma_agrees(std::int64_t p, int bits) {
         start_wgmma(up, readout, h.view(), bits, gates, gradients);
     });
     const auto portable = results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
-        wide_pass_exact(up, readout, h.view(), bits, {gates, gradients, {}});
+        if (p <= 256) return wide_pass_exact(up, readout, h.view(), bits, {gates, gradients, {}});
+        using Plain = kernels::WidePassExact64<std::int32_t>;  // the chain needs cuBLAS to be right
+        gpu.run(pass_of<Plain>(up, readout, h.view(), gates, gradients));
     });
     return here == portable;
 }
 
 void Cuda::start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                        BitView gates, MatrixView gradients) {
+    if (up.rank > 256) {
+        kernels::with_digits(bits, [&](auto digits) {
+            using Pass = kernels::WidePassWgmma<512, decltype(digits)::value>;
+            context_->run_at(wide_wgmma_entry(Pass::columns, Pass::digit_count),
+                             pass_of<Pass>(up, readout, h, gates, {}));
+        });
+        if (gradients.data == nullptr) return;
+        auto slice = further_of<kernels::OpenGradientsWgmma<256>>(up, readout, gates, gradients);
+        slice.first = 0;
+        for (; slice.first_column < up.rank; slice.first_column += slice.columns)
+            context_->run_at(open_gradients_wgmma_entry(slice.columns), slice);
+        return;
+    }
     kernels::with_rank_columns(up.rank, [&](auto columns) {
         constexpr int count = decltype(columns)::value;
         kernels::with_digits(bits, [&](auto digits) {

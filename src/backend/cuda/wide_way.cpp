@@ -9,8 +9,8 @@ namespace {
 
 /// At least two thirds of the rows that its blocks take are there: with fewer the portable kernel, whose
 /// blocks end at 16 rows, has less to do than this one gains.
-bool fills_blocks(std::int64_t rows) {
-    return 3 * rows >= 2 * kernels::round_up(rows, kernels::WidePassWgmma<64>::rows);
+bool fills_blocks(std::int64_t rows, std::int64_t of_block) {
+    return 3 * rows >= 2 * kernels::round_up(rows, of_block);
 }
 
 }  // namespace
@@ -23,12 +23,17 @@ WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels:
             return {WideWay::transform, "log2 P additions per entry, where a product has P of them"};
         return {WideWay::int8_chain, "the transform does not fit a block's registers and shared memory"};
     }
-    if (rank > 256)
+    if (rank > 256) {
+        if (rank <= 512 && has_wgmma && limits.compute_capability == 90 &&
+            fills_blocks(rows, kernels::WidePassWgmma<512>::rows))
+            return {WideWay::wgmma,
+                    "gates in one kernel, the gradients from them: 24 bytes less an entry of Z"};
         return {WideWay::int8_chain, "the sums of a rank above 256 do not fit a block's registers"};
+    }
     if (!has_wgmma) return {WideWay::fused, "both products in one kernel: V is never in memory"};
     if (limits.compute_capability != 90)
         return {WideWay::fused, "both products in one kernel; wgmma is of compute capability 9.0 alone"};
-    if (!fills_blocks(rows))
+    if (!fills_blocks(rows, kernels::WidePassWgmma<64>::rows))
         return {WideWay::fused, "both products in one kernel; blocks of 128 rows would be too empty"};
     return {WideWay::wgmma, "both products in one kernel, on matrix units that read shared memory"};
 }

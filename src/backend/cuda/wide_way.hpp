@@ -11,7 +11,7 @@ namespace fntk::backend::cuda {
 
 enum class WideWay : std::uint8_t {
     transform,   ///< kernels/wide_pass_srht.hpp: fast transforms, 2·log2 P additions per unit and sample
-    wgmma,       ///< kernels/wide_pass_wgmma.hpp: the next one for compute capability 9.0, 128 rows a block
+    wgmma,       ///< kernels/wide_pass_wgmma.hpp: compute capability 9.0, p ≤ 512, 128 or 64 rows a block
     fused,       ///< kernels/wide_pass_rademacher.hpp: int8 matrix units, V made on the spot, p ≤ 256
     int8_chain,  ///< kernels/int8_chain.hpp and cuBLAS, chunks of V in memory: any p
     plain,       ///< kernels/wide_pass_exact64.hpp: integer additions, for float64 networks
@@ -29,7 +29,7 @@ WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels:
 /// Whether `ops` is a GPU on which the kernel of WideWay::wgmma is built, allowed and has passed its check
 /// against the portable one, which this runs at the first call.
 bool uses_wgmma(Ops& ops);
-/// For tests and benches: from now on `ops` takes WideWay::fused in its place, or no longer.
+/// For tests and benches: from now on `ops` does without it, or no longer.
 void allow_wgmma(Ops& ops, bool allowed);
 
 }  // namespace fntk::backend::cuda
