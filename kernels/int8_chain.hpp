@@ -5,9 +5,10 @@
 //     E^c_ir = a_rc·(z_ir > 0),   Z = Z₀ + 256 Z₁ (+ 256² Z₂)
 // ExpandSigns    V, rows r0.. as int8 ±1, b × cols, zero in columns ≥ p
 // SplitDigits    H₀, H₁ and H₂, n × cols int8 each, from ĥ (int32, n × p), zero in columns ≥ p
-// GateBytes      E^c, n × cols int8, zero in columns ≥ b, from the Z_d (int32, n × b), and the gates as
-// bits The int8 matrices are padded to `cols`, a multiple of 16, with data and stride multiples of 16 as
-// well, as such libraries ask; the padding adds nothing to a product. No kernel here uses shared memory.
+// GateBytes      E^c, n × cols int8, zero in columns ≥ b, from the Z_d (int32, n × b); the gates as bits
+//
+// The int8 matrices are padded to `cols`, a multiple of 16, with data and stride multiples of 16 as well,
+// as such libraries ask; the padding adds nothing to a product. No kernel here uses shared memory.
 #pragma once
 
 #include "sign_words.hpp"

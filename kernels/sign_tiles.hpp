@@ -58,7 +58,7 @@ struct SignTiles {
         if (with_units) by_unit += part * 4 * (row_stride / 16);
         draw(grid, step, by_unit, words);
         by_unit += lane / 8 * (row_stride / 16) + lane % 8;
-        by_column += lane / 8 * (column_stride / 16) + lane % 8 + 16 * part;
+        if (with_columns) by_column += lane / 8 * (column_stride / 16) + lane % 8 + 16 * part;
         FNTK_UNROLL
         for (int w = 0; w < most_words; ++w) {
             if (w >= slice_words) break;

@@ -123,7 +123,7 @@ struct WgmmaSums {
                              grid.shuffle(a_words, lane),
                              with_units ? tiles.by_unit + stage * Tiles::quads
                                         : tiles.by_unit + grid.warp() * Tiles::exchange_quads,
-                             tiles.by_column + stage * Tiles::quads);
+                             in_turn ? nullptr : tiles.by_column + stage * Tiles::quads);
             }
             grid.proxy_fence();
             grid.barrier_arrive(full + stage, hand_over);

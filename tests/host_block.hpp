@@ -102,15 +102,16 @@ class HostBlock {
         if (warp.barrier.arrived > 0)
             raise(thread, "reaches " + text(site) + " while " + waits(warp.barrier) + " for its warp");
         ++warp.at_block;
-        wait(barrier_, run_.launch.threads, thread, site);
+        wait(barrier_, run_.launch.threads, thread, site, true);
     }
 
-    void wait_warp(int thread, const Site& site) {
+    /// orders: for memory too, as sync_warp does and shuffles do not.
+    void wait_warp(int thread, const Site& site, bool orders) {
         const Unwatched books;
         Warp& warp = warp_of(thread);
         if (warp.at_block % warp_size != 0)
             raise(thread, "reaches " + text(site) + " while lanes of its warp wait in the block's sync");
-        wait(warp.barrier, warp_size, thread, site);
+        wait(warp.barrier, warp_size, thread, site, orders);
     }
 
     /// A thread comes to a named barrier, and waits there or goes on.
@@ -125,7 +126,16 @@ class HostBlock {
             raise(thread, "expects " + std::to_string(expected) + " threads in " + text(site) + " where " +
                               text(barrier.first) + " expects " + std::to_string(barrier.expected) +
                               " threads");
-        come(barrier, expected, waits_there, thread, site);
+        come(barrier, expected, waits_there, thread, site, true);
+        if (!waits_there) let_others_run(thread);
+    }
+
+    /// Where nothing waits, others may still be ahead.
+    void let_others_run(int thread) {
+        const Unwatched books;
+        wake({thread});
+        fibers_.sleep();
+        if (failed_) throw Released();
     }
 
     void* shared_array(int thread, const std::type_info& type, std::int64_t size, std::int64_t count,
@@ -256,16 +266,16 @@ class HostBlock {
         }
     }
 
-    void wait(Barrier& barrier, int expected, int thread, const Site& site) {
+    void wait(Barrier& barrier, int expected, int thread, const Site& site, bool orders) {
         if (failed_) throw Released();
         if (barrier.left > 0)
             raise(thread, "waits in " + text(site) + " for a thread that has left the kernel");
         if (barrier.arrived > 0 && !same(site, barrier.site))
             raise(thread, "waits in " + text(site) + " while " + waits(barrier));
-        come(barrier, expected, true, thread, site);
+        come(barrier, expected, true, thread, site, orders);
     }
 
-    void come(Barrier& barrier, int expected, bool waits_there, int thread, const Site& site) {
+    void come(Barrier& barrier, int expected, bool waits_there, int thread, const Site& site, bool orders) {
         if (failed_) throw Released();
         if (barrier.arrived == 0) {
             barrier.first = thread;
@@ -273,7 +283,7 @@ class HostBlock {
             barrier.expected = expected;
         }
         char* const place = barrier.place();
-        publish(place);
+        if (orders) publish(place);
         if (++barrier.arrived == expected) {
             ++barrier.turn;
             barrier.arrived = 0;
@@ -283,7 +293,7 @@ class HostBlock {
             fibers_.sleep();
             if (failed_) throw Released();
         }
-        if (waits_there) observe(place);
+        if (waits_there && orders) observe(place);
     }
 
     void leave(int thread) {

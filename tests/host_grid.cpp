@@ -14,7 +14,7 @@ HostGrid::HostGrid(HostBlock& block, int thread)
       threads_(block.run().launch.threads) {}
 
 void HostGrid::wait_block(const Site& site) const { state_.wait_block(thread_, site); }
-void HostGrid::wait_warp(const Site& site) const { state_.wait_warp(thread_, site); }
+void HostGrid::wait_warp(const Site& site) const { state_.wait_warp(thread_, site, true); }
 void HostGrid::raise(const std::string& what, const Site& site) const {
     state_.raise(thread_, "in " + text(site) + " " + what);
 }
@@ -27,7 +27,7 @@ const HostGrid::Slot* HostGrid::show(const void* bytes, std::size_t size, const 
     const Unwatched books;
     Slot* slots = state_.slots(thread_, shown_++);
     std::memcpy(slots[lane()].bytes, bytes, size);
-    wait_warp(site);
+    state_.wait_warp(thread_, site, false);
     return slots;
 }
 

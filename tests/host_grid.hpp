@@ -8,7 +8,8 @@
 // tiles that were not fenced, descriptors that lead out of a shared array. With it AddressSanitizer finds
 // accesses outside a shared array, which is a heap block of exactly its bytes, and ThreadSanitizer finds
 // missing barriers and, with two blocks at once, blocks that write to one place: nothing but barriers
-// orders two threads of a block (atomics are relaxed), and nothing at all orders two blocks.
+// orders two threads of a block (atomics are relaxed, and exchanges of a warp order no memory), and nothing
+// at all orders two blocks that run at once.
 #pragma once
 
 #include "host_sanitizers.hpp"

@@ -93,7 +93,7 @@ TEST(HostGridFaults, LanesOutsideTheWarp) {
 TEST(HostGridFaults, LaunchesOutsideTheLimits) {
     const auto nothing = [](auto& /*grid*/) {};
     EXPECT_EQ(fault_of(Planted{nothing, 0, 0}), "");
-    EXPECT_TRUE(has(fault_of(Planted{nothing, 1, 288}), "at most 256"));
+    EXPECT_TRUE(has(fault_of(Planted{nothing, 1, 416}), "at most 384"));
     EXPECT_TRUE(has(fault_of(Planted{nothing, 1, 33}), "whole warps"));
     EXPECT_TRUE(has(fault_of(Planted{nothing, -1, 32}), "-1 blocks"));
     const Planted large{nothing, 1, 32, 65536};

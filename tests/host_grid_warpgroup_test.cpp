@@ -207,6 +207,52 @@ TEST(HostGridWarpgroup, FindsMistakesAroundAProduct) {
     }
 }
 
+/// A warpgroup multiplies with a tile that the other overwrites as soon as it is said to be free.
+std::string fault_of_hand_over(bool too_early, std::uint64_t seed) {
+    return fault_of(
+        Planted{[&](auto& grid) {
+                    auto* b = grid.template shared<std::int8_t>(64 * 32);
+                    const auto store = [&](int shift) {
+                        if (grid.thread() == 128)
+                            fill(b, 64, 128, 256, [&](int r, int l) { return b_entry(r + shift, l); });
+                    };
+                    store(0);
+                    grid.proxy_fence();
+                    grid.sync();
+                    if (grid.warp() >= 4) {
+                        grid.barrier_sync(1, 256);
+                        return store(1);
+                    }
+                    std::uint32_t own[4] = {0x01010101, 0x01010101, 0x01010101, 0x01010101};
+                    std::int32_t acc[32] = {};
+                    grid.wgmma_fence(acc, own);
+                    grid.template wgmma<false>(acc, own, tile_descriptor(grid.shared_address(b), 128, 256));
+                    grid.wgmma_commit();
+                    if (too_early) grid.barrier_arrive(1, 256);
+                    grid.template wgmma_wait<0>(acc, own);
+                    if (!too_early) grid.barrier_arrive(1, 256);
+                },
+                1, 256, 64 * 32},
+        {.order = seed});
+}
+
+TEST(HostGridWarpgroup, ATileIsGivenBackAfterItsProduct) {
+    for (std::uint64_t seed = 1; seed <= 8; ++seed) EXPECT_EQ(fault_of_hand_over(false, seed), "");
+}
+
+#ifndef FNTK_THREAD_SANITIZER  // which ends the process at such a race
+TEST(HostGridWarpgroup, FindsATileThatIsGivenBackTooEarly) {
+    int found = 0;
+    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+        const std::string fault = fault_of_hand_over(true, seed);
+        if (fault.empty()) continue;
+        EXPECT_TRUE(has(fault, "operands that change before its wait"));
+        ++found;
+    }
+    EXPECT_GE(found, 4);
+}
+#endif
+
 TEST(HostGridWarpgroup, FindsMistakesAroundBarriers) {
     EXPECT_TRUE(has(fault_of(Planted{[](auto& grid) {
                         if (grid.warp() == 0) grid.barrier_sync(1, 64);
@@ -238,6 +284,13 @@ TEST(HostGridWarpgroup, FindsTooManyRegisters) {
                                      },
                                      1, 256}),
                     "more than 65536 registers"));
+    const auto too_many = [](auto& grid) {
+        if (grid.warp() < 4)
+            grid.template give_registers<48>();
+        else
+            grid.template take_registers<232>();
+    };
+    EXPECT_TRUE(has(fault_of(Planted{too_many, 1, 384}), "more than 64512 registers"));
 }
 
 }  // namespace

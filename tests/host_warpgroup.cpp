@@ -8,7 +8,8 @@ namespace fntk::test {
 namespace {
 
 constexpr std::int32_t poison = static_cast<std::int32_t>(uninitialised);
-constexpr std::int64_t registers_of_a_multiprocessor = 65536;
+/// What the threads of a block have together: whole eights of a multiprocessor's, each the same.
+std::int64_t registers_of(std::int64_t threads) { return 65536 / threads / 8 * 8 * threads; }
 
 /// The fields of a descriptor, in bytes.
 struct Descriptor {
@@ -66,8 +67,9 @@ void HostGrid::barrier_arrive(int id, int threads, int line, const char* file) c
 void HostGrid::proxy_fence() const { state_.fence(); }
 
 void HostGrid::have_registers(int count) const {
-    if (state_.add_registers(count) > registers_of_a_multiprocessor)
-        raise("asks for more than 65536 registers of a block", {"take_registers", "", 0});
+    if (const std::int64_t most = registers_of(threads_); state_.add_registers(count) > most)
+        raise("asks for more than " + std::to_string(most) + " registers of a block",
+              {"take_registers", "", 0});
 }
 
 /// The bytes that a descriptor leads to: `rows` rows, all in one shared array.
@@ -141,6 +143,7 @@ void HostGrid::begin(Product product) {
 }
 
 void HostGrid::complete(int pending) {
+    state_.let_others_run(thread_);
     std::size_t done = 0;
     for (; done < products_.size() && products_[done].group < groups_ - pending; ++done) {
         const Product& product = products_[done];

@@ -12,7 +12,7 @@ namespace fntk::test {
 /// A kernel from a lambda: `body(grid)` on blocks × threads.
 template <class Body>
 struct Planted {
-    static constexpr int max_threads = 256;
+    static constexpr int max_threads = 384;
     Body body;
     std::int64_t blocks = 1;
     int threads = 64;

@@ -42,7 +42,7 @@ class Problem:
     @property
     def has_portable(self) -> bool:
         """Whether compute capability 9.0 has kernels of its own for it, to be timed beside those of all."""
-        return self.op == "wide" and self.up == "rademacher" and not self.generated
+        return self.op == "wide" and self.up == "rademacher" and not self.generated and self.shape["p"] <= 512
 
 
 @dataclass(frozen=True)

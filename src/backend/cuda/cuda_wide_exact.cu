@@ -96,9 +96,10 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
         const MatrixView sums = gradients.data == nullptr ? gradients : gradients.row_block(i, n);
         const ConstMatrixView part = h.row_block(i, n);
         if (wgmma && fused_wgmma(up, readout, part, hidden_bits, bits, sums)) continue;
-        if (up.rank > 256) {
-            int8_chain(up, readout, part, hidden_bits, bits, sums);
-            continue;
+        if (up.rank > 256) {  // all that is left: the chain keeps no gates of its own
+            const std::int64_t left = h.rows - i;
+            return int8_chain(up, readout, h.row_block(i, left), hidden_bits, gates,
+                              gradients.data == nullptr ? gradients : gradients.row_block(i, left));
         }
         kernels::with_rank_columns(up.rank, [&](auto rank_columns) {
             constexpr int columns = decltype(rank_columns)::value;
@@ -123,7 +124,8 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
     const bool sums = gradients.data != nullptr;
     Context& gpu = *context_;
     const Scratch<std::int8_t> h_digits(gpu, digits * samples, depth), v(gpu, units, depth),
-        v_transposed(gpu, depth, units), bytes_of_gates(gpu, samples, units);
+        v_transposed(gpu, depth, units),
+        bytes_of_gates(gpu, samples, units);  // rows past n mean nothing: their sums are not copied
     const Scratch<std::int32_t> z(gpu, digits * samples, units), total(gpu, sums ? k * samples : 0, depth);
     const auto zeroed = [&](void* memory, std::int64_t count) {
         gpu.check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(count), gpu.stream()),
@@ -132,7 +134,6 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
 
     for (std::int64_t i0 = 0; i0 < h.rows; i0 += samples) {
         const std::int64_t n = std::min(samples, h.rows - i0);
-        zeroed(bytes_of_gates.data(), samples * units);  // rows past n stay 0
         if (sums) zeroed(total.data(), 4 * k * samples * depth);
         kernels::SplitDigits split;
         split.h = rows_of<std::int32_t>(h.row_block(i0, n));

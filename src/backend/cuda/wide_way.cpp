@@ -27,7 +27,7 @@ WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels:
         if (rank <= 512 && has_wgmma && limits.compute_capability == 90 &&
             fills_blocks(rows, kernels::WidePassWgmma<512>::rows))
             return {WideWay::wgmma,
-                    "gates in one kernel, the gradients from them: 24 bytes less an entry of Z"};
+                    "the gates in one kernel, the gradients from them: neither Z nor V is in memory"};
         return {WideWay::int8_chain, "the sums of a rank above 256 do not fit a block's registers"};
     }
     if (!has_wgmma) return {WideWay::fused, "both products in one kernel: V is never in memory"};
