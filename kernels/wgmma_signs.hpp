@@ -17,10 +17,10 @@ namespace fntk::kernels {
 
 template <int columns, int units, int digit_count>
 struct WgmmaSigns {
-    static constexpr int steps = units / 32;               // of a tile
-    static constexpr int one_digit = 64 * columns / 16;    // quads
-    static constexpr int quads = digit_count * one_digit;  // of all digits
-    static constexpr int row_stride = 8 * columns;         // bytes of 8 rows, or of 8 units
+    static constexpr int steps = units / 32;                                  // of a tile
+    static constexpr int one_digit = 64 * columns / 16;                       // quads
+    static constexpr int quads = digit_count * one_digit;                     // of all digits
+    static constexpr int row_stride = SignTiles<columns, units>::row_stride;  // of both operands
 
     Rows<const std::int32_t> h;  // n × p
     Rows<std::uint64_t> gates;   // n × ⌈m/64⌉ words

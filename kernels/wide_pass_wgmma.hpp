@@ -3,9 +3,9 @@
 // from them (open_gradients_wgmma.hpp).
 //     ẑ = ĥ Vᵀ,  gate = ẑ > 0,  Ĝ^0 += (gate ∘ a^0ᵀ) V
 //
-// Blocks, tiles of V and the second product are those of wgmma_sums.hpp, the first product and its digits,
-// which each consumer has in shared memory beside the tiles, those of wgmma_signs.hpp. The order of units
-// in the tiles makes a thread's sums of ẑ its A operand of the second product.
+// Blocks, tiles of V and the second product are those of wgmma_sums.hpp, the first product and its digits
+// those of wgmma_signs.hpp. The digits lie beside the tiles, of each consumer its own where it has rows of
+// its own. The order of units in the tiles makes a thread's sums of ẑ its A operand of the second product.
 #pragma once
 
 #include "wgmma_signs.hpp"

@@ -83,7 +83,7 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
     // Outputs beyond the first, and all of ranks above 256, come from gates, which are kept for as many
     // rows as `most` words hold.
     constexpr std::int64_t most = std::int64_t{1} << 25;
-    const bool further = gradients.data != nullptr && (readout.outputs > 1 || up.rank > 256),
+    const bool further = gradients.data != nullptr && (readout.outputs > 1 || up.rank > most_fused_rank),
                kept = further && gates.empty();
     const std::int64_t words = (up.width + 63) / 64;
     const std::int64_t rows =
@@ -96,7 +96,7 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
         const MatrixView sums = gradients.data == nullptr ? gradients : gradients.row_block(i, n);
         const ConstMatrixView part = h.row_block(i, n);
         if (wgmma && fused_wgmma(up, readout, part, hidden_bits, bits, sums)) continue;
-        if (up.rank > 256) {  // all that is left: the chain keeps no gates of its own
+        if (up.rank > most_fused_rank) {  // all that is left: the chain keeps no gates of its own
             const std::int64_t left = h.rows - i;
             return int8_chain(up, readout, h.row_block(i, left), hidden_bits, gates,
                               gradients.data == nullptr ? gradients : gradients.row_block(i, left));

@@ -115,7 +115,8 @@ bool Cuda::wgmma_agrees(std::int64_t p, int bits) {
         start_wgmma(up, readout, h.view(), bits, gates, gradients);
     });
     const auto portable = results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
-        if (p <= 256) return wide_pass_exact(up, readout, h.view(), bits, {gates, gradients, {}});
+        if (p <= most_fused_rank)
+            return wide_pass_exact(up, readout, h.view(), bits, {gates, gradients, {}});
         using Plain = kernels::WidePassExact64<std::int32_t>;  // the chain needs cuBLAS to be right
         gpu.run(pass_of<Plain>(up, readout, h.view(), gates, gradients));
     });
@@ -124,14 +125,15 @@ bool Cuda::wgmma_agrees(std::int64_t p, int bits) {
 
 void Cuda::start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                        BitView gates, MatrixView gradients) {
-    if (up.rank > 256) {
+    if (up.rank > most_fused_rank) {
         kernels::with_digits(bits, [&](auto digits) {
-            using Pass = kernels::WidePassWgmma<512, decltype(digits)::value>;
+            using Pass = kernels::WidePassWgmma<most_gated_rank, decltype(digits)::value>;
             context_->run_at(wide_wgmma_entry(Pass::columns, Pass::digit_count),
                              pass_of<Pass>(up, readout, h, gates, {}));
         });
         if (gradients.data == nullptr) return;
-        auto slice = further_of<kernels::OpenGradientsWgmma<256>>(up, readout, gates, gradients);
+        auto slice =
+            further_of<kernels::OpenGradientsWgmma<most_fused_rank>>(up, readout, gates, gradients);
         slice.first = 0;
         for (; slice.first_column < up.rank; slice.first_column += slice.columns)
             context_->run_at(open_gradients_wgmma_entry(slice.columns), slice);

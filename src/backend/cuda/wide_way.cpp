@@ -23,9 +23,9 @@ WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels:
             return {WideWay::transform, "log2 P additions per entry, where a product has P of them"};
         return {WideWay::int8_chain, "the transform does not fit a block's registers and shared memory"};
     }
-    if (rank > 256) {
-        if (rank <= 512 && has_wgmma && limits.compute_capability == 90 &&
-            fills_blocks(rows, kernels::WidePassWgmma<512>::rows))
+    if (rank > most_fused_rank) {
+        if (rank <= most_gated_rank && has_wgmma && limits.compute_capability == 90 &&
+            fills_blocks(rows, kernels::WidePassWgmma<most_gated_rank>::rows))
             return {WideWay::wgmma,
                     "the gates in one kernel, the gradients from them: neither Z nor V is in memory"};
         return {WideWay::int8_chain, "the sums of a rank above 256 do not fit a block's registers"};

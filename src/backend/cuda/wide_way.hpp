@@ -17,6 +17,10 @@ enum class WideWay : std::uint8_t {
     plain,       ///< kernels/wide_pass_exact64.hpp: integer additions, for float64 networks
 };
 
+/// Ranks above the first have sums that do not fit the registers of a block: Ĝ comes from the gates, which
+/// kernels/wide_pass_wgmma.hpp finds up to the second.
+inline constexpr std::int64_t most_fused_rank = 256, most_gated_rank = 512;
+
 struct WideChoice {
     WideWay way = WideWay::plain;
     const char* reason = "";
