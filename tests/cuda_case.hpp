@@ -1,4 +1,5 @@
-// A GPU and the cpu backend beside it; without a GPU the tests are skipped and say why.
+// A GPU and the cpu backend beside it. A build without the CUDA backend runs these tests on GPUs that are
+// none (host_gpu/); one with it needs a GPU, and without one the tests are skipped and say why.
 #pragma once
 
 #include "exact_networks.hpp"
@@ -6,6 +7,16 @@
 #include <optional>
 
 namespace fntk::test {
+
+#ifdef FNTK_HOST_GPU
+inline constexpr bool real_gpu = false;
+#else
+inline constexpr bool real_gpu = true;
+#endif
+/// An extent for a GPU, or one for threads that take turns.
+constexpr std::int64_t extent(std::int64_t on_a_gpu, std::int64_t else_) {
+    return real_gpu ? on_a_gpu : else_;
+}
 
 /// ‖difference‖_F/‖·‖_F that products summed in another order may have.
 inline double tolerance(DType precision) { return precision == DType::f32 ? 1e-5 : 1e-12; }

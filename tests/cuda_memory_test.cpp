@@ -1,4 +1,4 @@
-// The memory of a GPU: copies, its accounts, and what is refused; and what a machine without a GPU says.
+// The memory of a GPU: copies, its accounts, and what is refused.
 #include "cuda_case.hpp"
 #include "temp_folder.hpp"
 
@@ -16,25 +16,6 @@ using test::error_of;
 using test::expect_parts;
 using test::normals;
 using test::same_bits;
-
-// --- without a GPU
-
-TEST(CudaAbsent, SaysWhyWheneverItIsAskedFor) {
-    const DeviceInfo cuda = test::info_of("cuda");
-    ASSERT_FALSE(cuda.description.empty());
-    if (cuda.available) {
-        EXPECT_EQ(Device::open("cuda").place(), Place::cuda);
-        return;
-    }
-    for (const char* name : {"cuda", "cuda:0", "cuda:1"})
-        expect_parts(error_of<DeviceError>([&] { (void)Device::open(name); }),
-                     {"'cuda", "not available", cuda.description});
-    for (const int ordinal : {0, 1, 99, -1})
-        expect_parts(error_of<DeviceError>([&] { (void)Device::cuda(ordinal, nullptr); }),
-                     {"'cuda", "not available", cuda.description});
-}
-
-// --- memory and errors
 
 TEST_F(CudaTest, CopiesAnyViewThereAndBack) {
     for (const DType dtype : {DType::f32, DType::f64}) {

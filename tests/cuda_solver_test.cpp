@@ -29,16 +29,17 @@ class Issued final : public LinearOperator {
 };
 
 TEST_F(CudaTest, ConjugateGradientsAreReplayed) {
+    const std::int64_t n = test::extent(150, 40), width = test::extent(512, 200);
     for (const DType precision : {DType::f32, DType::f64})
         for (const Train train_these :
              {Train{.down = true}, Train{.down = true, .up = true, .readout = true}}) {
             const Network network = Network::create(
-                {.dim = 12, .width = 512, .rank = 8, .train = train_these, .precision = precision});
-            const Matrix x = normals(150, 12, 3, precision), y = normals(150, 3, 4, precision);
+                {.dim = 12, .width = width, .rank = 8, .train = train_these, .precision = precision});
+            const Matrix x = normals(n, 12, 3, precision), y = normals(n, 3, 4, precision);
             const Tangent there = tangent(gpu(), network, x), here = tangent(host(), network, x);
             const KernelOperator op(there);
-            const LowRankPreconditioner near(host(), normals(150, 4, 5, precision), 1.0),
-                far(gpu(), gpu().to_device(normals(150, 4, 5, precision)), 1.0);
+            const LowRankPreconditioner near(host(), normals(n, 4, 5, precision), 1.0),
+                far(gpu(), gpu().to_device(normals(n, 4, 5, precision)), 1.0);
             for (const bool preconditioned : {false, true}) {
                 const CgOptions options{.tolerance = 100 * tolerance(precision)};
                 const CgResult replayed =

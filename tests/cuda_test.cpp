@@ -1,5 +1,5 @@
-// The CUDA backend on a GPU against the cpu backend: the exact integers for equality, all that follows from
-// them within a few roundings of its precision. Where there is no GPU these tests are skipped and say why.
+// The CUDA backend against the cpu backend in what follows from the exact integers and in floating passes:
+// within a few roundings of its precision.
 #include "arc_rows.hpp"
 #include "cuda_case.hpp"
 #include "exact_networks.hpp"
@@ -11,12 +11,9 @@
 #include <fntk/regression.hpp>
 #include <fntk/spectrum.hpp>
 
-#include <backend/cuda/hopper.hpp>
-#include <backend/cuda/wide_way.hpp>
 #include <backend/ops.hpp>
 
 #include <algorithm>
-#include <cstdlib>
 #include <functional>
 #include <optional>
 
@@ -25,14 +22,10 @@ namespace {
 
 using test::CudaTest;
 using test::error_of;
-using test::expect_parts;
 using test::keep_all;
 using test::normals;
 using test::relative_error;
-using test::same_bits;
 using test::tolerance;
-
-class SlowCuda : public CudaTest {};
 
 /// Each way through the wide pass: exact by transform and by product, floating, stored factors, smooth σ.
 std::vector<Network> various_networks() {
@@ -62,104 +55,6 @@ std::vector<Network> various_networks() {
 std::string described(const Network& network, Train train) {
     return test::described(network, 0) + ", " + name(network.spec().activation.kind) + ", train " +
            to_string(train);
-}
-
-// --- exact integers
-
-TEST_F(CudaTest, ExactIntegersAreEqualForEveryRankAndRaggedShape) {
-    struct Extents {
-        std::int64_t n, m;
-    };
-    for (const std::int64_t p : {1, 33, 64, 200, 256, 300, 512, 1024})
-        for (const Down down : {Down::gaussian, Down::identity})  // srht takes any rank with the identity
-            for (const auto [n, m] : {Extents{1, 4099}, {37, 1000}, {130, 333}, {65, 64}, {3, 1}}) {
-                const std::int64_t d = down == Down::identity ? p : 21;
-                for (const Network& network : test::networks_of({n, d, p, m, 3, down}))
-                    expect_agreement(network, normals(n, d, 3, network.spec().precision));
-            }
-}
-
-TEST_F(CudaTest, ExactIntegersAreEqualWhateverIsKept) {
-    for (const std::int64_t p : {8, 300})
-        for (const std::int64_t k : {1, 2, 5})
-            for (const Network& network : test::networks_of({70, p, p, 700, k, Down::identity})) {
-                const Matrix x = normals(70, p, 8, network.spec().precision);
-                for (const TangentOptions keep :
-                     {TangentOptions{.only_these = true},
-                      TangentOptions{.gradients = true, .only_these = true},
-                      TangentOptions{.gates = true, .only_these = true}, keep_all})
-                    expect_agreement(network, x, keep);
-            }
-}
-
-TEST_F(CudaTest, ExactIntegersAreEqualFromDataOnTheDeviceAndWithoutRows) {
-    for (const Network& network : test::networks_of({33, 10, 8, 300, 3, Down::srht})) {
-        const Matrix wide = normals(33, 13, 8, network.spec().precision);
-        const ConstMatrixView x = wide.view().col_block(2, 10);
-        const Tangent here = tangent(host(), network, x, keep_all);
-        const Matrix there = gpu().to_device(x);
-        test::expect_same_integers(tangent(gpu(), network.on(gpu()), there, keep_all), here);
-        test::expect_same_integers(tangent(gpu(), network, x, keep_all), here);
-        const Tangent none = tangent(gpu(), network, x.row_block(0, 0), keep_all);
-        EXPECT_EQ(none.size(), 0);
-        EXPECT_TRUE(gram(none).empty());
-    }
-}
-
-TEST_F(CudaTest, TheKernelForComputeCapability90GivesTheIntegersOfThePortableOne) {
-    backend::Ops& ops = gpu().ops();
-    const std::string device = test::info_of("cuda").description;
-    const char* wanted = std::getenv("FNTK_WGMMA");
-    if (device.find("compute capability 9.0") == std::string::npos ||
-        (wanted != nullptr && std::string(wanted) == "0")) {
-        EXPECT_FALSE(backend::cuda::uses_wgmma(ops)) << device;
-        return;
-    }
-    ASSERT_NE(backend::cuda::wide_wgmma_entry(64, 3), nullptr) << "not in this build";
-    ASSERT_TRUE(backend::cuda::uses_wgmma(ops)) << "it has failed its check";
-    for (const std::int64_t p : {1, 2, 31, 64, 65, 96, 128, 129, 160, 200, 256, 257, 300, 384, 500, 512})
-        for (const auto& [n, m] : {std::pair<std::int64_t, std::int64_t>{128, 1},
-                                   {86, 63},
-                                   {128, 257},
-                                   {300, 1000},
-                                   {1000, 4099}})
-            for (const auto& [k, rounding] :
-                 {std::pair{1, Rounding::fine}, {3, Rounding::fine}, {1, Rounding::fast}}) {
-                const Network network = Network::create({.dim = 21,
-                                                         .width = m,
-                                                         .rank = p,
-                                                         .outputs = k,
-                                                         .down = Down::gaussian,
-                                                         .up = Up::rademacher,
-                                                         .rounding = rounding});
-                const Matrix x = normals(n, 21, 4, DType::f32);
-                const TangentOptions keep = k == 1 ? keep_all : TangentOptions{.gradients = true};
-                const Tangent here = tangent(host(), network, x, keep);
-                for (const bool allowed : {true, false}) {
-                    SCOPED_TRACE(test::described(network, n) + (allowed ? ", wgmma" : ", portable"));
-                    backend::cuda::allow_wgmma(ops, allowed);
-                    test::expect_same_integers(tangent(gpu(), network, x, keep), here);
-                }
-                backend::cuda::allow_wgmma(ops, true);
-            }
-    EXPECT_TRUE(backend::cuda::uses_wgmma(ops)) << "no launch has failed";
-}
-
-TEST_F(SlowCuda, ExactIntegersAreEqualForManySamples) {
-    const std::int64_t n = 100000;
-    for (const Up up : {Up::srht, Up::rademacher}) {
-        const Network network =
-            Network::create({.dim = 40, .width = 65536, .rank = 128, .down = Down::gaussian, .up = up});
-        expect_agreement(network, normals(n, 40, 1, DType::f32), {.gradients = true, .only_these = true});
-    }
-}
-
-TEST_F(SlowCuda, ExactIntegersAreEqualForAVeryWideNetwork) {
-    for (const Up up : {Up::srht, Up::rademacher}) {
-        const Network network =
-            Network::create({.dim = 40, .width = 10'000'000, .rank = 64, .down = Down::gaussian, .up = up});
-        expect_agreement(network, normals(7, 40, 1, DType::f32));
-    }
 }
 
 // --- kernels
@@ -193,7 +88,7 @@ TEST_F(CudaTest, GramMatricesAreThoseOfTheCpu) {
 TEST_F(CudaTest, OperatorsAreTheirGramMatrices) {
     for (const Network& network : various_networks()) {
         const DType precision = network.spec().precision;
-        const Matrix x = normals(23, 12, 1, precision), y = normals(9, 12, 2, precision);
+        const Matrix x = normals(test::extent(23, 9), 12, 1, precision), y = normals(5, 12, 2, precision);
         const Tangent rows = tangent(gpu(), network, x, keep_all),
                       cols = tangent(gpu(), network, y, keep_all);
         for (const Train train : test::all_trains)
@@ -268,7 +163,7 @@ TEST_F(CudaTest, ExtremalEigenvaluesAreCertifiedAsOnTheCpu) {
     for (const DType precision : {DType::f32, DType::f64}) {
         const Network network =
             Network::create({.dim = 12, .width = 512, .rank = 8, .precision = precision});
-        const Matrix x = normals(150, 12, 3, precision);
+        const Matrix x = normals(test::extent(150, 60), 12, 3, precision);
         const Tangent there = tangent(gpu(), network, x);
         const Matrix kernel = gram(there);
         std::vector<double> truth = spectrum(host(), gpu().to_host(kernel)).eigenvalues;

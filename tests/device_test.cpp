@@ -113,5 +113,17 @@ TEST_F(DeviceTest, CopiesAreHandlesOfTheSameBackend) {
     EXPECT_NE(&Device::open("cpu", 2).ops(), &device.ops());
 }
 
+TEST_F(DeviceTest, AMissingGpuIsExplainedWheneverItIsAskedFor) {
+    const DeviceInfo cuda = test::info_of("cuda");
+    ASSERT_FALSE(cuda.description.empty());
+    if (cuda.available) GTEST_SKIP() << cuda.description;
+    for (const char* name : {"cuda", "cuda:0", "cuda:1"})
+        expect_parts(error_of<DeviceError>([&] { (void)Device::open(name); }),
+                     {"'cuda", "not available", cuda.description});
+    for (const int ordinal : {0, 1, 99, -1})
+        expect_parts(error_of<DeviceError>([&] { (void)Device::cuda(ordinal, nullptr); }),
+                     {"'cuda", "not available", cuda.description});
+}
+
 }  // namespace
 }  // namespace fntk

@@ -21,8 +21,15 @@ using kernels::warp_size;
 struct Released {};
 
 inline bool same(const Site& a, const Site& b) {
-    return a.line == b.line && std::strcmp(a.operation, b.operation) == 0 &&
-           std::strcmp(a.file, b.file) == 0;
+    const auto alike = [](const char* x, const char* y) { return x == y || std::strcmp(x, y) == 0; };
+    return a.line == b.line && alike(a.operation, b.operation) && alike(a.file, b.file);
+}
+
+/// Of 32 entries: what a product of int8 adds to an accumulator.
+inline std::int32_t dot(const std::int8_t* x, const std::int8_t* y) {
+    std::int32_t sum = 0;
+    for (int l = 0; l < 32; ++l) sum += x[l] * y[l];
+    return sum;
 }
 
 inline std::string text(const Site& site) {
@@ -252,18 +259,16 @@ class HostBlock {
     }
 
     void run_thread(int thread) {
-        while (index() >= 0) {
-            try {
-                HostGrid grid(*this, thread);
-                run_.body(grid);
-                grid.require_nothing_under_way();
-                leave(thread);
-            } catch (const Released&) {
-            } catch (const std::exception& error) {
-                record(thread, std::string("throws: ") + error.what());
-            }
-            end_block(thread);
+        try {
+            HostGrid grid(*this, thread);
+            run_.body(grid);
+            grid.require_nothing_under_way();
+            leave(thread);
+        } catch (const Released&) {
+        } catch (const std::exception& error) {
+            record(thread, std::string("throws: ") + error.what());
         }
+        end_block();
     }
 
     void wait(Barrier& barrier, int expected, int thread, const Site& site, bool orders) {
@@ -313,13 +318,9 @@ class HostBlock {
     }
 
     /// All threads of the block come here, fault or not; the last one clears up and takes the next block.
-    void end_block(int thread) {
+    void end_block() {
         const Unwatched books;
-        ended_.push_back(thread);
-        if (std::ssize(ended_) < run_.launch.threads) {
-            fibers_.sleep();
-            return;
-        }
+        if (++ended_ < run_.launch.threads) return;
         for (std::size_t t = 0; t < calls_.size() && !failed_; ++t)
             if (calls_[t] != shared_.size())
                 record(static_cast<int>(t), "asks for " + std::to_string(calls_[t]) + " shared arrays of " +
@@ -334,8 +335,9 @@ class HostBlock {
         views_.clear();
         for (Barrier* barrier : barriers()) barrier->left = 0;
         index_ = run_.next_block();
-        ended_.pop_back();  // this thread is awake
-        wake(std::exchange(ended_, {}));
+        ended_ = 0;
+        for (int t = 0; t < run_.launch.threads && index_ >= 0; ++t)
+            fibers_.again(first_fiber_ + static_cast<std::size_t>(t));
     }
 
     Run& run_;
@@ -351,8 +353,8 @@ class HostBlock {
     std::vector<std::size_t> calls_;  // to shared(), of each thread
     std::int64_t shared_bytes_ = 0;
     std::int64_t index_;
-    bool failed_ = false;     // this block: one beside it goes on to its end
-    std::vector<int> ended_;  // threads at the end of the block
+    bool failed_ = false;  // this block: one beside it goes on to its end
+    int ended_ = 0;        // threads at the end of the block
 };
 
 }  // namespace fntk::test

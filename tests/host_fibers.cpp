@@ -16,24 +16,35 @@ constexpr std::size_t stack_size = 512 * 1024;  // kernels hold arrays, and sani
 
 std::size_t page() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
 
+// Without the system calls of swapcontext, for masks of signals that nobody changes.
+#if defined(__x86_64__) && !defined(FNTK_THREAD_SANITIZER)
+#define FNTK_JUMPS 1
+#endif
+
 thread_local Fibers* turning = nullptr;  // whose fibers take turns on this thread
+
+#ifdef FNTK_THREAD_SANITIZER
+constexpr bool stacks_are_shared = false;  // each is a thread to it
+#else
+constexpr bool stacks_are_shared = true;
+#endif
 
 }  // namespace
 
-/// Who takes turns: the fibers, and who called run().
+/// Who takes turns: the stacks of fibers, and who called run().
 struct Fibers::Context {
-    ucontext_t registers{};
+    ucontext_t registers{};  // where it begins, and without jumps where it left
+    void* place[5] = {};     // where it left
+    bool left = false;
     void* stack = nullptr;
     std::size_t stack_bytes = 0;
     void* fake_stack = nullptr;  // of AddressSanitizer
     void* thread = nullptr;      // of ThreadSanitizer
 };
 
-struct Fibers::Fiber : Context {
-    std::function<void()> body;
-
-    /// Its stack lies above a page that nobody may touch.
-    Fiber() {
+/// Above a page that nobody may touch.
+struct Fibers::Stack : Context {
+    Stack() {
         void* const map = mmap(nullptr, page() + stack_size, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (map == MAP_FAILED) throw std::bad_alloc();
@@ -52,15 +63,15 @@ struct Fibers::Fiber : Context {
 #endif
     }
     /// ThreadSanitizer's part stays: the fiber would end among the grid's books, as an error.
-    ~Fiber() { munmap(static_cast<char*>(stack) - page(), page() + stack_size); }
-    Fiber(const Fiber&) = delete;
-    Fiber& operator=(const Fiber&) = delete;
+    ~Stack() { munmap(static_cast<char*>(stack) - page(), page() + stack_size); }
+    Stack(const Stack&) = delete;
+    Stack& operator=(const Stack&) = delete;
 };
 
 /// What a thread of the system keeps for its next run.
 struct Fibers::Idle {
     Context caller;
-    std::vector<std::unique_ptr<Fiber>> fibers;
+    std::vector<std::unique_ptr<Stack>> stacks;
 };
 
 Fibers::Idle& Fibers::idle() {
@@ -71,14 +82,11 @@ Fibers::Idle& Fibers::idle() {
 Fibers::Fibers(std::uint64_t seed) : random_(seed), running_(&idle().caller) {}
 
 Fibers::~Fibers() {
-    for (auto& fiber : fibers_) idle().fibers.push_back(std::move(fiber));
+    for (auto& stack : stacks_) idle().stacks.push_back(std::move(stack));
 }
 
 std::size_t Fibers::add(std::function<void()> body) {
-    if (idle().fibers.empty()) idle().fibers.push_back(std::make_unique<Fiber>());
-    fibers_.push_back(std::move(idle().fibers.back()));
-    idle().fibers.pop_back();
-    fibers_.back()->body = std::move(body);
+    fibers_.push_back({std::move(body)});
     wake(fibers_.size() - 1);
     return fibers_.size() - 1;
 }
@@ -92,7 +100,7 @@ void Fibers::run() {
         idle().caller.thread = __tsan_get_current_fiber();
 #endif
         Fibers* const before = std::exchange(turning, this);
-        turn_to(draw());
+        turn_to_another();
         turning = before;
     }
     observe(&end_);
@@ -100,27 +108,69 @@ void Fibers::run() {
 
 void Fibers::sleep() {
     const Unwatched books;
-    turn_to(draw());
+    turn_to_another();
 }
 
-/// One of those awake, or who called run().
-Fibers::Context& Fibers::draw() {
-    if (awake_.empty()) return idle().caller;
+std::size_t Fibers::draw() {
     std::swap(awake_[random_() % awake_.size()], awake_.back());
     const std::size_t next = awake_.back();
     awake_.pop_back();
-    return *fibers_[next];
+    return next;
 }
 
+/// Where a fiber stands, or begins.
+Fibers::Context& Fibers::context_of(std::size_t fiber) {
+    Stack*& stack = fibers_[fiber].stack;
+    if (stack == nullptr) {
+        if (free_.empty()) {
+            auto& kept = idle().stacks;
+            if (kept.empty()) kept.push_back(std::make_unique<Stack>());
+            stacks_.push_back(std::move(kept.back()));
+            kept.pop_back();
+            free_.push_back(stacks_.back().get());
+        }
+        stack = free_.back();
+        free_.pop_back();
+    }
+    return *stack;
+}
+
+/// To one of those awake, or to who called run().
+void Fibers::turn_to_another() {
+    if (awake_.empty()) return turn_to(idle().caller);
+    running_fiber_ = draw();
+    turn_to(context_of(running_fiber_));
+}
+
+#ifdef FNTK_JUMPS
+namespace {
+/// In a function of its own, as the builtin asks for; AddressSanitizer would take it for the end of the
+/// stack.
+__attribute__((noinline, no_sanitize("address"))) void jump_to(void** place) {
+    __builtin_longjmp(place, 1);
+}
+}  // namespace
+#endif
+
+/// Returns when it is this one's turn again, which may be that of another Fibers.
 void Fibers::turn_to(Context& next) {
     Context& self = *std::exchange(running_, &next);
+    if (&self == &next) return;
 #ifdef FNTK_ADDRESS_SANITIZER
     __sanitizer_start_switch_fiber(&self.fake_stack, next.stack, next.stack_bytes);
 #endif
 #ifdef FNTK_THREAD_SANITIZER
     __tsan_switch_to_fiber(next.thread, __tsan_switch_to_fiber_no_sync);
 #endif
+#ifdef FNTK_JUMPS
+    if (__builtin_setjmp(self.place) == 0) {
+        self.left = true;
+        if (next.left) jump_to(next.place);
+        setcontext(&next.registers);
+    }
+#else
     swapcontext(&self.registers, &next.registers);
+#endif
 #ifdef FNTK_ADDRESS_SANITIZER
     __sanitizer_finish_switch_fiber(self.fake_stack, nullptr, nullptr);
 #endif
@@ -137,19 +187,18 @@ void Fibers::begin() {
         caller.stack_bytes = bytes;
     }
 #endif
-    for (;;) {
-        turning->run_body();
-        const Unwatched books;
-        turning->turn_to(turning->draw());  // and back when there is another body
-    }
+    for (;;) turning->run_body();
 }
 
 void Fibers::run_body() {
+    Fiber& fiber = fibers_[running_fiber_];
     observe(&start_);
-    auto& fiber = static_cast<Fiber&>(*running_);
     fiber.body();
-    fiber.body = nullptr;
     publish(&end_);
+    const Unwatched books;
+    if (stacks_are_shared)
+        free_.push_back(std::exchange(fiber.stack, nullptr));  // the next may go on with it
+    turn_to_another();
 }
 
 }  // namespace fntk::test

@@ -66,15 +66,16 @@ void HostGrid::mma_s8(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const
     const Fragments mine = fragments(a, b);
     const Unwatched books;
     const Slot* slots = show(&mine, sizeof(mine), {"mma_s8", file, line});
-    const auto entry = [&](int first, int group, int l) {
-        const std::uint32_t word = register_of(slots[4 * group + l % 16 / 4].bytes, first);
-        return static_cast<std::int32_t>(static_cast<std::int8_t>(word >> 8 * (l % 4)));
-    };
-    for (int i = 0; i < 4; ++i) {
-        const int row = lane() / 4 + 8 * (i / 2), col = lane() % 4 * 2 + i % 2;
-        for (int l = 0; l < 32; ++l)
-            acc[i] += entry(row / 8 + l / 16 * 2, row % 8, l) * entry(4 + l / 16, col, l);
-    }
+    std::int8_t rows[2][32], cols[2][32];
+    for (int i = 0; i < 2; ++i)
+        for (int t = 0; t < 4; ++t)
+            for (int half = 0; half < 2; ++half) {
+                const std::uint32_t of_a = register_of(slots[lane() / 4 * 4 + t].bytes, i + 2 * half);
+                const std::uint32_t of_b = register_of(slots[4 * (lane() % 4 * 2 + i) + t].bytes, 4 + half);
+                std::memcpy(rows[i] + 16 * half + 4 * t, &of_a, 4);
+                std::memcpy(cols[i] + 16 * half + 4 * t, &of_b, 4);
+            }
+    for (int i = 0; i < 4; ++i) acc[i] += dot(rows[i / 2], cols[i % 2]);
 }
 
 namespace {

@@ -31,12 +31,6 @@ struct Descriptor {
     }
 };
 
-std::int32_t dot(const std::int8_t* x, const std::int8_t* y) {
-    std::int32_t sum = 0;
-    for (int l = 0; l < 32; ++l) sum += x[l] * y[l];
-    return sum;
-}
-
 /// The 32 bytes of a row of a tile.
 void take_row(const unsigned char* tile, const Descriptor& d, int row, std::int8_t* bytes) {
     for (int half = 0; half < 2; ++half)

@@ -1,0 +1,132 @@
+// The CUDA backend against the cpu backend where all is whole numbers: equal, for every rank, shape and
+// kernel.
+#include "cuda_case.hpp"
+
+#include <fntk/kernel.hpp>
+
+#include <backend/cuda/hopper.hpp>
+#include <backend/cuda/wide_way.hpp>
+#include <backend/ops.hpp>
+
+#include <cstdlib>
+#include <vector>
+
+namespace fntk {
+namespace {
+
+using test::CudaTest;
+using test::keep_all;
+using test::normals;
+
+struct Extents {
+    std::int64_t n, m;
+};
+
+TEST_F(CudaTest, ExactIntegersAreEqualForEveryRankAndRaggedShape) {
+    const std::vector<std::int64_t> ranks =
+        test::real_gpu ? std::vector<std::int64_t>{1, 33, 64, 200, 256, 300, 512, 1024}
+                       : std::vector<std::int64_t>{1, 33, 200, 300, 1024};
+    const std::int64_t wide = test::extent(4099, 1500), middle = test::extent(1000, 200);
+    for (const std::int64_t p : ranks)
+        for (const Down down : {Down::gaussian, Down::identity})  // srht takes any rank with the identity
+            for (const auto [n, m] : {Extents{1, wide}, {37, middle}, {130, 65}, {65, 64}, {3, 1}}) {
+                const std::int64_t d = down == Down::identity ? p : 21;
+                for (const Network& network : test::networks_of({n, d, p, m, 3, down}))
+                    expect_agreement(network, normals(n, d, 3, network.spec().precision));
+            }
+}
+
+TEST_F(CudaTest, ExactIntegersAreEqualWhateverIsKept) {
+    const std::int64_t n = test::extent(70, 36);
+    for (const std::int64_t p : {8, 300})
+        for (const std::int64_t k : {1, 2, 5})
+            for (const Network& network :
+                 test::networks_of({n, p, p, test::extent(700, 200), k, Down::identity})) {
+                const Matrix x = normals(n, p, 8, network.spec().precision);
+                for (const TangentOptions keep :
+                     {TangentOptions{.only_these = true},
+                      TangentOptions{.gradients = true, .only_these = true},
+                      TangentOptions{.gates = true, .only_these = true}, keep_all})
+                    expect_agreement(network, x, keep);
+            }
+}
+
+TEST_F(CudaTest, ExactIntegersAreEqualFromDataOnTheDeviceAndWithoutRows) {
+    for (const Network& network : test::networks_of({33, 10, 8, 300, 3, Down::srht})) {
+        const Matrix wide = normals(33, 13, 8, network.spec().precision);
+        const ConstMatrixView x = wide.view().col_block(2, 10);
+        const Tangent here = tangent(host(), network, x, keep_all);
+        const Matrix there = gpu().to_device(x);
+        test::expect_same_integers(tangent(gpu(), network.on(gpu()), there, keep_all), here);
+        test::expect_same_integers(tangent(gpu(), network, x, keep_all), here);
+        const Tangent none = tangent(gpu(), network, x.row_block(0, 0), keep_all);
+        EXPECT_EQ(none.size(), 0);
+        EXPECT_TRUE(gram(none).empty());
+    }
+}
+
+TEST_F(CudaTest, TheKernelForComputeCapability90GivesTheIntegersOfThePortableOne) {
+    backend::Ops& ops = gpu().ops();
+    const std::string device = test::info_of("cuda").description;
+    const char* wanted = std::getenv("FNTK_WGMMA");
+    if (device.find("compute capability 9.0") == std::string::npos ||
+        (wanted != nullptr && std::string(wanted) == "0")) {
+        EXPECT_FALSE(backend::cuda::uses_wgmma(ops)) << device;
+        return;
+    }
+    ASSERT_NE(backend::cuda::wide_wgmma_entry(64, 3), nullptr) << "not in this build";
+    ASSERT_TRUE(backend::cuda::uses_wgmma(ops)) << "it has failed its check";
+    const std::vector<std::int64_t> ranks =
+        test::real_gpu ? std::vector<std::int64_t>{1,   2,   31,  64,  65,  96,  128, 129,
+                                                   160, 200, 256, 257, 300, 384, 500, 512}
+                       : std::vector<std::int64_t>{31, 128, 200, 300};
+    const std::vector<Extents> shapes =
+        test::real_gpu ? std::vector<Extents>{{128, 1}, {86, 63}, {128, 257}, {300, 1000}, {1000, 4099}}
+                       : std::vector<Extents>{{128, 1}, {86, 257}};
+    for (const std::int64_t p : ranks)
+        for (const auto& [n, m] : shapes)
+            for (const auto& [k, rounding] :
+                 {std::pair{1, Rounding::fine}, {3, Rounding::fine}, {1, Rounding::fast}}) {
+                const Network network = Network::create({.dim = 21,
+                                                         .width = m,
+                                                         .rank = p,
+                                                         .outputs = k,
+                                                         .down = Down::gaussian,
+                                                         .up = Up::rademacher,
+                                                         .rounding = rounding});
+                const Matrix x = normals(n, 21, 4, DType::f32);
+                const TangentOptions keep = k == 1 ? keep_all : TangentOptions{.gradients = true};
+                const Tangent here = tangent(host(), network, x, keep);
+                for (const bool allowed : {true, false}) {
+                    SCOPED_TRACE(test::described(network, n) + (allowed ? ", wgmma" : ", portable"));
+                    backend::cuda::allow_wgmma(ops, allowed);
+                    test::expect_same_integers(tangent(gpu(), network, x, keep), here);
+                }
+                backend::cuda::allow_wgmma(ops, true);
+            }
+    EXPECT_TRUE(backend::cuda::uses_wgmma(ops)) << "no launch has failed";
+}
+
+#ifndef FNTK_HOST_GPU
+class SlowCuda : public CudaTest {};
+
+TEST_F(SlowCuda, ExactIntegersAreEqualForManySamples) {
+    const std::int64_t n = 100000;
+    for (const Up up : {Up::srht, Up::rademacher}) {
+        const Network network =
+            Network::create({.dim = 40, .width = 65536, .rank = 128, .down = Down::gaussian, .up = up});
+        expect_agreement(network, normals(n, 40, 1, DType::f32), {.gradients = true, .only_these = true});
+    }
+}
+
+TEST_F(SlowCuda, ExactIntegersAreEqualForAVeryWideNetwork) {
+    for (const Up up : {Up::srht, Up::rademacher}) {
+        const Network network =
+            Network::create({.dim = 40, .width = 10'000'000, .rank = 64, .down = Down::gaussian, .up = up});
+        expect_agreement(network, normals(7, 40, 1, DType::f32));
+    }
+}
+#endif
+
+}  // namespace
+}  // namespace fntk
