@@ -61,7 +61,11 @@ configure() {
     cmake --preset cuda -B "$build" -DCMAKE_CUDA_ARCHITECTURES="$architectures"
 }
 
-compile() { cmake --build "$build" --parallel "$jobs"; }
+# What the assembler of another toolkit may make of the kernels for 9.0: right, and slow.
+compile() {
+    cmake --build "$build" --parallel "$jobs" 2>&1 | tee "$out/compile.txt"
+    if grep -E 'C75[0-9]{2}|setmaxnreg.*ignored' "$out/compile.txt"; then echo "SKIPPED: fast wgmma; see compile.txt"; fi
+}
 
 # The kernel that no other check contains: where it never ends, ends badly or computes something else, all later
 # steps do without it.
@@ -76,7 +80,7 @@ on_gpu() {
 # The GPU's own tests, and those that compare every device for equality.
 exact() {
     "$build/bin/fntk" info
-    on_gpu exact --parallel 4 --timeout 100 -R '^(cuda\.|CudaTest|CudaAbsent|ExactIntegers|WideWay)'
+    on_gpu exact --parallel 4 --timeout 100 -R '^(cuda\.|CudaTest|ExactIntegers|WideWay)'
 }
 large() { on_gpu large -R '^SlowCuda'; }
 
@@ -98,6 +102,8 @@ sanitized() {
 memcheck() {
     sanitized memcheck 'CudaTest.ExactIntegersAreEqualFromData*:CudaTest.Copies*:CudaTest.PerSample*:CudaTest.Gram*'
 }
+# The kernels for 9.0 too. Tools had trouble with wgmma and setmaxnreg: what fails here, or hangs, needs a look.
+memcheck_wgmma() { sanitized memcheck 'CudaTest.ExactIntegersAreEqualWhateverIsKept'; }
 racecheck() { sanitized racecheck 'CudaTest.ExactIntegersAreEqualFromData*:CudaTest.PerSample*'; }
 
 ceilings() { "$build/bin/fntk_gpu_ceilings" | tee "$out/ceilings.jsonl"; }
@@ -143,10 +149,10 @@ compare() {
 # --- one after the other
 
 all_steps=(environment configure compile wgmma exact memcheck racecheck ceilings everything bench_cuda large
-    peers growth compare bench_cpu)
+    peers growth compare bench_cpu memcheck_wgmma)
 declare -A seconds=([environment]=20 [configure]=60 [compile]=330 [wgmma]=60 [exact]=150 [memcheck]=60
     [racecheck]=60 [ceilings]=45 [bench_cuda]=60 [peers]=520 [growth]=180 [large]=90 [everything]=180
-    [bench_cpu]=60 [compare]=240)
+    [bench_cpu]=60 [compare]=240 [memcheck_wgmma]=90)
 
 passed() { [[ -f $out/$1.status && $(cut -d' ' -f1 "$out/$1.status") == 0 ]]; }
 

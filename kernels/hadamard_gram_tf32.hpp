@@ -3,7 +3,7 @@
 // beyond: |rest| ≤ 2^−21 |v|. Three products lo·hi', hi·lo', hi·hi' are those of floats to 2^−20 + 2^−22 of
 // each. Matrix units cut their sums instead of rounding them, so that a slice of 32 columns is summed from
 // zero (12 cuts a sum) and added to the whole by a rounded float addition: errors are those of float sums.
-// NaN stays NaN by lo; infinity becomes NaN.
+// NaN stays NaN by lo; infinity becomes NaN, and so does what rounds to it: from (2 − 2^−11)·2^127 on.
 //
 // A block of 8 warps has a tile of 128 × 64 elements of K, a warp 32 × 32 of it, as 2 × 4 products 16 × 8
 // × 8. Slices of 32 columns of the operands go through shared memory, row by row, two buffers, the next

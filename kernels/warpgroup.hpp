@@ -65,7 +65,8 @@ FNTK_HD constexpr std::uint64_t tile_descriptor(std::uint32_t start, std::uint32
     FNTK_LIST_8(x, i), FNTK_LIST_8(x, (i) + 8), FNTK_LIST_8(x, (i) + 16), FNTK_LIST_8(x, (i) + 24)
 #define FNTK_LIST_64(x, i) FNTK_LIST_32(x, i), FNTK_LIST_32(x, (i) + 32)
 #define FNTK_LIST_128(x, i) FNTK_LIST_64(x, i), FNTK_LIST_64(x, (i) + 64)
-// n columns in r registers: %r and %r1 are the descriptors, %r2 is `add`; or %r to %r3 are A, %r4 is B.
+// n columns in r registers, of int8 up to 256 as of other types, which the PTX ISA does not list and ptxas
+// takes: %r and %r1 are the descriptors, %r2 is `add`; or %r to %r3 are A, %r4 is B.
 #define FNTK_WGMMA_SHARED(n, types, r, r1, r2)                                                             \
     asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" #r2                                              \
                  ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n types " {" FNTK_TEXT_##r "}, %" #r ", %" #r1 \
@@ -79,15 +80,19 @@ FNTK_HD constexpr std::uint64_t tile_descriptor(std::uint32_t start, std::uint32
                  : FNTK_LIST_##r(acc, 0)                                                                   \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(static_cast<int>(add)))
 
+/// What is `aligned` asks all lanes of a warp to be together, and a branch of some lanes may have parted
+/// them.
 class WarpgroupGrid : public CudaGrid {
   public:
     __device__ __forceinline__ std::uint32_t shared_address(const void* p) const {
         return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
     }
     __device__ __forceinline__ void barrier_sync(int id, int threads) const {
+        sync_warp();
         asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(id), "r"(threads) : "memory");
     }
     __device__ __forceinline__ void barrier_arrive(int id, int threads) const {
+        sync_warp();
         asm volatile("barrier.cta.arrive.aligned %0, %1;" ::"r"(id), "r"(threads) : "memory");
     }
     __device__ __forceinline__ void proxy_fence() const {
@@ -129,6 +134,7 @@ class WarpgroupGrid : public CudaGrid {
     }
     template <class... Arrays>
     __device__ __forceinline__ void wgmma_fence(Arrays&... registers) const {
+        sync_warp();
         (pin(registers), ...);
         asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
     }

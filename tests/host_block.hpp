@@ -140,7 +140,7 @@ class HostBlock {
     /// Where nothing waits, others may still be ahead.
     void let_others_run(int thread) {
         const Unwatched books;
-        wake({thread});
+        wake(thread);
         fibers_.sleep();
         if (failed_) throw Released();
     }
@@ -250,8 +250,10 @@ class HostBlock {
         for (Barrier& barrier : named_) all.push_back(&barrier);
         return all;
     }
-    void wake(const std::vector<int>& threads) {
-        for (const int thread : threads) fibers_.wake(first_fiber_ + static_cast<std::size_t>(thread));
+    void wake(int thread) { fibers_.wake(first_fiber_ + static_cast<std::size_t>(thread)); }
+    void wake_all(Barrier& barrier) {
+        for (const int thread : barrier.asleep) wake(thread);
+        barrier.asleep.clear();
     }
 
     static std::string waits(const Barrier& barrier) {
@@ -292,7 +294,7 @@ class HostBlock {
         if (++barrier.arrived == expected) {
             ++barrier.turn;
             barrier.arrived = 0;
-            wake(std::exchange(barrier.asleep, {}));
+            wake_all(barrier);
         } else if (waits_there) {
             barrier.asleep.push_back(thread);
             fibers_.sleep();
@@ -314,7 +316,7 @@ class HostBlock {
         if (run_.fault.empty())
             run_.fault = "block " + std::to_string(index_) + ", " + text(thread) + " " + what;
         failed_ = true;
-        for (Barrier* barrier : barriers()) wake(std::exchange(barrier->asleep, {}));
+        for (Barrier* barrier : barriers()) wake_all(*barrier);
     }
 
     /// All threads of the block come here, fault or not; the last one clears up and takes the next block.

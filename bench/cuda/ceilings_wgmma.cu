@@ -25,7 +25,8 @@ __global__ void __launch_bounds__(warpgroups* warpgroup_size, 1) products(std::i
     __syncthreads();
     const std::uint32_t start = grid.shared_address(tiles);
     const auto slice = [](std::uint32_t at) { return tile_descriptor(at, 128, 256); };
-    const std::uint32_t own = start + slices * (b_bytes + threadIdx.x / warpgroup_size * a_bytes);
+    const int group = grid.shuffle(grid.thread() / warpgroup_size, 0);  // the warp's, in a uniform register
+    const std::uint32_t own = start + slices * (b_bytes + group * a_bytes);
     std::uint32_t a[4];
     for (int i = 0; i < 4; ++i) a[i] = mixed(threadIdx.x * 4 + i);
     std::int32_t acc[128] = {};
@@ -40,7 +41,7 @@ __global__ void __launch_bounds__(warpgroups* warpgroup_size, 1) products(std::i
             if constexpr (way == Way::b1) grid.wgmma_b1(acc, left, right);
         }
         grid.wgmma_commit();
-        grid.wgmma_wait<0>(acc);
+        grid.wgmma_wait<0>(acc, a);
     }
     std::int32_t sum = 0;
     for (const std::int32_t x : acc) sum ^= x;

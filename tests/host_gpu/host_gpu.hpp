@@ -46,9 +46,9 @@ struct Alive {
 
     bool operator==(const Alive&) const = default;
     friend std::ostream& operator<<(std::ostream& out, const Alive& alive) {
-        return out << alive.blocks << " blocks, " << alive.bytes << " bytes, " << alive.streams << " streams, "
-                   << alive.events << " events, " << alive.pools << " pools, " << alive.graphs << " graphs, "
-                   << alive.handles << " handles";
+        return out << alive.blocks << " blocks, " << alive.bytes << " bytes, " << alive.streams
+                   << " streams, " << alive.events << " events, " << alive.pools << " pools, "
+                   << alive.graphs << " graphs, " << alive.handles << " handles";
     }
 };
 Alive alive();

@@ -17,7 +17,7 @@ bool is_final(cudaError_t code) {
 
 bool can_report(Can can, cudaError_t error) {
     if (error == cudaErrorMemoryAllocation) return can == Can::run_out_of_memory;
-    return can != Can::nothing;
+    return can != Can::nothing && (can != Can::find_the_end || is_final(error));
 }
 
 }  // namespace

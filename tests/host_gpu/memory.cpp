@@ -75,7 +75,8 @@ Block& make_block(std::size_t bytes) {
 void make_fresh(Block& block) {
     show(block);
     for (std::size_t i = 0; i < block.bytes; i += sizeof(uninitialised))
-        std::memcpy(block.memory.get() + i, &uninitialised, std::min(sizeof(uninitialised), block.bytes - i));
+        std::memcpy(block.memory.get() + i, &uninitialised,
+                    std::min(sizeof(uninitialised), block.bytes - i));
     if (depth == 0) hide(block);
 }
 
@@ -141,7 +142,7 @@ cudaError_t cudaMallocFromPoolAsync(void** memory, std::size_t bytes, cudaMemPoo
 }
 
 cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
-    return call(Can::fail, [&] {
+    return call(Can::find_the_end, [&] {
         if (const cudaError_t code = known(stream); code != cudaSuccess) return code;
         Block* block = block_of(memory, 1);
         if (block == nullptr || block->memory.get() != memory)

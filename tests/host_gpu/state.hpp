@@ -17,13 +17,13 @@ struct CUstream_st {
 
 namespace fntk::test::gpu {
 
-/// What a call can report beside wrong arguments.
-enum class Can { nothing, fail, run_out_of_memory };
+/// What a call can report beside wrong arguments: errors that are final, others, and that memory is short.
+enum class Can { nothing, find_the_end, fail, run_out_of_memory };
 
 /// A block of device memory.
 struct Block {
     struct Delete {
-        void operator()(std::byte* memory) const { ::operator delete (memory, std::align_val_t{256}); }
+        void operator()(std::byte* block) const { ::operator delete (block, std::align_val_t{256}); }
     };
     std::unique_ptr<std::byte, Delete> memory;
     std::size_t bytes = 0;

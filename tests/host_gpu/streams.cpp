@@ -102,7 +102,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     return begin(Can::nothing);
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-    return call(Can::fail, [&] {
+    return call(Can::find_the_end, [&] {
         if (const cudaError_t code = known(stream); code != cudaSuccess) return code;
         if (const cudaError_t code = not_while_recording(*stream); code != cudaSuccess) return code;
         return finish(*stream);
@@ -182,6 +182,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode /*
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     *graph = nullptr;
+    if (state().final != cudaSuccess && stream->capture != nullptr)
+        cudaGraphDestroy(std::exchange(stream->capture, nullptr));
     return call(Can::nothing, [&] {
         if (const cudaError_t code = known(stream); code != cudaSuccess) return code;
         CUgraph_st* const recorded = std::exchange(stream->capture, nullptr);

@@ -98,6 +98,7 @@ Context::Context(int ordinal, cudaStream_t stream) : ordinal_(ordinal) {
         check(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep),
               "setting up a memory pool");
     } catch (...) {
+        if (pool_ != nullptr) cudaMemPoolDestroy(pool_);
         if (owns_stream_) cudaStreamDestroy(stream_);
         throw;
     }
@@ -206,6 +207,12 @@ void Context::release(std::byte* memory) noexcept {
 }
 
 void Context::wait() { check(cudaStreamSynchronize(stream_), "waiting for the device"); }
+
+void Context::copy_to_host(void* to, const void* from, std::int64_t bytes, const char* what) {
+    check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost, stream_),
+          what);
+    wait();
+}
 
 void Context::prepare(const void* entry, const kernels::Launch& launch) {
     if (launch.shared_bytes > limits_.shared_bytes_per_block || launch.blocks > max_blocks)

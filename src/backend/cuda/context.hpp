@@ -44,6 +44,8 @@ class Context {
     std::byte* allocate(std::int64_t bytes);
     void release(std::byte* memory) noexcept;
     void wait();
+    /// Returns when they are there.
+    void copy_to_host(void* to, const void* from, std::int64_t bytes, const char* what);
 
     /// Starts a kernel of kernels/; its launch may be empty.
     template <class Kernel>

@@ -111,10 +111,10 @@ class Cuda final : public Ops {
     /// for several outputs, and for Ĝ of ranks above 256.
     bool fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits, BitView gates,
                      MatrixView gradients);
-    [[nodiscard]] static bool wgmma_wanted();     // unless FNTK_WGMMA is 0
-    [[nodiscard]] bool has_wgmma() const;         // built, allowed, and not known to fail
-    bool wgmma_works();                           // checked, at the first call
-    bool wgmma_agrees(std::int64_t p, int bits);  // with the portable kernel
+    [[nodiscard]] static bool wgmma_wanted();  // unless FNTK_WGMMA is 0
+    [[nodiscard]] bool has_wgmma() const;      // built, allowed, and not known to fail
+    bool wgmma_works();                        // checked, at the first call
+    bool wgmma_agrees(std::int64_t p, std::int64_t width, int bits);  // with the portable kernel
     void start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits, BitView gates,
                      MatrixView gradients);
     /// One number from the device.
@@ -158,9 +158,7 @@ Kernel further_of(const UpFactor& up, const Readout& readout, ConstBitView gates
 template <class T>
 T Cuda::fetch(const T* number) {
     T result{};
-    context_->check(cudaMemcpyAsync(&result, number, sizeof(T), cudaMemcpyDeviceToHost, context_->stream()),
-                    "copying a number to the host");
-    context_->wait();
+    context_->copy_to_host(&result, number, sizeof(T), "copying a number to the host");
     return result;
 }
 

@@ -7,6 +7,8 @@
 
 #include <transpose.hpp>
 
+#include <vector>
+
 namespace fntk::backend::cuda {
 
 namespace {
@@ -25,6 +27,23 @@ void choose_arithmetic(Context& context, DType dtype) {
     const cublasMath_t mode = dtype == DType::f32 ? CUBLAS_PEDANTIC_MATH : CUBLAS_DEFAULT_MATH;
     context.check(cublasSetMathMode(context.blas(), mode), "choosing the arithmetic of products");
 }
+
+/// Memory of the host that work on the stream uses: it ends when that has, whatever else fails.
+class HostWorkspace {
+  public:
+    HostWorkspace(Context& context, std::size_t bytes) : context_(context), bytes_(bytes) {}
+    ~HostWorkspace() {
+        if (!bytes_.empty() && cudaStreamSynchronize(context_.stream()) != cudaSuccess) cudaGetLastError();
+    }
+    HostWorkspace(const HostWorkspace&) = delete;
+    HostWorkspace& operator=(const HostWorkspace&) = delete;
+
+    [[nodiscard]] std::byte* data() { return bytes_.data(); }
+
+  private:
+    Context& context_;
+    std::vector<std::byte> bytes_;
+};
 
 }  // namespace
 
@@ -92,7 +111,7 @@ bool Cuda::eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView 
                                                 CUDA_R_64F, &device_bytes, &host_bytes),
                     "planning an eigendecomposition");
     const Workspace on_device(*context_, static_cast<std::int64_t>(device_bytes));
-    std::vector<std::byte> on_host(host_bytes);
+    HostWorkspace on_host(*context_, host_bytes);
     context_->check(cusolverDnXsyevd(solver, nullptr, mode, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F,
                                      work.data(), n, CUDA_R_64F, found.data(), CUDA_R_64F, on_device.data(),
                                      device_bytes, on_host.data(), host_bytes, info.data()),
@@ -116,7 +135,7 @@ std::int64_t Cuda::solve_spd(MatrixView k, MatrixView b) {
                                                 factor, leading(k), CUDA_R_64F, &device_bytes, &host_bytes),
                     "planning a Cholesky factorisation");
     const Workspace on_device(*context_, static_cast<std::int64_t>(device_bytes));
-    std::vector<std::byte> on_host(host_bytes);
+    HostWorkspace on_host(*context_, host_bytes);
     context_->check(cusolverDnXpotrf(solver, nullptr, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, factor,
                                      leading(k), CUDA_R_64F, on_device.data(), device_bytes, on_host.data(),
                                      host_bytes, info.data()),

@@ -37,22 +37,21 @@ void copy_bytes(Context& context, const Bytes& from, std::byte* to, std::int64_t
             std::memcpy(to + i * to_stride, from.data + i * from.stride, width);
         return;
     }
+    cudaError_t code = cudaSuccess;
     if (whole) {
-        context.check(cudaMemcpyAsync(to, from.data, width * static_cast<std::size_t>(from.rows), kind,
-                                      context.stream()),
-                      "copying a matrix");
+        code = cudaMemcpyAsync(to, from.data, width * static_cast<std::size_t>(from.rows), kind,
+                               context.stream());
     } else if (std::max(from.stride, to_stride) <= max_pitch) {
-        context.check(cudaMemcpy2DAsync(to, static_cast<std::size_t>(to_stride), from.data,
-                                        static_cast<std::size_t>(from.stride), width,
-                                        static_cast<std::size_t>(from.rows), kind, context.stream()),
-                      "copying a matrix");
+        code = cudaMemcpy2DAsync(to, static_cast<std::size_t>(to_stride), from.data,
+                                 static_cast<std::size_t>(from.stride), width,
+                                 static_cast<std::size_t>(from.rows), kind, context.stream());
     } else {
-        for (std::int64_t i = 0; i < from.rows; ++i)
-            context.check(cudaMemcpyAsync(to + i * to_stride, from.data + i * from.stride, width, kind,
-                                          context.stream()),
-                          "copying a row");
+        for (std::int64_t i = 0; i < from.rows && code == cudaSuccess; ++i)
+            code = cudaMemcpyAsync(to + i * to_stride, from.data + i * from.stride, width, kind,
+                                   context.stream());
     }
-    if (kind != cudaMemcpyDeviceToDevice) context.wait();
+    if (kind != cudaMemcpyDeviceToDevice) context.wait();  // where one row fails, for those under way
+    context.check(code, "copying a matrix");
 }
 
 template <class View>

@@ -21,9 +21,14 @@ namespace fntk::backend::cuda {
 namespace {
 
 /// Ragged in every extent: two blocks of rows, several tiles of units, two outputs.
-constexpr std::int64_t samples = 150, width = 1000, outputs = 2;
-/// Of each kernel a rank that fills its words of V by calls of the generator, and one that does not.
-constexpr std::int64_t ranks[] = {37, 90, 101, 190, 229, 270, 485};
+constexpr std::int64_t samples = 150, outputs = 2;
+struct Problem {
+    std::int64_t p, width;
+};
+/// Of each kernel a rank that fills its words of V by calls of the generator, and one that does not; once
+/// blocks share a row's units.
+constexpr Problem problems[] = {{37, 1000},  {90, 1000},  {101, 2500}, {190, 1000},
+                                {229, 1000}, {270, 1000}, {485, 1000}};
 
 /// |ĥ| ≤ 2^bits; in every third row −1, 0, 1, whose sums are often 0.
 std::vector<std::int32_t> small_problem(std::int64_t p, int bits) {
@@ -39,22 +44,19 @@ std::vector<std::int32_t> small_problem(std::int64_t p, int bits) {
 
 /// Gates and Ĝ of a pass, as bytes of the host.
 template <class Pass>
-std::vector<std::byte> results_of(Context& context, std::int64_t p, Pass&& pass) {
+std::vector<std::byte> results_of(Context& context, std::int64_t p, std::int64_t width, Pass&& pass) {
     const std::int64_t words = (width + 63) / 64;
     const Scratch<std::uint64_t> gates(context, samples, words);
     const Scratch<std::int32_t> gradients(context, samples, outputs * p);
-    const auto gate_bytes = static_cast<std::size_t>(8 * samples * words),
-               sum_bytes = static_cast<std::size_t>(4 * samples * outputs * p);
-    context.check(cudaMemsetAsync(gradients.data(), 0, sum_bytes, context.stream()), "zeroing memory");
-    pass(BitView{gates.data(), samples, width, words, Place::cuda}, gradients.view());
-    std::vector<std::byte> bytes(gate_bytes + sum_bytes);
+    const std::int64_t gate_bytes = 8 * samples * words, sum_bytes = 4 * samples * outputs * p;
     context.check(
-        cudaMemcpyAsync(bytes.data(), gates.data(), gate_bytes, cudaMemcpyDeviceToHost, context.stream()),
-        "copying gates to the host");
-    context.check(cudaMemcpyAsync(bytes.data() + gate_bytes, gradients.data(), sum_bytes,
-                                  cudaMemcpyDeviceToHost, context.stream()),
-                  "copying sums to the host");
-    context.wait();
+        cudaMemsetAsync(gradients.data(), 0, static_cast<std::size_t>(sum_bytes), context.stream()),
+        "zeroing memory");
+    pass(BitView{gates.data(), samples, width, words, Place::cuda}, gradients.view());
+    std::vector<std::byte> bytes(static_cast<std::size_t>(gate_bytes + sum_bytes));
+    context.copy_to_host(bytes.data(), gates.data(), gate_bytes, "copying gates to the host");
+    context.copy_to_host(bytes.data() + gate_bytes, gradients.data(), sum_bytes,
+                         "copying sums to the host");
     return bytes;
 }
 
@@ -82,8 +84,9 @@ bool Cuda::wgmma_works() {
     context_->wgmma = Context::Trial::failed;  // so that the passes below take the portable kernel
     bool agrees = true;
     try {
-        for (const std::int64_t p : ranks)
-            for (const int bits : {kernels::fast_hidden_bits, 22}) agrees = agrees && wgmma_agrees(p, bits);
+        for (const auto [p, width] : problems)
+            for (const int bits : {kernels::fast_hidden_bits, 22})
+                agrees = agrees && wgmma_agrees(p, width, bits);
     } catch (const MemoryError&) {  // says nothing of the kernel
         context_->wgmma = Context::Trial::open;
         throw;
@@ -95,13 +98,11 @@ bool Cuda::wgmma_works() {
     return agrees;
 }
 
-bool Cuda::wgmma_agrees(std::int64_t p, int bits) {
+bool Cuda::wgmma_agrees(std::int64_t p, std::int64_t width, int bits) {
     Context& gpu = *context_;
     const std::vector<std::int32_t> values = small_problem(p, bits);
     const Scratch<std::int32_t> h(gpu, samples, p);
-    gpu.check(cudaMemcpyAsync(h.data(), values.data(), values.size() * sizeof(values[0]),
-                              cudaMemcpyHostToDevice, gpu.stream()),
-              "copying to the device");
+    copy(ConstMatrixView(values.data(), samples, p), h.view());
     UpFactor up;
     up.family = Up::rademacher;
     up.width = width;
@@ -111,10 +112,10 @@ bool Cuda::wgmma_agrees(std::int64_t p, int bits) {
     readout.width = width;
     readout.outputs = outputs;
     readout.seed = 2;
-    const auto here = results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
+    const auto here = results_of(gpu, p, width, [&](BitView gates, MatrixView gradients) {
         start_wgmma(up, readout, h.view(), bits, gates, gradients);
     });
-    const auto portable = results_of(gpu, p, [&](BitView gates, MatrixView gradients) {
+    const auto portable = results_of(gpu, p, width, [&](BitView gates, MatrixView gradients) {
         if (p <= most_fused_rank)
             return wide_pass_exact(up, readout, h.view(), bits, {gates, gradients, {}});
         using Plain = kernels::WidePassExact64<std::int32_t>;  // the chain needs cuBLAS to be right

@@ -1,0 +1,239 @@
+// What a user sees of a machine whose driver, GPU, memory or kernel fails: whatever call of whatever
+// operation it is, a clear Error, nothing left over, and a handle that goes on or says that it cannot.
+#include "exact_networks.hpp"
+#include "host_gpu.hpp"
+#include "temp_folder.hpp"
+
+#include <fntk/error.hpp>
+#include <fntk/kernel.hpp>
+#include <fntk/regression.hpp>
+#include <fntk/solver.hpp>
+#include <fntk/spectrum.hpp>
+#include <fntk/training.hpp>
+
+#include <functional>
+#include <optional>
+#include <utility>
+
+namespace fntk {
+namespace {
+
+using test::error_of;
+using test::expect_parts;
+using test::normals;
+using test::same_bits;
+namespace gpu = test::gpu;
+
+// --- the machine
+
+TEST(GpuMachine, WithoutADriverSaysSo) {
+    gpu::machine().driver = 0;
+    expect_parts(error_of<DeviceError>([] { (void)Device::open("cuda"); }),
+                 {"'cuda'", "no NVIDIA driver", "use cpu"});
+    gpu::machine().driver = CUDART_VERSION - 10;
+    expect_parts(error_of<DeviceError>([] { (void)Device::open("cuda"); }),
+                 {"driver is for CUDA 12.3", "needs 12.4", "update the driver"});
+    gpu::machine().driver = CUDART_VERSION;
+    gpu::machine().gpus = 0;
+    expect_parts(error_of<DeviceError>([] { (void)Device::open("cuda"); }),
+                 {"no GPU can be seen", "use cpu"});
+}
+
+TEST(GpuMachine, OfAnotherCapabilityIsRefusedByItsNumber) {
+    gpu::machine().compute_capability = 75;
+    expect_parts(error_of<DeviceError>([] { (void)Device::open("cuda"); }),
+                 {"compute capability 7.5", "8.0 or later is needed"});
+    gpu::machine().compute_capability = 86;
+    gpu::machine().has_code = false;
+    const Device device = Device::open("cuda");
+    const Matrix x = normals(3, 8, 1, DType::f32);
+    const Network network = Network::create({.dim = 8, .width = 64, .rank = 8});
+    for (int i = 0; i < 2; ++i)
+        expect_parts(error_of<DeviceError>([&] { (void)tangent(device, network, x); }),
+                     {"compute capability 8.6", "no code", "-DCMAKE_CUDA_ARCHITECTURES=86"});
+}
+
+TEST(GpuMachine, TakesItsStreamFromTheCallerIfItIsOfTheDevice) {
+    cudaStream_t first = nullptr, second = nullptr;
+    ASSERT_EQ(cudaStreamCreateWithFlags(&first, 0), cudaSuccess);
+    ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
+    ASSERT_EQ(cudaStreamCreateWithFlags(&second, 0), cudaSuccess);
+    ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
+    for (const auto& [device, of_other] : {std::pair{0, second}, {1, first}}) {
+        const int ordinal = device;  // clang 14 takes no part of a pair into a lambda
+        const cudaStream_t stream = of_other;
+        expect_parts(
+            error_of<DeviceError>([&] { (void)Device::cuda(ordinal, stream); }),
+            {"the stream given for device 'cuda:" + std::to_string(ordinal) + "'", "cannot be used there"});
+    }
+    {
+        const Device zero = Device::cuda(0, first), one = Device::cuda(1, second);
+        const Network network = Network::create({.dim = 8, .width = 64, .rank = 8});
+        const Matrix x = normals(3, 8, 1, DType::f32);
+        const Matrix k = gram(tangent(zero, network, x)), k_one = gram(tangent(one, network, x));
+        EXPECT_TRUE(same_bits(zero.to_host(k), one.to_host(k_one)));
+        int device = -1;
+        EXPECT_EQ(cudaGetDevice(&device), cudaSuccess);
+        EXPECT_EQ(device, 0) << "the current device stays the caller's";
+    }
+    EXPECT_EQ(cudaStreamDestroy(first), cudaSuccess) << "the caller's, still alive";
+    EXPECT_EQ(cudaStreamDestroy(second), cudaSuccess);
+}
+
+// --- calls that fail
+
+const Matrix& inputs() {
+    static const Matrix x = normals(6, 8, 1);
+    return x;
+}
+const Matrix& targets() {
+    static const Matrix y = normals(6, 2, 2);
+    return y;
+}
+/// Gaussian up rows, tanh: all of it in floating point.
+Network real_network() {
+    return Network::create({.dim = 8,
+                            .width = 100,
+                            .rank = 8,
+                            .outputs = 2,
+                            .up = Up::gaussian,
+                            .activation = {Activation::tanh, 0},
+                            .precision = DType::f64});
+}
+Matrix row_of(const std::vector<double>& numbers) {
+    return test::filled(1, std::ssize(numbers), DType::f64,
+                        [&](auto, auto j) { return numbers[static_cast<std::size_t>(j)]; });
+}
+
+Matrix exact_gram(const Device& device) {
+    const Network network = Network::create({.dim = 8, .width = 100, .rank = 8, .outputs = 2});
+    const Matrix x = normals(6, 8, 1, DType::f32);
+    return device.to_host(gram(tangent(device, network, x), KernelOutput::full));
+}
+Matrix gram_by_chain(const Device& device) {
+    const Network network = Network::create({.dim = 300, .width = 70, .rank = 300, .up = Up::rademacher});
+    const Matrix x = normals(3, 300, 3, DType::f32);
+    return device.to_host(gram(tangent(device, network, x)));
+}
+Matrix real_gram(const Device& device) {
+    return device.to_host(
+        gram(tangent(device, real_network(), inputs()), KernelOutput::trace, {.down = true, .up = true}));
+}
+Matrix eigenvalues(const Device& device) {
+    return row_of(spectrum(device, gram(tangent(device, real_network(), inputs()))).eigenvalues);
+}
+Matrix ridge(const Device& device) {
+    return std::move(
+        fit_ridge(device, gram(tangent(device, real_network(), inputs())), targets(), 0.1).dual);
+}
+Matrix conjugate_gradients(const Device& device) {
+    const Tangent rows = tangent(device, real_network(), inputs());
+    return device.to_host(
+        conjugate_gradient(KernelOperator(rows), 0.1, targets(), nullptr, {.max_iterations = 3}).solution);
+}
+Matrix losses(const Device& device) {
+    std::vector<double> result;
+    for (const TrainingRecord& record :
+         train(device, real_network(), inputs(), targets(),
+               {.steps = 2, .rule = StepRule::given, .step = 0.01, .momentum = 0.5})
+             .history)
+        result.push_back(record.loss);
+    return row_of(result);
+}
+
+struct Work {
+    const char* name;
+    Matrix (*run)(const Device&);  // to a matrix on the host
+};
+constexpr Work all_work[] = {{"an exact network's kernel", exact_gram},
+                             {"a kernel by the chain", gram_by_chain},
+                             {"a real network's kernel", real_gram},
+                             {"eigenvalues", eigenvalues},
+                             {"a ridge model", ridge},
+                             {"conjugate gradients", conjugate_gradients},
+                             {"training", losses}};
+
+#ifdef FNTK_ADDRESS_SANITIZER
+constexpr std::int64_t every = 5;  // of the calls: it takes ten times as long
+#else
+constexpr std::int64_t every = 1;
+#endif
+
+/// Runs the work with every call in turn failing. `look` is given what the user sees: the error, or null
+/// where the work went on all the same, and the handle, or null where none could be had.
+void with_every_failure(const Work& work, cudaError_t error,
+                        const std::function<void(const Error*, const Device*)>& look) {
+    for (std::int64_t call = 0; !::testing::Test::HasFailure(); call += every) {
+        SCOPED_TRACE(std::string(work.name) + ", call " + std::to_string(call));
+        {
+            std::optional<Device> device;
+            gpu::fail(call, error);
+            try {
+                device = Device::open("cuda");
+                (void)work.run(*device);
+                if (!gpu::has_failed()) {
+                    EXPECT_GT(call, 15) << "calls that can fail";
+                    gpu::fail(-1, cudaSuccess);
+                    return;
+                }
+                look(nullptr, &*device);
+            } catch (const Error& seen) {
+                ASSERT_TRUE(gpu::has_failed()) << seen.what();
+                look(&seen, device ? &*device : nullptr);
+            }
+        }
+        if (error == cudaErrorIllegalAddress) gpu::restart();
+        EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "is left to the next caller";
+        EXPECT_EQ(gpu::alive(), gpu::Alive{});
+        EXPECT_EQ(memory_use(Place::cuda).current, 0);
+    }
+}
+
+TEST(GpuFailure, WithoutMemoryTheHandleGoesOn) {
+    for (const Work& work : all_work) {
+        const Matrix want = work.run(Device::open("cuda"));
+        with_every_failure(work, cudaErrorMemoryAllocation, [&](const Error* seen, const Device* device) {
+            if (seen != nullptr) {
+                EXPECT_NE(dynamic_cast<const MemoryError*>(seen), nullptr) << seen->what();
+                expect_parts(seen->what(), {"cuda:0"});
+            }
+            if (device != nullptr) {
+                EXPECT_TRUE(same_bits(work.run(*device), want));
+            }
+        });
+    }
+}
+
+TEST(GpuFailure, OfACallTheHandleGoesOn) {
+    for (const Work& work : all_work) {
+        const Matrix want = work.run(Device::open("cuda"));
+        with_every_failure(
+            work, cudaErrorLaunchOutOfResources, [&](const Error* seen, const Device* device) {
+                if (seen != nullptr) {
+                    EXPECT_NE(dynamic_cast<const DeviceError*>(seen), nullptr) << seen->what();
+                    expect_parts(seen->what(), {"cuda:0"});
+                }
+                if (device != nullptr) {
+                    EXPECT_TRUE(same_bits(work.run(*device), want));
+                }
+            });
+    }
+}
+
+TEST(GpuFailure, ThatIsFinalIsSaidByEveryOperationAfterIt) {
+    for (const Work& work : all_work)
+        with_every_failure(work, cudaErrorIllegalAddress, [&](const Error* seen, const Device* device) {
+            if (seen != nullptr) {  // else all that was left was to give memory back
+                EXPECT_NE(dynamic_cast<const DeviceError*>(seen), nullptr) << seen->what();
+                expect_parts(seen->what(), {"cuda:0", "cudaError 700"});
+            }
+            if (device == nullptr) return;
+            for (int i = 0; i < 2; ++i)
+                expect_parts(
+                    error_of<DeviceError>([&] { (void)work.run(*device); }),
+                    {"'cuda:0'", "cannot be used any more in this process", "start the process again"});
+        });
+}
+
+}  // namespace
+}  // namespace fntk
