@@ -1,4 +1,5 @@
 // Device handles: which backend answers, forced by name or by environment, and with how many threads.
+#include "support.hpp"
 #include "temp_folder.hpp"
 
 #include <fntk/device.hpp>

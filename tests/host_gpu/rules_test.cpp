@@ -42,6 +42,13 @@ class HostGpuTest : public ::testing::Test {
         cudaStreamDestroy(stream);
         cudaGetLastError();
     }
+    /// Without doing what was issued.
+    void begin_anew() {
+        cudaMemPoolDestroy(pool);
+        (void)take_fault();
+        restart();
+        SetUp();
+    }
     double* allocate(std::size_t count = 32) {
         void* memory = nullptr;
         EXPECT_EQ(cudaMallocFromPoolAsync(&memory, count * sizeof(double), pool, stream), cudaSuccess);
@@ -262,14 +269,12 @@ TEST_F(HostGpuDeathTest, MemoryIsNotTouchedBehindItsEndNorAfterIt) {
     double* const numbers = allocate(31);
     EXPECT_EQ(launch({numbers}), cudaSuccess);
     EXPECT_DEATH(cudaStreamSynchronize(stream), "heap-buffer-overflow");
-    restart();
-    SetUp();
+    begin_anew();
     double* const gone = allocate();
     EXPECT_EQ(cudaFreeAsync(gone, stream), cudaSuccess);
     EXPECT_EQ(launch({gone}), cudaSuccess);
     EXPECT_DEATH(cudaStreamSynchronize(stream), "heap-use-after-free");
-    restart();
-    SetUp();
+    begin_anew();
 }
 
 TEST_F(HostGpuDeathTest, HostMemoryOutlivesItsCopy) {
@@ -279,8 +284,7 @@ TEST_F(HostGpuDeathTest, HostMemoryOutlivesItsCopy) {
               cudaSuccess);
     here.reset();
     EXPECT_DEATH(cudaStreamSynchronize(stream), "heap-use-after-free");
-    restart();
-    SetUp();
+    begin_anew();
 }
 #endif
 
