@@ -18,6 +18,10 @@ struct cusolverDnContext {
     int device = 0;
 };
 
+struct cusolverDnParams {
+    int device = 0;
+};
+
 namespace fntk::test::gpu {
 
 namespace {
@@ -84,7 +88,7 @@ CBLAS_TRANSPOSE op(cublasOperation_t transpose) {
     return transpose == CUBLAS_OP_T ? CblasTrans : CblasNoTrans;
 }
 CBLAS_UPLO part(cublasFillMode_t fill) { return fill == CUBLAS_FILL_MODE_UPPER ? CblasUpper : CblasLower; }
-blasint extent(std::int64_t n) { return static_cast<blasint>(n); }
+int extent(std::int64_t n) { return static_cast<int>(n); }
 
 template <class T, class Gemm>
 cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb, std::int64_t m,
@@ -217,6 +221,11 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t ta, cubl
 cusolverStatus_t cusolverDnCreate(cusolverDnHandle_t* handle) { return solver_status(make(handle)); }
 cusolverStatus_t cusolverDnDestroy(cusolverDnHandle_t handle) {
     destroy(handle);
+    return solver_status(begin(Can::nothing));
+}
+cusolverStatus_t cusolverDnCreateParams(cusolverDnParams_t* params) { return solver_status(make(params)); }
+cusolverStatus_t cusolverDnDestroyParams(cusolverDnParams_t params) {
+    destroy(params);
     return solver_status(begin(Can::nothing));
 }
 cusolverStatus_t cusolverDnSetStream(cusolverDnHandle_t handle, cudaStream_t stream) {

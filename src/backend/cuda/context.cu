@@ -106,6 +106,7 @@ Context::Context(int ordinal, cudaStream_t stream) : ordinal_(ordinal) {
 
 Context::~Context() {
     const Current current(ordinal_);
+    if (solver_parameters_ != nullptr) cusolverDnDestroyParams(solver_parameters_);
     if (solver_ != nullptr) cusolverDnDestroy(solver_);
     if (blas_ != nullptr) cublasDestroy(blas_);
     if (pool_ != nullptr) cudaMemPoolDestroy(pool_);
@@ -182,6 +183,12 @@ cusolverDnHandle_t Context::solver() {
         check(cusolverDnSetStream(solver_, stream_), "setting cuSOLVER's stream");
     }
     return solver_;
+}
+
+cusolverDnParams_t Context::solver_parameters() {
+    if (solver_parameters_ == nullptr)
+        check(cusolverDnCreateParams(&solver_parameters_), "making parameters of cuSOLVER");
+    return solver_parameters_;
 }
 
 std::byte* Context::allocate(std::int64_t bytes) {

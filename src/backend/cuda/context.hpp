@@ -31,6 +31,8 @@ class Context {
     /// Made when first asked for.
     cublasHandle_t blas();
     cusolverDnHandle_t solver();
+    /// Its defaults.
+    cusolverDnParams_t solver_parameters();
 
     /// Throws what a failed call means: MemoryError, or DeviceError. An error that CUDA does not let a
     /// process recover from makes the handle refuse all further work.
@@ -80,6 +82,7 @@ class Context {
     cudaMemPool_t pool_ = nullptr;
     cublasHandle_t blas_ = nullptr;
     cusolverDnHandle_t solver_ = nullptr;
+    cusolverDnParams_t solver_parameters_ = nullptr;
     kernels::DeviceLimits limits_;
     std::string broken_;  // the error that did it
 };

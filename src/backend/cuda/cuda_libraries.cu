@@ -102,17 +102,18 @@ bool Cuda::eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView 
     const bool wanted = vectors.data != nullptr;
     const cusolverEigMode_t mode = wanted ? CUSOLVER_EIG_MODE_VECTOR : CUSOLVER_EIG_MODE_NOVECTOR;
     cusolverDnHandle_t solver = context_->solver();
+    cusolverDnParams_t parameters = context_->solver_parameters();
     const Scratch<double> work(*context_, n, n), found(*context_, 1, n);
     const Scratch<int> info(*context_, 1, 1);
     copy(k, work.view());
     std::size_t device_bytes = 0, host_bytes = 0;
-    context_->check(cusolverDnXsyevd_bufferSize(solver, nullptr, mode, CUBLAS_FILL_MODE_UPPER, n,
+    context_->check(cusolverDnXsyevd_bufferSize(solver, parameters, mode, CUBLAS_FILL_MODE_UPPER, n,
                                                 CUDA_R_64F, work.data(), n, CUDA_R_64F, found.data(),
                                                 CUDA_R_64F, &device_bytes, &host_bytes),
                     "planning an eigendecomposition");
     const Workspace on_device(*context_, static_cast<std::int64_t>(device_bytes));
     HostWorkspace on_host(*context_, host_bytes);
-    context_->check(cusolverDnXsyevd(solver, nullptr, mode, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F,
+    context_->check(cusolverDnXsyevd(solver, parameters, mode, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F,
                                      work.data(), n, CUDA_R_64F, found.data(), CUDA_R_64F, on_device.data(),
                                      device_bytes, on_host.data(), host_bytes, info.data()),
                     "an eigendecomposition");
@@ -128,15 +129,16 @@ std::int64_t Cuda::solve_spd(MatrixView k, MatrixView b) {
     const std::int64_t n = k.rows;
     if (n == 0) return 0;
     cusolverDnHandle_t solver = context_->solver();
+    cusolverDnParams_t parameters = context_->solver_parameters();
     double* factor = rows_of<double>(k).data;
     const Scratch<int> info(*context_, 1, 1);
     std::size_t device_bytes = 0, host_bytes = 0;
-    context_->check(cusolverDnXpotrf_bufferSize(solver, nullptr, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F,
+    context_->check(cusolverDnXpotrf_bufferSize(solver, parameters, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F,
                                                 factor, leading(k), CUDA_R_64F, &device_bytes, &host_bytes),
                     "planning a Cholesky factorisation");
     const Workspace on_device(*context_, static_cast<std::int64_t>(device_bytes));
     HostWorkspace on_host(*context_, host_bytes);
-    context_->check(cusolverDnXpotrf(solver, nullptr, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, factor,
+    context_->check(cusolverDnXpotrf(solver, parameters, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, factor,
                                      leading(k), CUDA_R_64F, on_device.data(), device_bytes, on_host.data(),
                                      host_bytes, info.data()),
                     "a Cholesky factorisation");
@@ -144,8 +146,8 @@ std::int64_t Cuda::solve_spd(MatrixView k, MatrixView b) {
     if (minor != 0 || b.cols == 0) return minor;
     const Scratch<double> columns(*context_, b.cols, n);
     context_->run(kernels::Transpose<double>{rows_of<double>(ConstMatrixView(b)), columns.rows()});
-    context_->check(cusolverDnXpotrs(solver, nullptr, CUBLAS_FILL_MODE_UPPER, n, b.cols, CUDA_R_64F, factor,
-                                     leading(k), CUDA_R_64F, columns.data(), n, info.data()),
+    context_->check(cusolverDnXpotrs(solver, parameters, CUBLAS_FILL_MODE_UPPER, n, b.cols, CUDA_R_64F,
+                                     factor, leading(k), CUDA_R_64F, columns.data(), n, info.data()),
                     "a Cholesky solution");
     context_->run(kernels::Transpose<double>{columns.read(), rows_of<double>(b)});
     return 0;
