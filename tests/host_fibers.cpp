@@ -190,13 +190,18 @@ void Fibers::begin() {
 }
 
 void Fibers::run_body() {
-    Fiber& fiber = fibers_[running_fiber_];
     observe(&start_);
-    fiber.body();
+    const std::function<void()>* body = nullptr;
+    {
+        const Unwatched books;
+        body = &fibers_[running_fiber_].body;
+    }
+    (*body)();
     publish(&end_);
     const Unwatched books;
     if (stacks_are_shared)
-        free_.push_back(std::exchange(fiber.stack, nullptr));  // the next may go on with it
+        free_.push_back(
+            std::exchange(fibers_[running_fiber_].stack, nullptr));  // the next may go on with it
     turn_to_another();
 }
 
