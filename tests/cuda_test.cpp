@@ -14,8 +14,6 @@
 #include <backend/ops.hpp>
 
 #include <algorithm>
-#include <functional>
-#include <optional>
 
 namespace fntk {
 namespace {
@@ -88,7 +86,8 @@ TEST_F(CudaTest, GramMatricesAreThoseOfTheCpu) {
 TEST_F(CudaTest, OperatorsAreTheirGramMatrices) {
     for (const Network& network : various_networks()) {
         const DType precision = network.spec().precision;
-        const Matrix x = normals(test::extent(23, 9), 12, 1, precision), y = normals(5, 12, 2, precision);
+        const Matrix x = normals(test::extent(23, 9), 12, 1, precision),
+                     y = normals(test::extent(9, 5), 12, 2, precision);
         const Tangent rows = tangent(gpu(), network, x, keep_all),
                       cols = tangent(gpu(), network, y, keep_all);
         for (const Train train : test::all_trains)

@@ -45,6 +45,7 @@ void restart() {
     gpu.alive = {};
     gpu.streams.clear();
     gpu.blocks.clear();
+    gpu.shared_bytes.clear();
 }
 
 cudaError_t against_the_rules(const std::string& what, cudaError_t code) {
