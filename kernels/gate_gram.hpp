@@ -1,149 +1,225 @@
 // counts (int32, n × n') = Σ_r w_r B_ir B'_jr over rows of bits, on matrix units (bits, AND, popcount):
-//     without weights   Σ popcount(b & b')
-//     w = ±1            2·Σ popcount(b & w & b') − Σ popcount(b & b'), bit set: +1
+//     unweighted   Σ popcount(b & b')
+//     w = ±1       2·Σ popcount(b & w & b') − Σ popcount(b & b'), bit set: +1
 // Bits behind the width are zero in every row, as BitView promises; those of w may be anything.
 //
-// A block of four warps takes tiles of 64 × 64 counts in turn, a warp 32 × 32 of them in registers. When
+// A block of eight warps takes tiles of 128 × 128 counts in turn, a warp 64 × 32 of them in registers. When
 // both operands are one view only tiles on and below the diagonal are computed, and each count is written
 // to both of its places: exactly symmetric. Where there are fewer tiles than the device has room for, a
 // tile's width is split into slices, whose counts are added atomically to zeros: whole numbers, the same in
 // any order.
 //
-// Shared memory: stage_words words of 64 rows of each side, and the weights' words. 20 words from row to
-// row put the eight rows and four words that a warp reads at a time into different banks. Rows and words
-// past the end are zero. One barrier makes a stage visible, a second keeps it until every warp has read it;
-// the blocks of a multiprocessor load while others multiply.
+// Shared memory: four stages of 8 words of 128 rows of each side and of the weights; three are on their way
+// while one is multiplied. Rows and words past the end are zero. A lane reads two words at a time, and
+// eight lanes that are served together read two rows, 128 bytes in a piece: no bank conflicts. The first
+// words of four lanes make one product, the second words another.
 #pragma once
 
 #include "grid.hpp"
+#include "quad.hpp"
 #include "triangle.hpp"
 
 namespace fntk::kernels {
 
+template <bool weighted>
 struct GateGram {
-    static constexpr int max_threads = 128;
+    static constexpr int max_threads = 256;
+    static constexpr int min_blocks = weighted ? 1 : 2;  // of a multiprocessor: 128 or 64 sums a thread
 
     std::int64_t width = 0;            // bits of a row
     Rows<const std::uint64_t> a, b;    // n and n' rows of ⌈width/64⌉ words
-    const std::uint64_t* w = nullptr;  // ⌈width/64⌉ words; null: all weights 1
+    const std::uint64_t* w = nullptr;  // weighted: ⌈width/64⌉ words
     Rows<std::int32_t> counts;         // n × n', written in full; all 0 before where slices > 1
     std::int64_t slices = 1;           // of the width
 
-    /// Slices that fill the device, each of eight stages at least.
+    /// Slices that fill the device, each of 16 stages at least.
     std::int64_t slices_for(const DeviceLimits& limits) const {
-        const std::int64_t room = std::int64_t{4} * limits.multiprocessors, stages = all_stages();
+        const std::int64_t room = std::int64_t{min_blocks} * limits.multiprocessors;
         if (tiles() == 0 || tiles() >= room) return 1;
-        return larger<std::int64_t>(1, smaller(room / tiles(), stages / 8));
+        return larger<std::int64_t>(1, smaller(room / tiles(), all_stages() / 16));
     }
 
     Launch launch(const DeviceLimits& limits) const {
         const std::int64_t shared =
-            2 * shared_size<std::uint64_t>(tile * pitch) + shared_size<std::uint64_t>(stage_words);
+            2 * shared_size<Quad>(stages * side_quads) + shared_size<Quad>(stages * row_quads);
         return {smaller(tiles() * slices, std::int64_t{16} * limits.multiprocessors), max_threads, shared};
     }
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
-        const Stage stage{grid.template shared<std::uint64_t>(tile * pitch),
-                          grid.template shared<std::uint64_t>(tile * pitch),
-                          grid.template shared<std::uint64_t>(stage_words)};
+        Quad* of_a = grid.template shared<Quad>(stages * side_quads);
+        Quad* of_b = grid.template shared<Quad>(stages * side_quads);
+        Quad* of_w = grid.template shared<Quad>(stages * row_quads);
         for (std::int64_t task = grid.block(); task < tiles() * slices; task += grid.blocks()) {
-            const Corner corner = corner_of(task / slices);
-            const std::int64_t slice = task % slices, first = slice * all_stages() / slices,
-                               last = (slice + 1) * all_stages() / slices;
-            if (w == nullptr)
-                count<false>(grid, corner, first, last, stage);
-            else
-                count<true>(grid, corner, first, last, stage);
+            const std::int64_t tile = task / slices, slice = task - tile * slices;
+            const Corner corner = corner_of(tile);
+            const Source from(*this, corner, grid.thread());
+            count(
+                grid, corner, slice * all_stages() / slices, (slice + 1) * all_stages() / slices,
+                [&](std::int64_t s) {
+                    const std::int64_t at = s % stages;
+                    return Stage{of_a + at * side_quads, of_b + at * side_quads, of_w + at * row_quads};
+                },
+                from);
         }
     }
 
   private:
-    static constexpr int tile = 64, stage_words = 16, pitch = stage_words + 4;
+    static constexpr int tile_size = 128, stages = 4;
+    static constexpr int stage_words = 8, row_quads = stage_words / 2, side_quads = tile_size * row_quads;
     struct Stage {
-        std::uint64_t *a, *b, *w;
+        Quad *a, *b, *w;
     };
     struct Corner {
         std::int64_t i, j;
     };
     FNTK_HD bool symmetric() const { return a.data == b.data && a.rows == b.rows && a.stride == b.stride; }
     FNTK_HD std::int64_t tiles() const {
-        const std::int64_t down = ceil_div(a.rows, tile);
-        return symmetric() ? triangle_size(down) : down * ceil_div(b.rows, tile);
+        const std::int64_t down = ceil_div(a.rows, tile_size);
+        return symmetric() ? triangle_size(down) : down * ceil_div(b.rows, tile_size);
     }
-    FNTK_HD std::int64_t all_stages() const { return ceil_div(ceil_div(width, 64), stage_words); }
-    FNTK_DEVICE Corner corner_of(std::int64_t index) const {
-        const std::int64_t across = ceil_div(b.rows, tile);
-        const TilePlace at = symmetric() ? lower_tile(index, 1) : TilePlace{index / across, index % across};
-        return {at.row * tile, at.col * tile};
+    FNTK_HD std::int64_t words() const { return ceil_div(width, 64); }
+    FNTK_HD std::int64_t all_stages() const { return ceil_div(words(), stage_words); }
+    FNTK_DEVICE Corner corner_of(std::int64_t tile) const {
+        const std::int64_t across = ceil_div(b.rows, tile_size);
+        const TilePlace at =
+            symmetric() ? lower_tile(tile, 1) : TilePlace{tile / across, tile - tile / across * across};
+        return {at.row * tile_size, at.col * tile_size};
     }
 
-    /// Neighbouring threads load neighbouring words of a row.
-    template <class Grid>
-    FNTK_DEVICE void load(Grid& grid, const Corner& corner, std::int64_t first, const Stage& stage) const {
-        const std::int64_t words = ceil_div(width, 64);
-        for (int l = grid.thread(); l < tile * stage_words; l += max_threads) {
-            const int row = l / stage_words, word = l % stage_words;
-            const bool inside = first + word < words;
-            stage.a[row * pitch + word] =
-                inside && corner.i + row < a.rows ? a.row(corner.i + row)[first + word] : 0;
-            stage.b[row * pitch + word] =
-                inside && corner.j + row < b.rows ? b.row(corner.j + row)[first + word] : 0;
-            if (row == 0) stage.w[word] = inside && w != nullptr ? w[first + word] : 0;
+    /// Quad `quad` of row `row` of a stage: where bit 1 of the row is set, the halves of the row change
+    /// places.
+    FNTK_DEVICE static int place(int row, int quad) { return row * row_quads + (quad ^ (row & 2)); }
+
+    /// Where a thread's part of each stage comes from: two words of two rows of either side, 64 rows apart.
+    struct Source {
+        static constexpr int apart = max_threads / row_quads, count = tile_size / apart;
+        const GateGram& gram;
+        const std::uint64_t *a, *b;  // this thread's first words
+        int rows_a, rows_b;          // of the `count`, that are there
+        int first;                   // word of 8
+        bool aligned;                // quads stand on multiples of 16 bytes
+
+        FNTK_DEVICE Source(const GateGram& of, const Corner& corner, int thread)
+            : gram(of),
+              rows_a(rows_from(of.a, corner.i + thread / row_quads)),
+              rows_b(rows_from(of.b, corner.j + thread / row_quads)),
+              first(thread % row_quads * 2),
+              aligned(is_aligned(of.a) && is_aligned(of.b) && (address(of.w) & 15U) == 0) {
+            a = of.a.row(rows_a > 0 ? corner.i + thread / row_quads : 0) + first;
+            b = of.b.row(rows_b > 0 ? corner.j + thread / row_quads : 0) + first;
         }
-    }
 
-    /// all[4f + j]: the warp's rows from 16f and columns from 8j on, in the registers of mma_b1.
-    template <bool weighted>
-    struct Sums {
-        std::int32_t all[8][4], positive[weighted ? 8 : 1][4];
+        /// Begins to copy the words from 8·stage on.
+        template <class Grid>
+        FNTK_DEVICE void fetch(Grid& grid, std::int64_t stage, const Stage& to) const {
+            const std::int64_t word = stage * stage_words, left = gram.words() - word - first;
+            const int valid = left <= 0 ? 0 : static_cast<int>(smaller<std::int64_t>(2, left));
+            FNTK_UNROLL
+            for (int e = 0; e < count; ++e) {
+                const int to_quad = place(grid.thread() / row_quads + e * apart, first / 2);
+                copy(grid, to.a + to_quad, a + e * apart * gram.a.stride + word, e < rows_a ? valid : 0);
+                copy(grid, to.b + to_quad, b + e * apart * gram.b.stride + word, e < rows_b ? valid : 0);
+            }
+            if (weighted && grid.thread() < row_quads)
+                copy(grid, to.w + grid.thread(), gram.w + first + word, valid);
+        }
+
+      private:
+        FNTK_DEVICE static std::uintptr_t address(const void* p) {
+            return reinterpret_cast<std::uintptr_t>(p);
+        }
+        FNTK_DEVICE static bool is_aligned(const Rows<const std::uint64_t>& rows) {
+            return (address(rows.data) & 15U) == 0 && (rows.stride & 1) == 0;
+        }
+        FNTK_DEVICE static int rows_from(const Rows<const std::uint64_t>& rows, std::int64_t row) {
+            return row >= rows.rows
+                       ? 0
+                       : static_cast<int>(smaller<std::int64_t>(count, ceil_div(rows.rows - row, apart)));
+        }
+        /// Two words, of which `valid` are inside.
+        template <class Grid>
+        FNTK_DEVICE void copy(Grid& grid, Quad* to, const std::uint64_t* from, int valid) const {
+            if (aligned) {
+                grid.copy_async(to, reinterpret_cast<const Quad*>(from), 8 * valid);
+                return;
+            }
+            auto* halves = reinterpret_cast<Pair*>(to);
+            const auto* pairs = reinterpret_cast<const Pair*>(from);
+            grid.copy_async(halves, pairs, valid > 0 ? 8 : 0);
+            grid.copy_async(halves + 1, pairs + 1, valid > 1 ? 8 : 0);
+        }
     };
 
-    /// Four words a step; lane t of four has word t of its rows, low half first, on both sides.
-    template <bool weighted, class Grid>
-    FNTK_DEVICE void multiply(Grid& grid, const Stage& stage, Sums<weighted>& sums) const {
+    /// all[i][j]: the warp's rows from 16i and columns from 8j on, in the registers of mma_b1.
+    struct Sums {
+        std::int32_t all[4][4][4], positive[weighted ? 4 : 1][4][4];
+    };
+
+    template <class Grid>
+    FNTK_DEVICE void multiply(Grid& grid, const Stage& stage, Sums& sums) const {
         const int group = grid.lane() / 4, t = grid.lane() % 4;
-        const std::uint64_t* rows = stage.a + (grid.warp() / 2 * 32 + group) * pitch + t;
-        const std::uint64_t* cols = stage.b + (grid.warp() % 2 * 32 + group) * pitch + t;
-        for (int step = 0; step < stage_words; step += 4) {
-            std::uint32_t left[2][4], right[4][2];
+        FNTK_UNROLL
+        for (int step = 0; step < stage_words / 4; ++step) {
+            // Rows 8 apart have the same order of words.
+            const int word = 2 * place(group, 2 * step + t / 2) + t % 2;
+            const Pair* rows =
+                reinterpret_cast<const Pair*>(stage.a + grid.warp() / 4 * 64 * row_quads) + word;
+            const Pair* cols =
+                reinterpret_cast<const Pair*>(stage.b + grid.warp() % 4 * 32 * row_quads) + word;
+            Pair right[4], w_words{};
             FNTK_UNROLL
-            for (int l = 0; l < 4; ++l) {
-                const std::uint64_t row = rows[8 * l * pitch + step], col = cols[8 * l * pitch + step];
-                left[l / 2][l % 2] = static_cast<std::uint32_t>(row);
-                left[l / 2][l % 2 + 2] = static_cast<std::uint32_t>(row >> 32);
-                right[l][0] = static_cast<std::uint32_t>(col);
-                right[l][1] = static_cast<std::uint32_t>(col >> 32);
-            }
+            for (int j = 0; j < 4; ++j) right[j] = cols[8 * j * stage_words];
+            if constexpr (weighted) w_words = reinterpret_cast<const Pair*>(stage.w)[4 * step + t];
             FNTK_UNROLL
-            for (int l = 0; l < 8; ++l) grid.mma_b1(sums.all[l], left[l / 4], right[l % 4]);
-            if constexpr (weighted) {
-                const std::uint64_t word = stage.w[step + t];
-                FNTK_UNROLL
-                for (int l = 0; l < 8; ++l)
-                    left[l / 4][l % 4] &= static_cast<std::uint32_t>(l % 4 < 2 ? word : word >> 32);
-                FNTK_UNROLL
-                for (int l = 0; l < 8; ++l) grid.mma_b1(sums.positive[l], left[l / 4], right[l % 4]);
+            for (int i = 0; i < 4; ++i) {
+                Pair upper = rows[16 * i * stage_words], lower = rows[(16 * i + 8) * stage_words];
+                add_products(grid, upper, lower, right, sums.all[i]);
+                if constexpr (weighted) {
+                    FNTK_UNROLL
+                    for (int l = 0; l < 2; ++l) {
+                        upper.word[l] &= w_words.word[l];
+                        lower.word[l] &= w_words.word[l];
+                    }
+                    add_products(grid, upper, lower, right, sums.positive[i]);
+                }
             }
         }
     }
-
-    template <bool weighted, class Grid>
-    FNTK_DEVICE void count(Grid& grid, const Corner& corner, std::int64_t first, std::int64_t last,
-                           const Stage& stage) const {
-        Sums<weighted> sums{};
-        for (std::int64_t s = first; s < last; ++s) {
-            load(grid, corner, s * stage_words, stage);
-            grid.sync();
-            multiply<weighted>(grid, stage, sums);
-            grid.sync();
-        }
+    template <class Grid>
+    FNTK_DEVICE static void add_products(Grid& grid, const Pair& upper, const Pair& lower,
+                                         const Pair (&right)[4], std::int32_t (&sums)[4][4]) {
         FNTK_UNROLL
-        for (int l = 0; l < 32; ++l) {
-            const int row = grid.warp() / 2 * 32 + l / 16 * 16 + grid.lane() / 4 + l % 4 / 2 * 8,
-                      col = grid.warp() % 2 * 32 + l / 4 % 4 * 8 + grid.lane() % 4 * 2 + l % 2;
-            std::int32_t sum = sums.all[l / 4][l % 4];
-            if constexpr (weighted) sum = 2 * sums.positive[l / 4][l % 4] - sum;
+        for (int j = 0; j < 4; ++j)
+            grid.mma_b1(sums[j], {upper.word[0], lower.word[0], upper.word[1], lower.word[1]},
+                        {right[j].word[0], right[j].word[1]});
+    }
+
+    /// The tile at `corner`, over the stages first to last − 1; at(s): where stage s lies.
+    template <class Grid, class At>
+    FNTK_DEVICE void count(Grid& grid, const Corner& corner, std::int64_t first, std::int64_t last,
+                           const At& at, const Source& from) const {
+        Sums sums{};
+        const auto begin = [&](std::int64_t s) {
+            if (s < last) from.fetch(grid, s, at(s));
+            grid.commit_copies();
+        };
+        FNTK_UNROLL_BY(1)
+        for (std::int64_t s = first; s < first + stages - 1; ++s) begin(s);
+        FNTK_UNROLL_BY(1)
+        for (std::int64_t s = first; s < last; ++s) {
+            grid.template wait_copies<stages - 2>();
+            grid.sync();  // stage s is there, and the stage before it is read: its place is free
+            begin(s + stages - 1);
+            multiply(grid, at(s), sums);
+        }
+        grid.sync();  // the last stage is read: the next tile's may come
+        FNTK_UNROLL
+        for (int l = 0; l < 64; ++l) {
+            const int row = grid.warp() / 4 * 64 + l / 16 * 16 + grid.lane() / 4 + l % 4 / 2 * 8,
+                      col = grid.warp() % 4 * 32 + l / 4 % 4 * 8 + grid.lane() % 4 * 2 + l % 2;
+            std::int32_t sum = sums.all[l / 16][l / 4 % 4][l % 4];
+            if constexpr (weighted) sum = 2 * sums.positive[l / 16][l / 4 % 4][l % 4] - sum;
             write(grid, corner.i + row, corner.j + col, sum);
         }
     }

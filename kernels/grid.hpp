@@ -19,6 +19,11 @@
 //     ballot(b)               bit l is b of lane l
 //     atomic_add(p, v)        *p += v in global or shared memory, without order; int32, uint32, uint64,
 //                             double
+//     copy_async(to, from, bytes)   begins to copy 8 or 16 bytes, *from in global memory to *to in shared
+//                             memory: `bytes` of them, 0 or more, and zeros for the rest. Both stay
+//                             untouched until this thread waits, and others see *to after a sync() then
+//     commit_copies()         makes a group of the copies that this thread began since the last one
+//     wait_copies<n>()        until at most its n latest groups are under way
 //     mma_s8(acc, a, b)       16 × 8 × 32 of a warp: acc (int32) += A (16 × 32, int8, row-major) times B
 //                             (32 × 8, int8, column-major); with group = lane / 4 and t = lane % 4,
 //                             register i of a lane holds
@@ -129,6 +134,25 @@ class CudaGrid {
         atomicAdd(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(v));
     }
     __device__ __forceinline__ void atomic_add(double* p, double v) const { atomicAdd(p, v); }
+
+    template <class T>
+    __device__ __forceinline__ void copy_async(T* to, const T* from, int bytes) const {
+        static_assert(sizeof(T) == 8 || sizeof(T) == 16);
+        const auto place = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
+        if constexpr (sizeof(T) == 16)  // past the first cache, which does not share with other blocks
+            asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(place), "l"(from), "r"(bytes)
+                         : "memory");
+        else
+            asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(place), "l"(from), "r"(bytes)
+                         : "memory");
+    }
+    __device__ __forceinline__ void commit_copies() const {
+        asm volatile("cp.async.commit_group;" ::: "memory");
+    }
+    template <int pending>
+    __device__ __forceinline__ void wait_copies() const {
+        asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
+    }
 
     __device__ __forceinline__ void mma_s8(std::int32_t (&acc)[4], const std::uint32_t (&a)[4],
                                            const std::uint32_t (&b)[2]) const {

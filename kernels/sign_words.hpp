@@ -7,6 +7,7 @@
 #pragma once
 
 #include "grid.hpp"
+#include "quad.hpp"
 #include "signs.hpp"
 
 namespace fntk::kernels {
@@ -101,16 +102,5 @@ FNTK_DEVICE std::uint32_t transpose_bits(Grid& grid, std::uint32_t x) {
     }
     return x;
 }
-
-/// 8 and 16 bytes that move as one.
-struct alignas(8) Pair {
-    std::uint32_t word[2];
-};
-struct alignas(16) Quad {
-    std::uint32_t word[4];
-};
-struct alignas(16) TwoPairs {
-    Pair pair[2];
-};
 
 }  // namespace fntk::kernels

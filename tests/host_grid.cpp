@@ -39,6 +39,39 @@ std::uint32_t HostGrid::ballot(bool b, int line, const char* file) {
     return bits;
 }
 
+void HostGrid::begin_copy(void* to, const void* from, int bytes, std::size_t size, const Site& site) {
+    const auto address = reinterpret_cast<std::uintptr_t>(to),
+               source = reinterpret_cast<std::uintptr_t>(from);
+    if (bytes < 0 || bytes > static_cast<int>(size) || address % size != 0 ||
+        (bytes > 0 && source % size != 0))
+        raise("copies " + std::to_string(bytes) + " bytes of " + std::to_string(size) +
+                  ", or places that are not aligned to them",
+              site);
+    if (state_.address_of(to) == 0) raise("copies to what is no shared array", site);
+    Copy copy{static_cast<unsigned char*>(to),
+              static_cast<const unsigned char*>(from),
+              bytes,
+              static_cast<int>(size),
+              site,
+              copy_groups_};
+    std::copy_n(copy.from, bytes, copy.values);
+    for (std::size_t i = 0; i < size; i += 4) std::memcpy(copy.to + i, &uninitialised, 4);
+    const Unwatched books;
+    copies_.push_back(copy);
+}
+
+void HostGrid::complete_copies(int pending) {
+    std::size_t done = 0;
+    for (; done < copies_.size() && copies_[done].group < copy_groups_ - pending; ++done) {
+        const Copy& copy = copies_[done];
+        if (!std::equal(copy.values, copy.values + copy.bytes, copy.from))
+            raise("copies what changes before its wait", copy.site);
+        std::copy_n(copy.values, copy.size, copy.to);
+    }
+    const Unwatched books;
+    copies_.erase(copies_.begin(), copies_.begin() + static_cast<std::ptrdiff_t>(done));
+}
+
 namespace {
 
 /// A lane's registers in a product of matrices.
@@ -113,14 +146,16 @@ void HostGrid::mma_b1(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const
     const Fragments mine = fragments(a, b);
     const Unwatched books;
     const Slot* slots = show(&mine, sizeof(mine), {"mma_b1", file, line});
-    for (int i = 0; i < 4; ++i) {
-        const int row = lane() / 4 + 8 * (i / 2), col = lane() % 4 * 2 + i % 2;
-        for (int l = 0; l < 256; l += 32) {  // the 32 bits of a register on both sides
-            const int t = l % 128 / 32;
-            acc[i] += std::popcount(register_of(slots[4 * (row % 8) + t].bytes, row / 8 + l / 128 * 2) &
-                                    register_of(slots[4 * col + t].bytes, 4 + l / 128));
+    std::uint64_t rows[2][4], cols[2][4];  // a register of either half
+    for (int i = 0; i < 2; ++i)
+        for (int t = 0; t < 4; ++t) {
+            const unsigned char* of_row = slots[lane() / 4 * 4 + t].bytes;
+            const unsigned char* of_col = slots[4 * (lane() % 4 * 2 + i) + t].bytes;
+            rows[i][t] = register_of(of_row, i) | std::uint64_t{register_of(of_row, i + 2)} << 32;
+            cols[i][t] = register_of(of_col, 4) | std::uint64_t{register_of(of_col, 5)} << 32;
         }
-    }
+    for (int i = 0; i < 4; ++i)
+        for (int t = 0; t < 4; ++t) acc[i] += std::popcount(rows[i / 2][t] & cols[i % 2][t]);
 }
 
 void run_launch(const kernels::Launch& launch, int max_threads, const HostOptions& options,

@@ -4,12 +4,12 @@
 // It finds by itself, as a KernelFault and without hanging: threads of a block that wait at different
 // places, threads that leave while others wait, shared arrays beyond Launch::shared_bytes or not asked for
 // alike by all threads, launches outside the limits of kernel and device, barriers that nobody is left to
-// come to, and of wgmma: operands that change under way, accumulators touched under way, registers and
-// tiles that were not fenced, descriptors that lead out of a shared array. With it AddressSanitizer finds
-// accesses outside a shared array, which is a heap block of exactly its bytes, and ThreadSanitizer finds
-// missing barriers and, with two blocks at once, blocks that write to one place: nothing but barriers
-// orders two threads of a block (atomics are relaxed, and exchanges of a warp order no memory), and nothing
-// at all orders two blocks that run at once.
+// come to, copies whose source changes under way or that nobody waits for, and of wgmma: operands that
+// change under way, accumulators touched under way, registers and tiles that were not fenced, descriptors
+// that lead out of a shared array. With it AddressSanitizer finds accesses outside a shared array, which is
+// a heap block of exactly its bytes, and ThreadSanitizer finds missing barriers and, with two blocks at
+// once, blocks that write to one place: nothing but barriers orders two threads of a block (atomics are
+// relaxed, and exchanges of a warp order no memory), and nothing at all orders two blocks that run at once.
 #pragma once
 
 #include "host_sanitizers.hpp"
@@ -95,6 +95,20 @@ class HostGrid {
     void atomic_add(std::uint64_t* p, std::uint64_t v) const { add(p, v); }
     void atomic_add(double* p, double v) const { add(p, v); }
 
+    // A copy is made when it is waited for. Until then its place is poison, and what it takes may not
+    // change.
+    template <class T>
+    void copy_async(T* to, const T* from, int bytes, int line = __builtin_LINE(),
+                    const char* file = __builtin_FILE()) {
+        static_assert(sizeof(T) == 8 || sizeof(T) == 16);
+        begin_copy(to, from, bytes, sizeof(T), {"copy_async", file, line});
+    }
+    void commit_copies() { ++copy_groups_; }
+    template <int pending>
+    void wait_copies() {
+        complete_copies(pending);
+    }
+
     void mma_s8(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                 int line = __builtin_LINE(), const char* file = __builtin_FILE());
     void mma_tf32(float (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
@@ -142,6 +156,18 @@ class HostGrid {
     }
 
   private:
+    /// A copy to shared memory that is under way.
+    struct Copy {
+        unsigned char* to;
+        const unsigned char* from;
+        int bytes, size;
+        Site site;
+        std::int64_t group;          // how many groups were committed before
+        unsigned char values[16]{};  // what *from was at its beginning
+    };
+    void begin_copy(void* to, const void* from, int bytes, std::size_t size, const Site& site);
+    void complete_copies(int pending);
+
     /// A wgmma that is under way.
     struct Product {
         std::int32_t* acc;
@@ -204,6 +230,8 @@ class HostGrid {
     std::int64_t block_index_, blocks_;
     int thread_, threads_;
     unsigned shown_ = 0;  // exchanges of this thread so far
+    std::vector<Copy> copies_;
+    std::int64_t copy_groups_ = 0;  // committed
     std::vector<Product> products_;
     std::vector<Values> chains_, fenced_;
     std::int64_t groups_ = 0;  // committed

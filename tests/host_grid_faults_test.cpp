@@ -1,9 +1,12 @@
 // The mistakes that the grid of the tests or a sanitizer must find.
 #include "planted.hpp"
 
+#include <quad.hpp>
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -90,6 +93,47 @@ TEST(HostGridFaults, LanesOutsideTheWarp) {
     EXPECT_TRUE(has(fault_of(Planted{[](auto& grid) { grid.shuffle_xor(1, 32); }}), "of 32"));
 }
 
+TEST(HostGridFaults, CopiesThatNobodyWaitsForOrThatChangeUnderWay) {
+    alignas(16) kernels::Quad from[33] = {};
+    kernels::Quad elsewhere{};
+    const auto fault = [&](auto body) {
+        return fault_of(Planted{[&](auto& grid) {
+                                    body(grid, grid.template shared<kernels::Quad>(33) + grid.thread(),
+                                         from + grid.thread());
+                                },
+                                1, 32, 33 * 16});
+    };
+    const auto wait = [](auto& grid) {
+        grid.commit_copies();
+        grid.template wait_copies<0>();
+    };
+    EXPECT_EQ(fault([&](auto& grid, auto* to, const auto* own) {
+                  grid.copy_async(to, own, 16);
+                  wait(grid);
+              }),
+              "");
+    EXPECT_TRUE(has(fault([](auto& grid, auto* to, const auto* own) {
+                        grid.copy_async(to, own, 16);
+                        grid.template wait_copies<0>();  // of no group
+                    }),
+                    "copy_async (host_grid_faults_test.cpp:"));
+    EXPECT_TRUE(has(fault([&](auto& grid, auto* to, auto* own) {
+                        grid.copy_async(to, own, 16);
+                        own->word[3] += 1;
+                        wait(grid);
+                    }),
+                    "copies what changes before its wait"));
+    EXPECT_TRUE(
+        has(fault([&](auto& grid, auto* /*to*/, const auto* own) { grid.copy_async(&elsewhere, own, 16); }),
+            "no shared array"));
+    EXPECT_TRUE(has(fault([&](auto& grid, auto* to, const auto* own) {
+                        grid.copy_async(reinterpret_cast<kernels::Quad*>(&to->word[2]), own, 16);
+                    }),
+                    "not aligned"));
+    EXPECT_TRUE(has(fault([&](auto& grid, auto* to, const auto* own) { grid.copy_async(to, own, 17); }),
+                    "17 bytes"));
+}
+
 TEST(HostGridFaults, LaunchesOutsideTheLimits) {
     const auto nothing = [](auto& /*grid*/) {};
     EXPECT_EQ(fault_of(Planted{nothing, 0, 0}), "");
@@ -161,6 +205,26 @@ TEST(HostGridDeathTest, ThreadSanitizerFindsAMissingBarrier) {
     EXPECT_DEATH(rotate(64, [](auto& /*grid*/) {}), "data race");
     EXPECT_DEATH(rotate(32, [](auto& /*grid*/) {}), "data race");
     EXPECT_DEATH(rotate(64, [](auto& grid) { grid.sync_warp(); }), "data race");
+}
+
+TEST(HostGridDeathTest, ThreadSanitizerFindsACopyThatIsReadWithoutABarrier) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    alignas(16) kernels::Quad from[64] = {};
+    std::array<std::uint32_t, 64> out{};
+    const auto rotated = [&](bool with_barrier) {
+        run_on_host(Planted{[&](auto& grid) {
+                                auto* x = grid.template shared<kernels::Quad>(64);
+                                grid.copy_async(x + grid.thread(), from + grid.thread(), 16);
+                                grid.commit_copies();
+                                grid.template wait_copies<0>();
+                                if (with_barrier) grid.sync();
+                                out[static_cast<std::size_t>(grid.thread())] =
+                                    x[(grid.thread() + 1) % 64].word[0];
+                            },
+                            1, 64, 1024});
+    };
+    rotated(true);
+    EXPECT_DEATH(rotated(false), "data race");
 }
 
 TEST(HostGridDeathTest, ThreadSanitizerFindsTwoBlocksThatWriteToOnePlace) {

@@ -1,9 +1,12 @@
 // The grid of the tests itself: what a kernel may rely on.
 #include "planted.hpp"
 
+#include <quad.hpp>
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <numeric>
 #include <random>
@@ -155,6 +158,39 @@ TEST(HostGrid, SharedArraysAreFreshInEveryBlock) {
                             words[grid.thread()] = 1;
                         },
                         3, 64, 16 + 256});
+}
+
+TEST(HostGrid, CopiesWhenAGroupIsWaitedForAndFillsWithZeros) {
+    alignas(16) std::array<kernels::Quad, 64> from{};
+    for (std::uint32_t i = 0; i < 256; ++i) from[i / 4].word[i % 4] = 1000 + i;
+    std::array<std::uint32_t, 64> early{}, first{}, second{}, of_others{}, filled{};
+    run_on_host(Planted{[&](auto& grid) {
+                            const int t = grid.thread();
+                            const auto own = static_cast<std::size_t>(t);
+                            auto* x = grid.template shared<kernels::Quad>(128);
+                            grid.copy_async(x + t, from.data() + t, 16);
+                            grid.commit_copies();
+                            grid.copy_async(reinterpret_cast<kernels::Pair*>(x + 64 + t),
+                                            reinterpret_cast<const kernels::Pair*>(from.data() + t),
+                                            t % 3 * 4);
+                            grid.commit_copies();
+                            early[own] = x[t].word[3];
+                            grid.template wait_copies<1>();
+                            first[own] = x[t].word[3];
+                            second[own] = x[64 + t].word[0];
+                            grid.template wait_copies<0>();
+                            grid.sync();
+                            of_others[own] = x[63 - t].word[1];
+                            filled[own] = x[64 + 63 - t].word[1];
+                        },
+                        1, 64, 128 * 16});
+    for (std::uint32_t t = 0; t < 64; ++t) {
+        EXPECT_EQ(early[t], uninitialised);
+        EXPECT_EQ(first[t], 1003 + 4 * t);
+        EXPECT_EQ(second[t], uninitialised);
+        EXPECT_EQ(of_others[t], 1001 + 4 * (63 - t));
+        EXPECT_EQ(filled[t], (63 - t) % 3 == 2 ? 1001 + 4 * (63 - t) : 0);
+    }
 }
 
 TEST(HostGrid, MultipliesTilesByTheDocumentedLayout) {

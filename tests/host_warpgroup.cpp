@@ -191,6 +191,7 @@ void HostGrid::require_done(const void* registers, std::size_t bytes) const {
 
 void HostGrid::require_nothing_under_way() const {
     if (!products_.empty()) raise("is never waited for", products_.front().site);
+    if (!copies_.empty()) raise("is never waited for", copies_.front().site);
 }
 
 }  // namespace fntk::test

@@ -13,7 +13,8 @@ template <class T>
 kernels::Rows<T> rows_in(MatrixView view) {
     return {view.row<std::remove_const_t<T>>(0), view.rows, view.cols, view.stride};
 }
-inline kernels::Rows<std::uint64_t> rows_in(BitView bits) {
+template <class Word>
+kernels::Rows<Word> rows_in(BasicBitView<Word> bits) {
     return {bits.words, bits.rows, (bits.cols + 63) / 64, bits.stride};
 }
 

@@ -15,22 +15,31 @@ BitMatrix random_bits(std::int64_t rows, std::int64_t cols, std::uint64_t seed) 
     return bits;
 }
 
+const kernels::DeviceLimits limits{.multiprocessors = 132, .shared_bytes_per_block = 99 * 1024};
+
+template <bool weighted>
+void run_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights,
+              const kernels::Rows<std::int32_t>& counts, std::int64_t blocks = 0, std::int64_t slices = 1) {
+    kernels::GateGram<weighted> kernel;
+    kernel.width = rows.cols;
+    kernel.a = rows_in(rows);
+    kernel.b = rows_in(cols);
+    kernel.w = weights.words;
+    kernel.counts = counts;
+    kernel.slices = slices;
+    run_on_host(kernel, {.limits = limits, .blocks = blocks});
+}
+
 void expect_exact(BitView rows, BitView cols, bool weighted, std::int64_t blocks, std::int64_t slices = 1) {
     BitMatrix weights = random_bits(1, rows.cols, 9);
     Matrix expected(rows.rows, cols.rows, DType::i32);
     reference().gate_gram(rows, cols, weighted ? ConstBitView(weights) : ConstBitView(), expected);
     Guarded<std::int32_t> counts(rows.rows, cols.rows, 5, slices > 1 ? 0 : -77777, 1 << 30);
 
-    kernels::GateGram kernel;
-    kernel.width = rows.cols;
-    kernel.a = {rows.words, rows.rows, (rows.cols + 63) / 64, rows.stride};
-    kernel.b = {cols.words, cols.rows, (cols.cols + 63) / 64, cols.stride};
-    if (weighted) kernel.w = weights.view().words;
-    kernel.counts = counts.view;
-    kernel.slices = slices;
-    HostOptions options;
-    options.blocks = blocks;
-    run_on_host(kernel, options);
+    if (weighted)
+        run_gram<true>(rows, cols, weights, counts.view, blocks, slices);
+    else
+        run_gram<false>(rows, cols, {}, counts.view, blocks, slices);
     expect_equal(counts.view, expected,
                  std::to_string(slices) + " slices, " + std::to_string(rows.rows) + " by " +
                      std::to_string(cols.rows) + ", width " + std::to_string(rows.cols) +
@@ -45,14 +54,15 @@ TEST(GateGram, EqualsTheReference) {
                                           {65, 1, 65},
                                           {33, 130, 130},
                                           {3, 257, 1024},
-                                          {65, 32, 1100}}) {
+                                          {65, 32, 1100},
+                                          {130, 129, 64 * 41}}) {
         BitMatrix rows = random_bits(n, width, 1), cols = random_bits(other, width, 2);
         for (const bool weighted : {false, true}) expect_exact(rows, cols, weighted, 0);
     }
 }
 
 TEST(GateGram, OfOneSetOfRowsIsSymmetric) {
-    for (const std::int64_t n : {1, 32, 64, 65, 200})
+    for (const std::int64_t n : {1, 64, 128, 129, 300})
         for (const bool weighted : {false, true}) {
             BitMatrix bits = random_bits(n, 150, 3);
             expect_exact(bits, bits, weighted, 0);
@@ -69,8 +79,8 @@ TEST(GateGram, DoesNotDependOnTheLaunchOrTheStride) {
 }
 
 TEST(GateGram, AddsSlicesOfTheWidth) {
-    BitMatrix rows = random_bits(70, 64 * 50 + 3, 6), cols = random_bits(20, 64 * 50 + 3, 7);  // 4 stages
-    for (const std::int64_t slices : {2, 3, 4})
+    BitMatrix rows = random_bits(70, 64 * 50 + 3, 6), cols = random_bits(20, 64 * 50 + 3, 7);  // 7 stages
+    for (const std::int64_t slices : {3, 7})
         for (const bool weighted : {false, true}) {
             expect_exact(rows, cols, weighted, 0, slices);
             expect_exact(rows, rows, weighted, 3, slices);
@@ -78,49 +88,42 @@ TEST(GateGram, AddsSlicesOfTheWidth) {
 }
 
 TEST(GateGram, SplitsTheWidthWhereThereAreFewTiles) {
-    const kernels::DeviceLimits limits{.multiprocessors = 132};
-    kernels::GateGram kernel;
-    const auto slices = [&](std::int64_t n, std::int64_t width) {
+    const auto slices = [](auto kernel, std::int64_t n, std::int64_t width) {
         kernel.a = kernel.b = {nullptr, n, (width + 63) / 64, (width + 63) / 64};
         kernel.width = width;
         return kernel.slices_for(limits);
     };
-    EXPECT_EQ(slices(1024, 65536), 528 / 136);  // 136 tiles of one triangle
-    EXPECT_EQ(slices(64, std::int64_t{1} << 30), 528);
-    EXPECT_EQ(slices(64, 65536), 64 / 8);  // eight stages each at least
-    EXPECT_EQ(slices(64, 1000), 1);
-    EXPECT_EQ(slices(8192, 65536), 1);
-    EXPECT_EQ(slices(0, 65536), 1);
+    const kernels::GateGram<false> plain;
+    EXPECT_EQ(slices(plain, 1024, 65536),
+              264 / 36);  // 36 tiles of one triangle, two blocks a multiprocessor
+    EXPECT_EQ(slices(kernels::GateGram<true>{}, 1024, 65536), 132 / 36);
+    EXPECT_EQ(slices(plain, 64, std::int64_t{1} << 30), 264);
+    EXPECT_EQ(slices(plain, 64, 65536), 128 / 16);  // 16 stages each at least
+    EXPECT_EQ(slices(plain, 64, 1000), 1);
+    EXPECT_EQ(slices(plain, 8192, 65536), 1);
+    EXPECT_EQ(slices(plain, 0, 65536), 1);
 }
 
 TEST(GateGram, IgnoresWeightsBehindTheWidth) {
     BitMatrix bits = random_bits(3, 70, 5);
-    std::uint64_t weights[2] = {~std::uint64_t{0}, ~std::uint64_t{0}};
+    std::uint64_t ones[2] = {~std::uint64_t{0}, ~std::uint64_t{0}};
     Matrix expected(3, 3, DType::i32);
     reference().gate_gram(bits, bits, {}, expected);
     Guarded<std::int32_t> counts(3, 3, 0, 0, 0);
-    kernels::GateGram kernel;
-    kernel.width = 70;
-    kernel.a = kernel.b = {bits.view().words, 3, 2, 2};
-    kernel.w = weights;
-    kernel.counts = counts.view;
-    run_on_host(kernel);
+    run_gram<true>(bits, bits, ConstBitView{ones, 1, 70, 2}, counts.view);
     expect_equal(counts.view, expected, "weights 1");
 }
 
 TEST(GateGram, LaunchesNothingForNothing) {
     std::uint64_t word = 0;
     std::int32_t count = -1;
-    kernels::GateGram kernel;
+    kernels::GateGram<false> kernel;
     kernel.width = 64;
     kernel.a = {&word, 0, 1, 1};
     kernel.b = {&word, 3, 1, 1};
-    kernel.counts = {&count, 0, 3, 3};
     EXPECT_EQ(kernel.launch({}).blocks, 0);
-    kernel.width = 0;  // no units: counts of 0, written
-    kernel.a = kernel.b = {&word, 1, 0, 0};
-    kernel.counts = {&count, 1, 1, 1};
-    run_on_host(kernel);
+    const BitView no_units{&word, 1, 0, 0};  // counts of 0, written
+    run_gram<false>(no_units, no_units, {}, {&count, 1, 1, 1});
     EXPECT_EQ(count, 0);
 }
 

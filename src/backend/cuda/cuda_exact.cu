@@ -118,15 +118,17 @@ void Cuda::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scal
 
 void Cuda::gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) {
     const Scope scope(*context_, "gate_gram");
-    kernels::GateGram kernel;
-    kernel.width = rows.cols;
-    kernel.a = words_of(rows);
-    kernel.b = words_of(cols);
-    kernel.w = weights.empty() ? nullptr : weights.words;
-    kernel.counts = rows_of<std::int32_t>(counts);
-    kernel.slices = kernel.slices_for(context_->limits());
-    if (kernel.slices > 1) zero(counts);
-    context_->run(kernel);
+    const auto run = [&](auto kernel) {
+        kernel.width = rows.cols;
+        kernel.a = words_of(rows);
+        kernel.b = words_of(cols);
+        kernel.w = weights.empty() ? nullptr : weights.words;
+        kernel.counts = rows_of<std::int32_t>(counts);
+        kernel.slices = kernel.slices_for(context_->limits());
+        if (kernel.slices > 1) zero(counts);
+        context_->run(kernel);
+    };
+    weights.empty() ? run(kernels::GateGram<false>{}) : run(kernels::GateGram<true>{});
 }
 
 }  // namespace fntk::backend::cuda
