@@ -9,7 +9,7 @@
 //     srht         words 4ρ + l of row τ; the signs are drawn once for each Hadamard block
 // The bits of a come from one block per 128 rows.
 //
-// A block takes items (output, group of residues, several slices of 128 steps): consecutive threads have
+// A block takes items (output, group of residues, several slices of steps): consecutive threads have
 // consecutive residues. Shared memory: sums[residue of the group][l][column], to which threads add their
 // slices by atomics, each beginning at another column, and from which one atomic per entry goes to S.
 // Barriers: after the sums are zeroed, after they are complete, and before the next item zeroes them.
@@ -26,6 +26,15 @@ struct OpenSum {
     std::uint64_t up_seed = 0, readout_seed = 0;
     std::int64_t m = 0;
     Rows<std::int32_t> sum;  // k × p, zeroed by the caller
+    int steps = 128;         // of a slice, at most 128: so far the counters count
+
+    /// Steps that give every multiprocessor an item, 16 at least: fewer do not pay for their sums.
+    int steps_for(const DeviceLimits& limits) const {
+        OpenSum of = *this;
+        of.steps = 128;
+        while (of.steps > 16 && of.split_over(max_threads).items < limits.multiprocessors) of.steps /= 2;
+        return of.steps;
+    }
 
     Launch launch(const DeviceLimits& limits) const {
         const Split split = split_over(max_threads);
@@ -54,8 +63,7 @@ struct OpenSum {
     }
 
   private:
-    static constexpr int steps = 128;  // of a slice
-    static constexpr int planes = 8;   // counts to 128
+    static constexpr int planes = 8;  // count to 128
     static constexpr int step_rows = srht ? 1 : 4;
 
     /// How the work falls into items of `group` residues and `slices` slices.
@@ -85,7 +93,7 @@ struct OpenSum {
         std::int64_t offset[4];  // of the row of word l from the step's first
         for (int l = 0; l < 4; ++l) offset[l] = srht ? 0 : (4 * residue + l) / words();
         for (std::int64_t step = begin; step < begin + steps && step * step_rows < m; ++step) {
-            if (step * step_rows % 128 == 0)
+            if (step == begin || step * step_rows % 128 == 0)
                 a = random_block(readout_seed, Stream::readout,
                                  (readout_word(c) + static_cast<std::uint64_t>(step * step_rows / 32)) / 4);
             if (!srht)

@@ -43,10 +43,11 @@ struct RademacherSums {
     /// An item is 16 rows per warp, an output of `outputs`, and a range of m in whole words of gates.
     static Launch launch_items(std::int64_t n, std::int64_t m, std::int64_t outputs, std::int64_t warps,
                                std::int64_t shared_bytes, const DeviceLimits& limits) {
-        // Several items per multiprocessor even the load out; a range below 1024 does not pay for its sums.
-        const std::int64_t whole = ceil_div(n, 16 * warps) * outputs;
-        const std::int64_t ranges =
-            smaller(ceil_div(m, 1024), ceil_div(std::int64_t{8} * limits.multiprocessors, whole));
+        // Several items per multiprocessor even the load out. Sums cost about what 256 units do: ranges
+        // below 1024 are for devices that would stand idle.
+        const std::int64_t whole = ceil_div(n, 16 * warps) * outputs, room = limits.multiprocessors;
+        const std::int64_t least = whole * ceil_div(m, 1024) < 2 * room ? 256 : 1024;
+        const std::int64_t ranges = smaller(ceil_div(m, least), ceil_div(8 * room, whole));
         return {whole * ranges, static_cast<int>(warps) * warp_size, shared_bytes};
     }
     /// Of a block of launch_items(): one item each.

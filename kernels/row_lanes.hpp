@@ -74,7 +74,9 @@ template <class Grid, class T>
 FNTK_DEVICE double row_largest(Grid& grid, const RowLane& at, const Rows<const T>& x) {
     const T* row = x.row(at.row);
     T largest = 0;
-    at.columns(x.cols, [&](std::int64_t j) { largest = larger(largest, std::fabs(row[j])); });
+    FNTK_UNROLL_BY(4)  // reads that wait for nothing
+    for (std::int64_t j = at.active ? at.lane : x.cols; j < x.cols; j += at.lanes)
+        largest = larger(largest, std::fabs(row[j]));
     return static_cast<double>(reduce_lanes(grid, largest, at.lanes, Largest()));
 }
 

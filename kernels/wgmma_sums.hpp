@@ -62,7 +62,7 @@ struct WgmmaSums {
                         const DeviceLimits& limits) const {
         const std::int64_t whole = ceil_div(n, rows) * outputs, tiles = ceil_div(m, units);
         // A multiprocessor has one block at a time, whose beginning and sums cost about what two tiles do.
-        const std::int64_t most = smaller(ceil_div(m, 1024), ceil_div(16 * limits.multiprocessors, whole));
+        const std::int64_t most = smaller(tiles, ceil_div(16 * limits.multiprocessors, whole));
         std::int64_t ranges = 1, least = std::int64_t{1} << 62;
         for (std::int64_t r = 1; r <= most; ++r) {
             const std::int64_t cost =

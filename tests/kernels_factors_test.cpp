@@ -71,7 +71,8 @@ TEST(SignWords, AreTransposedOverAWarp) {
         for (int j = 0; j < 32; ++j) EXPECT_EQ(cols[j] >> i & 1U, rows[i] >> j & 1U);
 }
 
-void expect_open_sum(Up family, std::int64_t m, std::int64_t p, std::int64_t k, std::int64_t blocks) {
+void expect_open_sum(Up family, std::int64_t m, std::int64_t p, std::int64_t k, std::int64_t blocks,
+                     int steps = 128) {
     const UpFactor up = seeded_up(family, m, p);
     const Readout readout = seeded_readout(m, k);
     Matrix expected(k, p, DType::i32);
@@ -82,6 +83,7 @@ void expect_open_sum(Up family, std::int64_t m, std::int64_t p, std::int64_t k, 
         kernel.readout_seed = readout.seed;
         kernel.m = m;
         kernel.sum = sum.view;
+        kernel.steps = steps;
         run_on_host(kernel, on_blocks(blocks));
     };
     if (family == Up::srht)
@@ -106,6 +108,21 @@ TEST(OpenSum, EqualsTheReference) {
 TEST(OpenSum, DoesNotDependOnTheLaunch) {
     for (const std::int64_t blocks : {1, 2, 5, 40})
         for (const Up family : {Up::rademacher, Up::srht}) expect_open_sum(family, 1500, 130, 3, blocks);
+    for (const int steps : {16, 32, 64})
+        for (const Up family : {Up::rademacher, Up::srht}) expect_open_sum(family, 1500, 130, 2, 0, steps);
+}
+
+TEST(OpenSum, GivesEveryMultiprocessorAnItem) {
+    std::int32_t memory = 0;
+    const auto steps = [&](std::int64_t m, std::int64_t p) {
+        kernels::OpenSum<false> kernel;
+        kernel.m = m;
+        kernel.sum = {&memory, 1, p, p};
+        return kernel.steps_for({.multiprocessors = 132});
+    };
+    EXPECT_EQ(steps(4096, 256), 16);
+    EXPECT_EQ(steps(std::int64_t{1} << 20, 256), 32);  // 256 items of 8 slices by 32 threads
+    EXPECT_EQ(steps(std::int64_t{1} << 24, 256), 128);
 }
 
 template <class T>

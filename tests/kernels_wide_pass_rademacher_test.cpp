@@ -165,6 +165,12 @@ TEST(WidePassRademacher, ChoosesALaunchThatFitsAndFills) {
                     EXPECT_GE(launch.blocks,
                               98);  // a range per 1024 units, at least
                 });
+    std::int32_t memory = 0;
+    kernels::WidePassRademacher<64> few;
+    few.m = 4096, few.p = 64;
+    few.h = {&memory, 64, 64, 64};
+    few.gradients = {&memory, 64, 64, 64};
+    EXPECT_EQ(few.launch({132, 99 * 1024, 90}).blocks, 16);  // a device that would stand idle: 256 units
 }
 
 }  // namespace

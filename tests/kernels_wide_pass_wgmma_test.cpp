@@ -167,6 +167,8 @@ TEST(WidePassWgmma, LaunchesWhatFitsAndFillsTheDevice) {
         check(launched<256>(n, 200000));
         check(launched<512>(n, 200000));
     }
+    const kernels::DeviceLimits h100{132, 227 * 1024, 90};
+    EXPECT_EQ(launched<256>(512, 4096).launch(h100).blocks, 4 * 32);  // a tile of 128 units each
     EXPECT_EQ(launched<64>(0, 100).launch({}).blocks, 0);
     EXPECT_EQ(launched<64>(100, 0).launch({}).blocks, 0);
 }

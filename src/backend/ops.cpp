@@ -11,17 +11,15 @@ namespace {
 Matrix matrix_of(Ops& ops, std::int64_t rows, std::int64_t cols, DType dtype) {
     return {ops.allocate(rows, cols * static_cast<std::int64_t>(size_of(dtype))), rows, cols, dtype};
 }
-Matrix scratch(Ops& ops, std::int64_t rows, std::int64_t cols, DType dtype) {
-    return matrix_of(ops, std::min(Ops::moment_rows, rows), cols, dtype);
-}
 
 }  // namespace
 
 void Ops::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha, MatrixView m) {
-    Matrix owner = scratch(*this, x.rows, m.rows, m.dtype);
+    const std::int64_t block = std::min(moment_block(m.rows), x.rows);
+    Matrix owner = matrix_of(*this, block, m.rows, m.dtype);
     if (x.rows == 0) zero(m);
-    for (std::int64_t i = 0; i < x.rows; i += moment_rows) {
-        const std::int64_t count = std::min(moment_rows, x.rows - i);
+    for (std::int64_t i = 0; i < x.rows; i += block) {
+        const std::int64_t count = std::min(block, x.rows - i);
         const MatrixView weighted = owner.view().row_block(0, count);
         row_combine(a.row_block(i, count), v.row_block(i, count), weighted);
         gemm(true, false, alpha, weighted, x.row_block(i, count), i == 0 ? 0 : 1, m);
@@ -29,9 +27,10 @@ void Ops::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double
 }
 
 void Ops::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) {
-    Matrix owner = scratch(*this, x.rows, m.rows, m.dtype);
-    for (std::int64_t i = 0; i < x.rows; i += moment_rows) {
-        const std::int64_t count = std::min(moment_rows, x.rows - i);
+    const std::int64_t block = std::min(moment_block(m.rows), x.rows);
+    Matrix owner = matrix_of(*this, block, m.rows, m.dtype);
+    for (std::int64_t i = 0; i < x.rows; i += block) {
+        const std::int64_t count = std::min(block, x.rows - i);
         const MatrixView moved = owner.view().row_block(0, count);
         gemm(false, true, 1, x.row_block(i, count), m, 0, moved);
         row_dot(a.row_block(i, count), moved, out.row_block(i, count));

@@ -4,7 +4,10 @@
 
 #include <cblas.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <vector>
 
 struct cublasContext {
     cudaStream_t stream = nullptr;
@@ -40,6 +43,24 @@ cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t ta, cublasOperation
             if (m > 0 && n > 0)
                 run(CblasColMajor, op(ta), op(tb), library_extent(m), library_extent(n), library_extent(k),
                     scale, a, library_extent(lda), b, library_extent(ldb), old, c, library_extent(ldc));
+        });
+    }));
+}
+
+/// An empty matrix leaves y as it is, whatever beta.
+template <class T, class Gemv>
+cublasStatus_t gemv(cublasHandle_t handle, cublasOperation_t transpose, std::int64_t m, std::int64_t n,
+                    const T* alpha, const T* a, std::int64_t lda, const T* x, std::int64_t incx,
+                    const T* beta, T* y, std::int64_t incy, Gemv run) {
+    return status(library(handle, [&] {
+        const bool t = transpose == CUBLAS_OP_T;
+        const cudaError_t code = first_of(
+            {is_matrix(a, m, n, lda), is_matrix(x, 1, t ? m : n, incx), is_matrix(y, 1, t ? n : m, incy)});
+        if (code != cudaSuccess) return code;
+        return submit(handle->stream, [=, scale = *alpha, old = *beta] {
+            if (m > 0 && n > 0)
+                run(CblasColMajor, op(transpose), library_extent(m), library_extent(n), scale, a,
+                    library_extent(lda), x, library_extent(incx), old, y, library_extent(incy));
         });
     }));
 }
@@ -95,6 +116,18 @@ cublasStatus_t cublasDgemm_64(cublasHandle_t handle, cublasOperation_t ta, cubla
                               const double* beta, double* c, std::int64_t ldc) {
     return gemm(handle, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, &cblas_dgemm);
 }
+cublasStatus_t cublasSgemv_64(cublasHandle_t handle, cublasOperation_t transpose, std::int64_t m,
+                              std::int64_t n, const float* alpha, const float* a, std::int64_t lda,
+                              const float* x, std::int64_t incx, const float* beta, float* y,
+                              std::int64_t incy) {
+    return gemv(handle, transpose, m, n, alpha, a, lda, x, incx, beta, y, incy, &cblas_sgemv);
+}
+cublasStatus_t cublasDgemv_64(cublasHandle_t handle, cublasOperation_t transpose, std::int64_t m,
+                              std::int64_t n, const double* alpha, const double* a, std::int64_t lda,
+                              const double* x, std::int64_t incx, const double* beta, double* y,
+                              std::int64_t incy) {
+    return gemv(handle, transpose, m, n, alpha, a, lda, x, incx, beta, y, incy, &cblas_dgemv);
+}
 cublasStatus_t cublasSsyrk_64(cublasHandle_t handle, cublasFillMode_t fill, cublasOperation_t transpose,
                               std::int64_t n, std::int64_t k, const float* alpha, const float* a,
                               std::int64_t lda, const float* beta, float* c, std::int64_t ldc) {
@@ -130,12 +163,26 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t ta, cubl
         const cudaError_t code =
             first_of({is_matrix(left, k, m, lda), is_matrix(right, k, n, ldb), is_matrix(sum, m, n, ldc)});
         if (code != cudaSuccess) return code;
-        return submit(handle->stream, [=] {
+        return submit(handle->stream, [=] {  // whole numbers, exact in double
+            const auto doubles = [&](const std::int8_t* from, std::int64_t cols, std::int64_t stride) {
+                std::vector<double> to(static_cast<std::size_t>(k * cols));
+                for (std::int64_t j = 0; j < cols; ++j)
+                    std::copy_n(from + j * stride, k, to.begin() + j * k);
+                return to;
+            };
+            const std::vector<double> of_a = doubles(left, m, lda), of_b = doubles(right, n, ldb);
+            std::vector<double> products(static_cast<std::size_t>(m * n));
+            if (products.empty()) return;
+            cblas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, library_extent(m), library_extent(n),
+                        library_extent(k), 1, of_a.data(), library_extent(std::max<std::int64_t>(k, 1)),
+                        of_b.data(), library_extent(std::max<std::int64_t>(k, 1)), 0, products.data(),
+                        library_extent(m));
             for (std::int64_t j = 0; j < n; ++j)
                 for (std::int64_t i = 0; i < m; ++i) {
-                    std::int32_t dot = 0;
-                    for (std::int64_t l = 0; l < k; ++l) dot += left[i * lda + l] * right[j * ldb + l];
-                    sum[j * ldc + i] = dot + (old == 0 ? 0 : sum[j * ldc + i]);
+                    const double total =
+                        products[static_cast<std::size_t>(j * m + i)] + (old == 0 ? 0 : sum[j * ldc + i]);
+                    if (std::abs(total) > 0x7FFFFFFF) against_the_rules("an int8 product beyond int32");
+                    sum[j * ldc + i] = static_cast<std::int32_t>(static_cast<std::int64_t>(total));
                 }
         });
     }));

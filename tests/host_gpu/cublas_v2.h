@@ -37,6 +37,14 @@ cublasStatus_t cublasDgemm_64(cublasHandle_t handle, cublasOperation_t transpose
                               cublasOperation_t transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
                               const double* alpha, const double* a, std::int64_t lda, const double* b,
                               std::int64_t ldb, const double* beta, double* c, std::int64_t ldc);
+cublasStatus_t cublasSgemv_64(cublasHandle_t handle, cublasOperation_t transpose, std::int64_t m,
+                              std::int64_t n, const float* alpha, const float* a, std::int64_t lda,
+                              const float* x, std::int64_t incx, const float* beta, float* y,
+                              std::int64_t incy);
+cublasStatus_t cublasDgemv_64(cublasHandle_t handle, cublasOperation_t transpose, std::int64_t m,
+                              std::int64_t n, const double* alpha, const double* a, std::int64_t lda,
+                              const double* x, std::int64_t incx, const double* beta, double* y,
+                              std::int64_t incy);
 cublasStatus_t cublasSsyrk_64(cublasHandle_t handle, cublasFillMode_t fill, cublasOperation_t transpose,
                               std::int64_t n, std::int64_t k, const float* alpha, const float* a,
                               std::int64_t lda, const float* beta, float* c, std::int64_t ldc);

@@ -87,6 +87,10 @@ class Cuda final : public Ops {
     void divide(ConstMatrixView a, ConstMatrixView b, MatrixView quotients, MatrixView least) override;
     void keep_above(ConstMatrixView x, ConstMatrixView limit, MatrixView v, MatrixView count) override;
     [[nodiscard]] int look_every() const override { return 8; }
+    /// 128 MiB of float32: products that fill the device.
+    [[nodiscard]] std::int64_t moment_block(std::int64_t rank) const override {
+        return std::max(moment_rows, (std::int64_t{1} << 25) / std::max<std::int64_t>(rank, 1));
+    }
     [[nodiscard]] std::unique_ptr<Repeated> repeated(std::function<void()> work) override;
 
     // cuda_libraries.cu
@@ -124,6 +128,11 @@ class Cuda final : public Ops {
     std::shared_ptr<Context> context_;
     bool wgmma_allowed_ = wgmma_wanted();
 };
+
+/// C (int32) = A Bᵀ, or C += A Bᵀ, of int8; all extents and strides are multiples of 16.
+void int8_product(Context& context, const kernels::Rows<const std::int8_t>& a,
+                  const kernels::Rows<const std::int8_t>& b, bool add,
+                  const kernels::Rows<std::int32_t>& c);
 
 /// What all kernels of the exact wide pass take alike.
 template <class Kernel>

@@ -1,6 +1,5 @@
-// Into and out of the integers. The products of digits are those of whole numbers in double by cuBLAS, in
-// chunks of 1024 columns, each exact in any order (docs/contract.md); rows go in blocks, so that the digits
-// of X take a bounded workspace.
+// Into and out of the integers. The products of digits are int8 products of their bytes by cuBLAS, exact in
+// int32 (kernels/down_product.hpp); rows go in blocks, so that the digits of X take a bounded workspace.
 #include <backend/cuda/cuda.hpp>
 #include <backend/scalar.hpp>
 
@@ -8,13 +7,48 @@
 #include <down_product.hpp>
 #include <fix_down.hpp>
 #include <gate_gram.hpp>
+#include <int8_chain.hpp>
 #include <quantise_rows.hpp>
 
 namespace fntk::backend::cuda {
 
 namespace {
 
-constexpr std::int64_t digit_bytes = std::int64_t{256} << 20;  // of a block of rows in digits
+constexpr std::int64_t digit_bytes = std::int64_t{512} << 20;  // of a block of rows in digits and sums
+constexpr int shifts = kernels::AddDigitProduct::shifts;
+
+/// The bytes of U's digits, the lowest first (kernels::DigitBytes), rows padded to a multiple of 16.
+struct DownDigits {
+    int count;
+    std::int64_t rows, cols, row_bytes = kernels::DigitBytes::row_bytes(cols);
+    Scratch<std::int8_t> memory;
+
+    DownDigits(Context& context, const FixedPoint& u)
+        : count(static_cast<int>(u.count())),
+          rows(kernels::round_up(u.rows, 16)),
+          cols(u.digits.cols),
+          memory(context, count * rows, row_bytes) {
+        for (int b = 0; b < count; ++b)
+            for (std::int64_t j = 0; j < cols; j += kernels::DigitBytes::chunk) {
+                const std::int64_t pitch = kernels::DigitBytes::pitch(cols, j);
+                kernels::SplitDigits split;
+                split.h = rows_of<std::int32_t>(
+                    u.digit(b).col_block(j, std::min(kernels::DigitBytes::chunk, cols - j)));
+                for (int t = 0; t < 3; ++t) split.digits[t] = {plane(b, j, t), u.rows, pitch, row_bytes};
+                context.run(split);
+            }
+    }
+    /// `planes` planes from byte t on of the chunk from column j on.
+    [[nodiscard]] kernels::Rows<const std::int8_t> bytes(int b, std::int64_t j, std::int64_t t,
+                                                         std::int64_t planes) const {
+        return {plane(b, j, t), rows, planes * kernels::DigitBytes::pitch(cols, j), row_bytes};
+    }
+
+  private:
+    [[nodiscard]] std::int8_t* plane(int b, std::int64_t j, std::int64_t t) const {
+        return memory.data() + b * rows * row_bytes + 3 * j + t * kernels::DigitBytes::pitch(cols, j);
+    }
+};
 
 }  // namespace
 
@@ -48,44 +82,48 @@ void Cuda::down_product(ConstMatrixView x, const FixedPoint& u, double scale, Ma
         if (u.empty())
             return context_->run(kernels::ScaleRows<T>{rows_of<T>(x), rows_of<double>(v),
                                                        rows_of<std::int32_t>(row_exponents)});
+        const DownDigits down(*context_, u);
         constexpr int places = kernels::SplitRows<T>::places;
-        const std::int64_t p = u.rows, d = x.cols, places_u = u.count();
-        const Scratch<double> u_digits(*context_, places_u * p, d);
-        context_->run(kernels::Dequantise<std::int32_t, double>{
-            rows_of<std::int32_t>(u.digits), {}, 1, 0, 1, nullptr, u_digits.rows()});
-
-        const std::int64_t most = digit_bytes / (places * std::max<std::int64_t>(d, 1) * 8);
-        const std::int64_t block = std::min(x.rows, std::max<std::int64_t>(most, 256));
-        const Scratch<double> x_digits(*context_, places * block, d), partial(*context_, block, p);
-        const Scratch<std::int64_t> total(*context_, d > kernels::exact_columns ? block : 0, p);
+        const std::int64_t p = u.rows, d = x.cols, padded_p = kernels::round_up(p, 16),
+                           row_bytes = kernels::DigitBytes::row_bytes(d);
+        const std::int64_t bytes_of_row = places * row_bytes + 4 * shifts * padded_p;
+        const std::int64_t block = kernels::round_up(
+            std::min(x.rows, std::max<std::int64_t>(digit_bytes / bytes_of_row, 256)), 16);
+        const Scratch<std::int8_t> digits(*context_, places * block, row_bytes);
+        const Scratch<std::int32_t> sums(*context_, shifts * block, padded_p);
+        const Scratch<std::int64_t> total(*context_, d > kernels::DigitBytes::chunk ? block : 0, p);
         for (std::int64_t begin = 0; begin < x.rows; begin += block) {
             const std::int64_t rows = std::min(block, x.rows - begin);
             kernels::SplitRows<T> split;
             split.x = rows_of<T>(x.row_block(begin, rows));
             split.down_exponent = rows_of<std::int32_t>(u.exponent).data;
             split.exponents = rows_of<std::int32_t>(row_exponents.row_block(begin, rows));
-            for (int a = 0; a < places; ++a)
-                split.digits[a] = {x_digits.data() + a * block * d, rows, d, d};
+            for (int a = 0; a < places; ++a) split.digits[a] = {digits.data() + a * block * row_bytes, d};
             context_->run(split);
 
-            for (int a = places - 1; a >= 0; --a)
-                for (int b = static_cast<int>(places_u) - 1; b >= 0; --b)
-                    for (std::int64_t j = 0; j < d; j += kernels::exact_columns) {
-                        const std::int64_t cols = std::min(kernels::exact_columns, d - j);
-                        product(false, true, 1,
-                                x_digits.view().row_block(a * block, rows).col_block(j, cols),
-                                u_digits.view().row_block(b * p, p).col_block(j, cols), 0,
-                                partial.view().row_block(0, rows));
-                        kernels::AddDigitProduct add;
-                        add.partial = {partial.data(), rows, p, p};
-                        add.total = {total.data(), rows, p, p};
-                        add.v = rows_of<double>(v.row_block(begin, rows));
-                        add.a = a;
-                        add.b = b;
+            kernels::AddDigitProduct add;
+            for (int s = 0; s < shifts; ++s)
+                add.sums[s] = {sums.data() + s * block * padded_p, rows, p, padded_p};
+            add.total = {total.data(), rows, p, p};
+            add.v = rows_of<double>(v.row_block(begin, rows));
+            add.scale = scale;
+            for (add.a = places - 1; add.a >= 0; --add.a)
+                for (add.b = down.count - 1; add.b >= 0; --add.b)
+                    for (std::int64_t j = 0; j < std::max<std::int64_t>(d, 1);
+                         j += kernels::DigitBytes::chunk) {
+                        const std::int64_t pitch = kernels::DigitBytes::pitch(d, j);
+                        for (int s = 0; s < shifts; ++s) {
+                            const std::int64_t common = s < 3 ? s + 1 : shifts - s;  // bytes that meet
+                            const kernels::Rows<const std::int8_t> of_x{
+                                split.digits[add.a].data + 3 * j + (s < 3 ? 2 - s : 0) * pitch,
+                                kernels::round_up(rows, 16), common * pitch, row_bytes};
+                            int8_product(
+                                *context_, of_x, down.bytes(add.b, j, s < 3 ? 0 : s - 2, common), false,
+                                {sums.data() + s * block * padded_p, of_x.rows, padded_p, padded_p});
+                        }
                         add.first_chunk = j == 0;
-                        add.last_chunk = j + cols == d;
-                        add.first_pair = a == places - 1 && b == places_u - 1;
-                        add.scale = scale;
+                        add.last_chunk = j + kernels::DigitBytes::chunk >= d;
+                        add.first_pair = add.a == places - 1 && add.b == down.count - 1;
                         context_->run(add);
                     }
         }

@@ -7,6 +7,7 @@
 
 #include <transpose.hpp>
 
+#include <type_traits>
 #include <vector>
 
 namespace fntk::backend::cuda {
@@ -26,6 +27,22 @@ const T* values(ConstMatrixView view) {
 void choose_arithmetic(Context& context, DType dtype) {
     const cublasMath_t mode = dtype == DType::f32 ? CUBLAS_PEDANTIC_MATH : CUBLAS_DEFAULT_MATH;
     context.check(cublasSetMathMode(context.blas(), mode), "choosing the arithmetic of products");
+}
+
+/// y = alpha·op(A) x + beta·y, entries of x and y x_step and y_step apart; A is not empty.
+template <class T>
+void matrix_vector(Context& context, bool transpose, double alpha, ConstMatrixView a, const T* x,
+                   std::int64_t x_step, double beta, T* y, std::int64_t y_step) {
+    const auto scale = static_cast<T>(alpha), old = static_cast<T>(beta);
+    const cublasOperation_t of_columns = operation(!transpose);
+    cublasStatus_t code{};
+    if constexpr (std::is_same_v<T, float>)
+        code = cublasSgemv_64(context.blas(), of_columns, a.cols, a.rows, &scale, values<T>(a), leading(a),
+                              x, x_step, &old, y, y_step);
+    else
+        code = cublasDgemv_64(context.blas(), of_columns, a.cols, a.rows, &scale, values<T>(a), leading(a),
+                              x, x_step, &old, y, y_step);
+    context.check(code, "a product with a vector");
 }
 
 /// Memory of the host that work on the stream uses: it ends when that has, whatever else fails.
@@ -53,6 +70,16 @@ void Cuda::product(bool transpose_a, bool transpose_b, double alpha, ConstMatrix
     const std::int64_t depth = transpose_a ? a.rows : a.cols;
     cublasHandle_t blas = context_->blas();
     choose_arithmetic(*context_, c.dtype);
+    if (depth > 0 && (c.cols == 1 || c.rows == 1))
+        return with_real(c.dtype, [&](auto type) {
+            using T = decltype(type);
+            if (c.cols == 1)
+                matrix_vector(*context_, transpose_a, alpha, a, values<T>(b), transpose_b ? 1 : leading(b),
+                              beta, rows_of<T>(c).data, leading(c));
+            else
+                matrix_vector(*context_, !transpose_b, alpha, b, values<T>(a), transpose_a ? leading(a) : 1,
+                              beta, rows_of<T>(c).data, 1);
+        });
     if (c.dtype == DType::f32) {
         const auto scale = static_cast<float>(alpha), old = static_cast<float>(beta);
         context_->check(cublasSgemm_64(blas, operation(transpose_b), operation(transpose_a), c.cols, c.rows,
@@ -65,6 +92,20 @@ void Cuda::product(bool transpose_a, bool transpose_b, double alpha, ConstMatrix
                                        leading(a), &beta, rows_of<double>(c).data, leading(c)),
                         "a product");
     }
+}
+
+// In cuBLAS's order Cᵀ = (Bᵀ)ᵀ Aᵀ, the form that its int8 products ask for; other scales than 0 and 1 they
+// do not promise. Pedantic products would do without matrix units.
+void int8_product(Context& context, const kernels::Rows<const std::int8_t>& a,
+                  const kernels::Rows<const std::int8_t>& b, bool add,
+                  const kernels::Rows<std::int32_t>& c) {
+    cublasHandle_t blas = context.blas();
+    const std::int32_t alpha = 1, beta = add ? 1 : 0;
+    context.check(cublasSetMathMode(blas, CUBLAS_DEFAULT_MATH), "choosing integer products");
+    context.check(cublasGemmEx_64(blas, CUBLAS_OP_T, CUBLAS_OP_N, b.rows, a.rows, a.cols, &alpha, b.data,
+                                  CUDA_R_8I, b.stride, a.data, CUDA_R_8I, a.stride, &beta, c.data,
+                                  CUDA_R_32I, c.stride, CUBLAS_COMPUTE_32I, CUBLAS_GEMM_DEFAULT),
+                  "an int8 product");
 }
 
 void Cuda::gemm(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,

@@ -93,12 +93,13 @@ void Cuda::copy(ConstBitView from, BitView to) {
 void Cuda::zero(MatrixView matrix) {
     const Scope scope(*context_, "zero");
     if (matrix.empty()) return;
-    const auto element = size_of(matrix.dtype);
-    const auto stride = static_cast<std::size_t>(matrix.rows == 1 ? matrix.cols : matrix.stride);
-    context_->check(
-        cudaMemset2DAsync(matrix.data, stride * element, 0, static_cast<std::size_t>(matrix.cols) * element,
-                          static_cast<std::size_t>(matrix.rows), context_->stream()),
-        "zeroing a matrix");
+    const auto rows = static_cast<std::size_t>(matrix.rows), element = size_of(matrix.dtype),
+               width = static_cast<std::size_t>(matrix.cols) * element,
+               stride = static_cast<std::size_t>(matrix.stride) * element;
+    const bool whole = rows == 1 || stride == width;
+    context_->check(whole ? cudaMemsetAsync(matrix.data, 0, rows * width, context_->stream())
+                          : cudaMemset2DAsync(matrix.data, stride, 0, width, rows, context_->stream()),
+                    "zeroing a matrix");
 }
 
 void Cuda::gather_rows(ConstMatrixView from, ConstMatrixView indices, MatrixView out) {

@@ -19,20 +19,6 @@ namespace {
 
 std::int64_t padded_16(std::int64_t n) { return kernels::round_up(n, 16); }
 
-/// C (rows × cols, int32, row-major) = A Bᵀ + beta·C, A: rows × depth, B: cols × depth, int8; all extents
-/// multiples of 16. In cuBLAS's order, by columns, that is Cᵀ = (Bᵀ)ᵀ Aᵀ, the form its int8 products ask
-/// for; other scales than 0 and 1 they do not promise. Pedantic products would do without matrix units.
-void int8_product(Context& context, const Scratch<std::int8_t>& a, const std::int8_t* b, std::int64_t rows,
-                  std::int64_t cols, std::int64_t depth, bool add, std::int32_t* c) {
-    cublasHandle_t blas = context.blas();
-    const std::int32_t alpha = 1, beta = add ? 1 : 0;
-    context.check(cublasSetMathMode(blas, CUBLAS_DEFAULT_MATH), "choosing integer products");
-    context.check(cublasGemmEx_64(blas, CUBLAS_OP_T, CUBLAS_OP_N, cols, rows, depth, &alpha, b, CUDA_R_8I,
-                                  depth, a.data(), CUDA_R_8I, depth, &beta, c, CUDA_R_32I, cols,
-                                  CUBLAS_COMPUTE_32I, CUBLAS_GEMM_DEFAULT),
-                  "an int8 product");
-}
-
 }  // namespace
 
 void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
@@ -148,7 +134,8 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
                 gpu.run(kernels::ExpandSigns<true>{up.seed, p, r0, block});
             else
                 gpu.run(kernels::ExpandSigns<false>{up.seed, p, r0, block});
-            int8_product(gpu, h_digits, v.data(), digits * samples, padded, depth, false, z.data());
+            int8_product(gpu, h_digits.read(), {v.data(), padded, depth, depth}, false,
+                         {z.data(), digits * samples, padded, padded});
             if (sums)
                 gpu.run(kernels::Transpose<std::int8_t>{{v.data(), padded, depth, depth},
                                                         {v_transposed.data(), depth, padded, padded}});
@@ -168,8 +155,9 @@ void Cuda::int8_chain(const UpFactor& up, const Readout& readout, ConstMatrixVie
                 }
                 gpu.run(open);
                 if (sums)
-                    int8_product(gpu, bytes_of_gates, v_transposed.data(), samples, depth, padded, true,
-                                 total.data() + c * samples * depth);
+                    int8_product(gpu, {bytes_of_gates.data(), samples, padded, padded},
+                                 {v_transposed.data(), depth, padded, padded}, true,
+                                 {total.data() + c * samples * depth, samples, depth, depth});
             }
         }
         for (std::int64_t c = 0; c < (sums ? k : 0); ++c)
@@ -187,6 +175,7 @@ void Cuda::open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) 
         kernel.readout_seed = readout.seed;
         kernel.m = up.width;
         kernel.sum = rows_of<std::int32_t>(sum);
+        kernel.steps = kernel.steps_for(context_->limits());
         context_->run(kernel);
     };
     up.family == Up::srht ? run(std::true_type{}) : run(std::false_type{});
