@@ -138,22 +138,30 @@ std::int64_t count_classes(const Dataset& data, TargetKind kind) {
 constexpr std::array fashion_files{"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
                                    "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"};
 
-/// The first folder that holds all four files.
+/// The folder that holds all four files: that of FNTK_DATA_DIR, or where it is not set the first installed.
 fs::path fashion_folder() {
-    std::vector<std::string> folders{"/usr/share/datasets/fashion-mnist",
-                                     "/usr/local/share/datasets/fashion-mnist"};
-    if (const char* data = std::getenv("FNTK_DATA_DIR"); data != nullptr && *data != '\0')
-        folders.insert(folders.begin(), (fs::path(data) / "fashion-mnist").string());
+    const char* named = std::getenv("FNTK_DATA_DIR");
+    const bool given = named != nullptr && *named != '\0';
+    const std::vector<std::string> folders =
+        given ? std::vector<std::string>{(fs::path(named) / "fashion-mnist").string()}
+              : std::vector<std::string>{"/usr/share/datasets/fashion-mnist",
+                                         "/usr/local/share/datasets/fashion-mnist"};
     for (const fs::path folder : folders) {
         std::error_code ignored;
         if (std::ranges::all_of(fashion_files,
                                 [&](const char* file) { return fs::exists(folder / file, ignored); }))
             return folder;
     }
+    const std::string files = fmt::format("{}", fmt::join(fashion_files, ", "));
+    if (given)
+        throw IoError(fmt::format(
+            "FNTK_DATA_DIR is '{}': fashion-mnist's four files {} are not all in {}; set it to the folder "
+            "that holds fashion-mnist/, or unset it for the installed files",
+            named, files, folders.front()));
     throw IoError(
         fmt::format("fashion-mnist: its four files {} are in none of {}; install the Debian package "
                     "dataset-fashion-mnist, or set FNTK_DATA_DIR to the folder that holds fashion-mnist/",
-                    fmt::join(fashion_files, ", "), fmt::join(folders, ", ")));
+                    files, fmt::join(folders, ", ")));
 }
 
 Dataset load_fashion(const LoadOptions& options) {
@@ -202,6 +210,14 @@ Dataset load_dataset(const std::string& source, const LoadOptions& options) {
         source == "fashion-mnist" ? detail::load_fashion(options) : detail::load_file(source, options);
     data.classes = detail::count_classes(data, options.targets);
     return data;
+}
+
+std::vector<std::string> dataset_files(const std::string& source) {
+    if (source != "fashion-mnist") return {source};
+    std::vector<std::string> files;
+    for (const char* file : detail::fashion_files)
+        files.push_back((detail::fashion_folder() / file).string());
+    return files;
 }
 
 TargetKind parse_target_kind(std::string_view text) {

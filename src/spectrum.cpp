@@ -83,6 +83,12 @@ double Spectrum::condition() const {
     return min() > 0 ? max() / min() : std::numeric_limits<double>::infinity();
 }
 
+bool Spectrum::positive() const {
+    const double rounding =
+        static_cast<double>(eigenvalues.size()) * std::numeric_limits<double>::epsilon() * max();
+    return min() > std::max(rounding, 0.0);
+}
+
 SpectrumPlan plan_spectrum(std::int64_t order, std::int64_t memory) {
     if (order < 1) throw ValueError(fmt::format("order = {}: it must be at least 1", order));
     const double limit = budget_of(memory), n = static_cast<double>(order),

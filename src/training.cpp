@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cmath>
 #include <optional>
+#include <utility>
 
 namespace fntk {
 
@@ -58,6 +59,11 @@ void check(const Device& device, const Network& network, const TrainingData& dat
                     least));
         }
     }
+    for (const auto& [argument, steps] : {std::pair{"spectrum_every", options.spectrum_every},
+                                          std::pair{"checkpoint_every", options.checkpoint_every}})
+        if (steps < 0)
+            throw ValueError(
+                fmt::format("{} is {}; it must be at least 1, or 0 for never", argument, steps));
     const bool full = options.batch == 0 || options.batch >= data.inputs.rows;
     if (options.certificate && (!full || options.momentum != 0 || options.loss != Loss::squared))
         throw ValueError(
@@ -78,7 +84,7 @@ class KernelMonitor {
         if (start_.has_gates()) gates_ = device.on_host(start_.gates());
     }
 
-    [[nodiscard]] double initial_lambda_min() const { return spectrum(device_, kernel_).min(); }
+    [[nodiscard]] Spectrum initial_spectrum() const { return spectrum(device_, kernel_); }
 
     void measure(const Network& network, bool with_spectrum, TrainingRecord& record) const {
         const Tangent now = tangent(device_, network, inputs_, {.gates = true, .known_finite = true});
@@ -183,9 +189,18 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     const bool known = options.known_lambda_min >= 0;
     if (monitored || (needs_lambda_min && !known && !resumed))
         monitor.emplace(device, state.initial, data.inputs, state.initial.spec().train);
-    if (!resumed) {
-        if (needs_lambda_min)
-            state.lambda_min = known ? options.known_lambda_min : monitor->initial_lambda_min();
+    bool certified = options.certificate;  // there is something to check
+    if (resumed) {
+        certified &= state.lambda_min > 0 && !state.history.empty() && state.history.front().bound >= 0;
+    } else {
+        bool positive = known && options.known_lambda_min > 0;
+        if (needs_lambda_min && known) state.lambda_min = options.known_lambda_min;
+        if (needs_lambda_min && !known) {
+            const Spectrum eigen = monitor->initial_spectrum();
+            state.lambda_min = eigen.min();
+            positive = eigen.positive();
+        }
+        certified &= positive;
         choose_step(device, state, data, options, order);
     }
     const std::uint64_t data_hash = options.checkpoint.empty() ? 0 : fingerprint(device, data);
@@ -210,9 +225,9 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
                 "U is no longer finite after step {}: step size {} is too large; use a smaller one or rule "
                 "lambda_max",
                 row.step, state.step_size));
-        if (options.certificate) {
+        if (certified) {
             const double first = 2 * (state.history.empty() ? row.loss : state.history.front().loss);
-            const double rate = 1 - state.step_size * std::max(state.lambda_min, 0.0) / 2;
+            const double rate = 1 - state.step_size * state.lambda_min / 2;
             row.bound = std::pow(rate, static_cast<double>(row.step)) * first;
             state.certificate_held &= 2 * row.loss <= row.bound * (1 + 1e-9);
         }
@@ -267,8 +282,8 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
     result.step = state.step_size;
     result.lambda_max = state.lambda_max;
     result.lambda_min = state.lambda_min;
-    result.certificate_checked = options.certificate;
-    result.certificate_held = options.certificate && state.certificate_held;
+    result.certificate_checked = certified;
+    result.certificate_held = certified && state.certificate_held;
     result.cancelled = cancelled;
     result.seconds_per_step = clock.median();
     return result;

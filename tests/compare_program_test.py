@@ -100,6 +100,47 @@ class Compares(ProgramCase):
         self.assertEqual(refused.returncode, 3)
         self.assertIn("whole-up-to is 0", refused.stderr)
 
+    def test_a_singular_kernel_has_no_certificate(self):
+        x = files.sphere(40, 16, 8)
+        data = self.npy("twice.npy", np.concatenate([x, x]))
+        printed, written = report("compare", data, "--widths", 256, "--ranks", 8, "--steps", 5, "--seeds", 2)
+        for row in written["rows"]:
+            self.assertIsNone(row["certificate_held"], row["name"])
+            self.assertIn("lambda_min is not positive", row["no_certificate"])
+            line = next(line for line in printed.splitlines() if line.startswith(row["name"] + " "))
+            self.assertIn(" none ", line)
+        self.assertNotIn("held", printed)
+        self.assertIn("there is no certificate, since lambda_min is not positive", printed)
+
+    def test_random_targets_are_named(self):
+        few = ("--widths", 64, "--ranks", 8, "--steps", 1)
+        printed, written = report("compare", self.data, *few, "--plot", self.out / "a.html")
+        self.assertIn("no labels: the networks are trained on random targets of +1/2 and -1/2", printed)
+        self.assertEqual(written["data"]["targets"], "random signs")
+        self.assertIn("random targets", (self.out / "a.html").read_text(encoding="utf-8"))
+        printed, _ = report("compare", self.data, *few, "--labels", self.npy("y.npy", np.arange(len(self.x)) % 2))
+        self.assertNotIn("random", printed)
+        self.assertRegex(re.sub(r"\s+", " ", files.fntk("compare", "--help")), r"--labels[^-]*without labels[^-]*random targets")
+
+    def test_lists_with_commas_or_spaces(self):
+        rows = [[row["name"] for row in report("compare", self.data, "--steps", 0, *lists)[1]["rows"]]
+                for lists in (("--widths", "64,128", "--ranks", "4,8", "--bases", "pca,srht"),
+                              ("--widths", 64, 128, "--ranks", 4, 8, "--bases", "pca", "srht"))]
+        self.assertEqual(rows[0], rows[1])
+        self.assertEqual(len(rows[0]), 14)
+
+    def test_memory_is_refused_before_the_work(self):
+        x, labels = clusters(3000, 10, 16, 6)
+        folder = self.folder / "fashion-mnist"
+        folder.mkdir()
+        for part in ("train", "t10k"):
+            files.write_idx(folder / f"{part}-images-idx3-ubyte.gz", np.clip(200 * x + 30, 0, 255).astype(np.uint8).reshape(-1, 4, 4))
+            files.write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels.astype(np.uint8))
+        process = files.run("compare", "fashion-mnist", "--samples", 0, "--whole-up-to", 100, "--ranks", 8, "--widths", 200_000_000,
+                            "--memory", "1MiB", "--json", self.out / "c.json", environment={"FNTK_DATA_DIR": str(self.folder)})
+        self.assertEqual((process.returncode, process.stdout, list(self.out.iterdir())), (6, "", []), process.stderr)
+        self.assertIn("memory = 1", process.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -229,6 +229,10 @@ TEST(FashionMnist, ReadsBothSplitsFromTheDataFolder) {
     options.max_samples = 2;
     options.max_test_samples = 1;
     const Dataset data = load_dataset("fashion-mnist", options);
+    const std::vector<std::string> files = dataset_files("fashion-mnist");
+    EXPECT_EQ(files.size(), 4U);
+    for (const std::string& file : files) EXPECT_TRUE(std::filesystem::exists(file)) << file;
+    EXPECT_EQ(dataset_files("x.npy"), std::vector<std::string>{"x.npy"});
     EXPECT_EQ(data.name, "fashion-mnist");
     EXPECT_EQ(flat(data.train.inputs), (Values{1 / 255.0, 2 / 255.0, 3 / 255.0, 4 / 255.0}));
     EXPECT_EQ(data.train.labels, (Values{1, 2}));
@@ -238,14 +242,24 @@ TEST(FashionMnist, ReadsBothSplitsFromTheDataFolder) {
                  {"y.npy", "its own"});
 }
 
-TEST(FashionMnist, TheInstalledFilesOrAnErrorThatSaysHowToGetThem) {
+TEST(FashionMnist, AFolderThatIsNamedMustHoldTheFiles) {
     const TempFolder folder;
-    const Environment variable("FNTK_DATA_DIR", folder.path("nowhere"));
+    for (const char* name : {"nowhere", "."}) {
+        const Environment variable("FNTK_DATA_DIR", folder.path(name));
+        const auto parts = {std::string(folder.path(name)), std::string("FNTK_DATA_DIR"),
+                            std::string("unset")};
+        const std::string error = error_of<IoError>([] { load_dataset("fashion-mnist"); });
+        for (const std::string& part : parts) EXPECT_NE(error.find(part), std::string::npos) << error;
+        EXPECT_EQ(error_of<IoError>([] { dataset_files("fashion-mnist"); }), error);
+    }
+}
+
+TEST(FashionMnist, TheInstalledFilesOrAnErrorThatSaysHowToGetThem) {
+    const Environment variable("FNTK_DATA_DIR", "");
     if (!std::filesystem::exists("/usr/share/datasets/fashion-mnist") &&
         !std::filesystem::exists("/usr/local/share/datasets/fashion-mnist")) {
-        expect_parts(
-            error_of<IoError>([] { load_dataset("fashion-mnist"); }),
-            {"nowhere/fashion-mnist", "/usr/share/datasets", "dataset-fashion-mnist", "FNTK_DATA_DIR"});
+        expect_parts(error_of<IoError>([] { load_dataset("fashion-mnist"); }),
+                     {"/usr/share/datasets", "dataset-fashion-mnist", "FNTK_DATA_DIR"});
         return;
     }
     LoadOptions options;

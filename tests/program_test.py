@@ -154,6 +154,15 @@ class RefusesBadInput(ProgramCase):
         self.tangent_refused(3, ["threads is -1", "[0, "], self.data, "--threads", -1)
         self.tangent_refused(3, ["FNTK_THREADS", "'many'"], self.data, environment={"FNTK_THREADS": "many"})
 
+    def test_sizes_of_memory(self):
+        gram = ("gram", self.data, *SMALL, "--out", self.out / "k.npy", "--dry-run", "--memory")
+        for size in ("-1", "-2GiB", "1e9", "GiB", "4XiB", "4GiBi", "nan", "inf", "9EiB"):
+            self.refused(2, ["--memory", size, "512MiB or 1.5GiB"], *gram, size)
+        for size in ("0", "1.5GiB", ".5g", "1 GiB", "700MB", "800m", str(1 << 30)):
+            fntk(*gram, size)
+        self.refused(6, ["memory = 1 MiB"], *gram, "1.75MiB")
+        self.refused(2, ["--memory", "-1", "1.5GiB"], "compare", self.data, "--memory", "-1")
+
     def test_eigenvalues_that_cannot_be_had(self):
         self.refused(3, ["count = 49", "[1, 48]"], "spectrum", self.data, *SMALL, "--largest", ROWS + 1)
         self.refused(3, ["probes = 1", "at least 2"], "spectrum", self.data, *SMALL, "--trace-probes", 1)

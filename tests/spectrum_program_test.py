@@ -47,6 +47,14 @@ class Spectrum(ProgramCase):
         _, written = report("spectrum", self.data, *SMALL, "--limit", "--smallest", 1)
         self.assertIs(written["smallest"][0]["certified"], True)
 
+    def test_counts_are_whole_numbers_of_at_least_one(self):
+        for option in ("--largest", "--smallest", "--trace-probes"):
+            for value in ("-1", "1.5", "many"):
+                process = run("spectrum", self.data, *SMALL, option, value)
+                self.assertEqual((process.returncode, process.stdout), (2, ""), process.stderr)
+                self.assertIn(f"{option}: '{value}' is no whole number of at least 1", process.stderr)
+                self.assertLess(len(process.stderr), 150)
+
     def test_products_with_the_limit_kernel_stand_for_it(self):
         for train in ("up", "down+readout"):
             limit = ("spectrum", self.data, *SMALL, "--limit", "--train", train, "--precision", "float64")

@@ -55,6 +55,11 @@ TEST_P(SpectrumTest, Analytic) {
 
     const Spectrum zero = spectrum(device, Matrix(5, 5, DType::f32));
     EXPECT_EQ(zero.eigenvalues, std::vector<double>(5, 0.0));
+
+    EXPECT_TRUE(two.positive());
+    EXPECT_FALSE(one.positive() || d.positive() || zero.positive());
+    const Spectrum ones = spectrum(device, matrix_of(50, [](auto, auto) { return 0.1; }));  // of rank 1
+    EXPECT_FALSE(ones.positive()) << ones.min();
 }
 
 TEST_P(SpectrumTest, LaplacianOfALine) {

@@ -67,5 +67,46 @@ class TrainsInsideABudget(ProgramCase):
         self.assertLessEqual(peak, named << 20)
 
 
+class Trains(ProgramCase):
+    def setUp(self):
+        super().setUp()
+        self.labels = self.npy("y.npy", np.arange(len(self.x)) % 2)
+
+    def test_a_singular_kernel_has_no_certificate(self):
+        twice = self.npy("twice.npy", np.concatenate([self.x, self.x]))
+        labels = self.npy("both.npy", np.arange(2 * len(self.x)) % 2)
+        for precision in ("float32", "float64"):
+            train = ("train", twice, "--labels", labels, "--width", 256, "--rank", 8, "--precision", precision)
+            checkpoint = self.out / f"{precision}.safetensors"
+            for way in (("--steps", 5, "--checkpoint", checkpoint), ("--steps", 7, "--checkpoint", checkpoint, "--resume")):
+                printed, written = report(*train, *way)
+                self.assertNotIn("held", printed)
+                self.assertIn("no certificate: lambda_min of the kernel at the start is not positive beyond rounding: ", printed)
+                self.assertIsNone(written["certificate_held"])
+                self.assertIn("not positive", written["no_certificate"])
+                self.assertEqual({row["bound"] for row in written["history"]}, {None})
+        train = ("train", self.data, "--labels", self.labels, "--rank", 8, "--steps", 2)
+        printed, written = report(*train, "--train", "up", "--width", 4096)
+        self.assertIn("held at every step", printed)
+        self.assertEqual((written["certificate_held"], written["no_certificate"]), (True, None))
+        for way, words in ((("--no-kernel",), "--no-kernel"), (("--momentum", 0.5), "momentum"), (("--batch", 10), "full batches")):
+            printed, written = report(*train, *way)
+            self.assertNotIn("certificate", printed)
+            self.assertIsNone(written["certificate_held"])
+            self.assertIn(words, written["no_certificate"])
+
+    def test_options_that_mean_nothing_are_refused(self):
+        train = ("train", self.data, "--labels", self.labels, *SMALL, "--steps", 2)
+        checkpoint = ("--checkpoint", self.out / "c.safetensors")
+        for words, way in ((("--checkpoint-every", "'-2'", "at least 0"), (*checkpoint, "--checkpoint-every", -2)),
+                           (("--spectrum-every", "'-1'", "at least 0"), ("--spectrum-every", -1)),
+                           (("--checkpoint-every", "requires --checkpoint"), ("--checkpoint-every", 2))):
+            process = run(*train, *way)
+            self.assertEqual((process.returncode, process.stdout), (2, ""), process.stderr)
+            for word in words:
+                self.assertIn(word, process.stderr)
+        self.assertEqual(list(self.out.iterdir()), [])
+
+
 if __name__ == "__main__":
     unittest.main()

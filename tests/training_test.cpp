@@ -131,6 +131,22 @@ TEST(TrainingCertificate, HoldsForAWideNetworkAndTheBoundIsItsFormula) {
     EXPECT_EQ(none.history[1].bound, -1);
 }
 
+TEST(TrainingCertificate, IsNoneWhereTheKernelIsSingular) {
+    const Matrix once = test::on_sphere(6, 8, 1), y = normals(12, 1, 2);
+    Matrix twice(12, 8, DType::f64);
+    for (std::int64_t i = 0; i < 12; ++i)
+        for (std::int64_t j = 0; j < 8; ++j) twice.at<double>(i, j) = once.at<double>(i % 6, j);
+    const Network start = Network::create(
+        {.dim = 8, .width = 512, .down = Down::identity, .train = {.up = true}, .precision = DType::f64});
+    for (const double known : {-1.0, 0.0}) {
+        const TrainingResult result = fntk::train(
+            cpu(), start, twice, y, {.steps = 3, .certificate = true, .known_lambda_min = known});
+        EXPECT_FALSE(result.certificate_checked || result.certificate_held);
+        EXPECT_LT(std::abs(result.lambda_min), 1e-12);
+        for (const TrainingRecord& row : result.history) EXPECT_EQ(row.bound, -1);
+    }
+}
+
 TEST(TrainingCertificate, IsReportedBrokenWhenTheStepIsTooLarge) {
     const Matrix x = test::on_sphere(8, 8, 1), y = normals(8, 1, 2);
     const Network start = Network::create({.dim = 8,
@@ -242,6 +258,9 @@ TEST(Training, RefusesDataAndOptionsThatDoNotFit) {
                                        {.loss = Loss::cross_entropy});
                  }),
                  {"outputs", "1", "squared"});
+    expect_parts(refused(bad_value, x, y, {.spectrum_every = -1}), {"spectrum_every is -1", "0 for never"});
+    expect_parts(refused(bad_value, x, y, {.checkpoint_every = -2}),
+                 {"checkpoint_every is -2", "0 for never"});
     expect_parts(refused(bad_value, x, y, {.batch = 3, .certificate = true}), {"certificate", "batch"});
     expect_parts(refused(bad_value, x, y, {.momentum = 0.5, .certificate = true}), {"certificate"});
     expect_parts(refused(bad_value, x, p, {.loss = Loss::cross_entropy, .certificate = true}),

@@ -79,13 +79,16 @@ struct LoadOptions {
 };
 /// source: a file by its ending, .npy, .csv (comma separated numbers, an optional header line), .idx or
 /// .idx.gz (also the names of the MNIST family, *-ubyte[.gz]; unsigned bytes are divided by 255), or
-/// "fashion-mnist": the four files of that name in $FNTK_DATA_DIR/fashion-mnist or
-/// share/datasets/fashion-mnist under /usr and /usr/local. Rows are checked, normalised in double and
+/// "fashion-mnist": the four files of that name in $FNTK_DATA_DIR/fashion-mnist, or where that is not set
+/// in share/datasets/fashion-mnist under /usr and /usr/local. Rows are checked, normalised in double and
 /// rounded to options.dtype one at a time; with max_samples the rows behind it are neither read from a .npy
 /// nor decompressed. Labels are counted against all rows of the file, then cut. Throws IoError, and
 /// ValueError for 0 rows, NaN or infinity (file, row, column), a zero row, labels of another length,
 /// and labels that are no classes where options.targets says they are.
 FNTK_API Dataset load_dataset(const std::string& source, const LoadOptions& options = {});
+/// The files that load_dataset reads of `source`: itself, or the four of fashion-mnist. Throws IoError
+/// where those are missing.
+FNTK_API std::vector<std::string> dataset_files(const std::string& source);
 /// Labels alone: one finite number a row, in a file of one column (unsigned bytes stand for themselves).
 FNTK_API std::vector<double> load_labels(const std::string& path);
 

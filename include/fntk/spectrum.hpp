@@ -18,6 +18,9 @@ struct Spectrum {
     [[nodiscard]] double max() const { return eigenvalues.back(); }
     /// λ_max/λ_min; infinity when λ_min ≤ 0.
     [[nodiscard]] FNTK_API double condition() const;
+    /// Whether λ_min is positive beyond the solver's rounding, n·ε·λ_max with the ε of double: of a
+    /// singular matrix λ_min comes out near 0 with either sign.
+    [[nodiscard]] FNTK_API bool positive() const;
 };
 
 /// Throws, naming `argument`: ShapeError unless the matrix is square with at least one row, ValueError when

@@ -25,14 +25,14 @@ struct TrainingOptions {
     std::int64_t steps = 100;
     Loss loss = Loss::squared;
     StepRule rule = StepRule::lambda_max;
-    double step = 0;            ///< η when rule = given, > 0
-    double momentum = 0;        ///< in [0, 1)
-    std::int64_t batch = 0;     ///< samples a step; 0 = all. A new order every epoch, from the seed
-    std::uint64_t seed = 0;     ///< of the mini-batch order
-    bool kernel_drift = false;  ///< drift and flips at the end (and at every `spectrum_every`)
-    bool certificate = false;   ///< λ_min(K₀) and the bound; full batch, squared loss, no momentum
-    double known_lambda_min =
-        -1;  ///< λ_min of the trace kernel K₀ where the caller has it; −1: computed when needed
+    double step = 0;               ///< η when rule = given, > 0
+    double momentum = 0;           ///< in [0, 1)
+    std::int64_t batch = 0;        ///< samples a step; 0 = all. A new order every epoch, from the seed
+    std::uint64_t seed = 0;        ///< of the mini-batch order
+    bool kernel_drift = false;     ///< drift and flips at the end (and at every `spectrum_every`)
+    bool certificate = false;      ///< λ_min(K₀) and the bound; full batch, squared loss, no momentum
+    double known_lambda_min = -1;  ///< λ_min of the trace kernel K₀ where the caller has it, 0 where it is
+                                   ///< not positive beyond rounding; −1: computed when needed
     std::int64_t spectrum_every = 0;  ///< λ_min(K_t), drift and flips every so many steps; 0 = never
     std::string checkpoint{};         ///< a .safetensors path, or empty
     std::int64_t checkpoint_every =
@@ -73,6 +73,7 @@ struct TrainingResult {
     double lambda_min =
         0;  ///< of the trace kernel K₀ (certificate, or rule lambda_max_min); 0 when not computed.
             ///< It is at least λ_min of the full kernel, so a bound held with it holds all the more
+    /// Asked for, and λ_min(K₀) is positive beyond rounding (Spectrum::positive): else there is none.
     bool certificate_checked = false;
     bool certificate_held = false;  ///< ‖y − f(t)‖² ≤ (1 − ηλ/2)^t ‖y − f(0)‖² at every step, λ = λ_min(K₀)
     bool cancelled = false;

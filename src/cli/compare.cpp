@@ -67,6 +67,12 @@ std::vector<Candidate> candidates(const CompareArguments& options, std::int64_t 
     return result;
 }
 
+/// A network that takes as much memory; that of pca needs the data.
+Network of_these_extents(NetworkSpec spec) {
+    if (spec.down == Down::pca) spec.down = Down::orthonormal;
+    return Network::create(spec);
+}
+
 /// 64 and 256 where the data has as many columns, else its largest powers of two.
 std::vector<std::int64_t> default_ranks(std::int64_t dim) {
     const std::int64_t most = default_rank(Down::pca, dim);
@@ -75,7 +81,9 @@ std::vector<std::int64_t> default_ranks(std::int64_t dim) {
 }
 
 int run_compare(CompareArguments& options) {
-    Report report("compare", options.run.json);
+    Files inputs = options.data.files();
+    inputs.push_back({"--network", options.network});
+    Report report("compare", options.run.json, {{"--plot", options.plot}}, inputs);
     const Device device = options.run.open();
     report.device(device);
     std::optional<Network> given;
@@ -99,6 +107,8 @@ int run_compare(CompareArguments& options) {
         throw ShapeError(fmt::format("--network {} has dim {} and {} outputs; DATA asks for {} and {}",
                                      options.network, given->spec().dim, given->spec().outputs, dim,
                                      comparison.outputs()));
+    for (const Candidate& candidate : networks) comparison.check_memory(of_these_extents(candidate.spec));
+    if (given) comparison.check_memory(*given);
     report["data"] = DataOptions::describe(dataset);
     report["data"]["rank_x"] = comparison.data_rank();
     report["data"]["outputs"] = comparison.outputs();
@@ -115,20 +125,32 @@ int run_compare(CompareArguments& options) {
     report.note_peak(memory_use(device.place()).peak);
     report["rows"] = Json::array();
 
-    const auto total = static_cast<double>(networks.size() + (given ? 1 : 0));
+    const std::size_t total = networks.size() + (given ? 1 : 0);
     const auto add_row = [&](const std::string& label, auto&& what) {
         const auto done = static_cast<double>(report["rows"].size());
         const Progress bar = progress_bar(label);
-        Json row = report.phase("rows", [&] {
-            return comparison.row(label, what, [&](double share) { return bar((done + share) / total); });
-        });
-        if (interrupted()) return;
+        const auto measured = [&] {
+            return comparison.row(label, what, [&](double share) {
+                return bar((done + share) / static_cast<double>(total));
+            });
+        };
+        Json row;
+        try {
+            row = report["rows"].empty() ? report.phase("rows", measured)
+                                         : report.phase_to_end("rows", measured);
+        } catch (const Error&) {
+            if (!interrupted()) throw;
+            return;
+        }
         report.note_peak(memory_use(device.place()).current + row.at("peak_bytes").get<std::int64_t>());
         report["rows"].push_back(std::move(row));
     };
     for (const Candidate& candidate : networks)
         if (!interrupted()) add_row(candidate.name, candidate.spec);
     if (given && !interrupted()) add_row(options.network, *given);
+    const std::size_t found = report["rows"].size();
+    if (found == 0) stop_if_interrupted();
+    report["interrupted"] = found < total;
 
     fmt::print("{}", compare_table(report.json()));
     report.finish();
@@ -136,7 +158,11 @@ int run_compare(CompareArguments& options) {
         save_text(options.plot, compare_plot(nlohmann::json::parse(report.json().dump())));
     if (!options.plot.empty()) fmt::print("plot: {}\n", options.plot);
     if (!options.run.json.empty()) fmt::print("json: {}\n", options.run.json);
-    return interrupted() ? 130 : 0;
+    if (found == total) return 0;
+    fmt::print(
+        stderr, "fntk: error: interrupted after {} of {} networks{}\n", found, total,
+        options.run.json.empty() && options.plot.empty() ? "" : "; what is written holds those alone");
+    return 130;
 }
 
 }  // namespace
@@ -147,15 +173,21 @@ void add_compare(CLI::App& app, Action& run) {
     auto options = std::make_shared<CompareArguments>();
     options->data.samples = 2000;
     options->data.add(*command, true);
+    command->get_option("--labels")
+        ->description(
+            "a file with one label a row (.npy, .csv, .idx[.gz]); DATA without labels is trained on "
+            "random targets of +1/2 and -1/2");
     options->data.add_targets(*command);
     options->run.add(*command);
     command->add_option("--test-samples", options->test_samples, "first N rows of the test split")
         ->capture_default_str();
-    command->add_option("--widths", options->widths, "m, several")->capture_default_str();
-    command->add_option("--ranks", options->ranks, "p, several [default: 64 256, less for narrow data]");
+    command->add_option("--widths", options->widths, "m, several")->delimiter(',')->capture_default_str();
+    command->add_option("--ranks", options->ranks, "p, several [default: 64 256, less for narrow data]")
+        ->delimiter(',');
     command
         ->add_option("--bases", options->bases,
                      "down factors of the train=up rows: pca, orthonormal, gaussian, srht")
+        ->delimiter(',')
         ->capture_default_str();
     command->add_option("--up", options->up, "V of the train=down rows: srht, rademacher, gaussian")
         ->capture_default_str();
@@ -186,8 +218,8 @@ void add_compare(CLI::App& app, Action& run) {
         ->capture_default_str();
     command
         ->add_option("--memory", options->compare.memory,
-                     "beyond, what ridge regression may take, as 4GiB or 512MiB; 0: no limit")
-        ->transform(CLI::AsSizeValue(false))
+                     "beyond, what ridge regression may take, as 1.5GiB or 512MiB; 0: no limit")
+        ->transform(byte_count())
         ->default_str("4GiB");
     command->add_option("--network", options->network, "one more row: the network in this file");
     command->add_option("--plot", options->plot, "write the comparison as one self-contained HTML page");

@@ -32,6 +32,7 @@ struct KernelFindings {
     double seconds = 0;  ///< of the Gram matrix: of all samples, or of those that are compared
     std::int64_t peak_bytes = 0;
     Json lambda_min = nullptr, lambda_max = nullptr, condition = nullptr;
+    bool positive = false;  ///< λ_min is, beyond rounding
     double error = 0;
     Json ridge = nullptr;  ///< the score on the test rows
 };
@@ -41,10 +42,13 @@ class Comparison {
   public:
     Comparison(Device device, const Dataset& dataset, ActivationSpec activation, CompareOptions options);
 
+    /// Throws MemoryError where ridge regression on the network's kernel does not fit into the memory.
+    void check_memory(const Network& network) const;
     /// The infinite-width kernel: λ_min, λ_max, condition, ridge accuracy (all of them null where kernels
     /// are not formed), the error law.
     [[nodiscard]] Json limit_row();
-    /// One network, averaged over the seeds.
+    /// One network, averaged over the seeds. Throws Error, as the next one does, when interrupted() is
+    /// found.
     [[nodiscard]] Json row(const std::string& name, NetworkSpec spec, const Progress& progress);
     /// A network as it is.
     [[nodiscard]] Json row(const std::string& name, const Network& network, const Progress& progress);
@@ -63,6 +67,7 @@ class Comparison {
     [[nodiscard]] Matrix values_at(const Network& network, ConstMatrixView inputs) const;
     [[nodiscard]] Json ridge_score(ConstMatrixView kernel, ConstMatrixView cross) const;
     [[nodiscard]] Json fitted_score(const Network& network) const;
+    [[nodiscard]] FitOptions fit_options() const;
     [[nodiscard]] bool tested() const;
     [[nodiscard]] bool whole() const { return dataset_.train.inputs.rows() <= options_.whole; }
     /// The samples whose kernel is compared with the limit's: all, or some.

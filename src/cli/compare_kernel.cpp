@@ -87,6 +87,7 @@ KernelFindings Comparison::findings_of_all(const Network& network, const Tangent
     found.lambda_min = eigen.min();
     found.lambda_max = eigen.max();
     found.condition = finite_or_null(eigen.condition());
+    found.positive = eigen.positive();
     found.error = relative_error(device_.on_host(kernel), limit_kernel_);
     if (tested()) {
         const Tangent at_test = tangent(device_, network, dataset_.test.inputs);
@@ -95,11 +96,20 @@ KernelFindings Comparison::findings_of_all(const Network& network, const Tangent
     return found;
 }
 
+FitOptions Comparison::fit_options() const {
+    return {.ridges = {options_.ridge}, .memory = options_.memory, .diagnose_up_to = 0};
+}
+
+void Comparison::check_memory(const Network& network) const {
+    if (whole() || !tested()) return;
+    (void)plan_fit(KernelFunction::of_network(network), dataset_.train.inputs.rows(),
+                   targets_.matrix().cols, fit_options());
+}
+
 Json Comparison::fitted_score(const Network& network) const {
     return score_or_null([&] {
-        const KernelModel model = fit_kernel(
-            device_, KernelFunction::of_network(network), dataset_.train.inputs, targets_.matrix(),
-            {.ridges = {options_.ridge}, .memory = options_.memory, .diagnose_up_to = 0});
+        const KernelModel model = fit_kernel(device_, KernelFunction::of_network(network),
+                                             dataset_.train.inputs, targets_.matrix(), fit_options());
         return targets_.score(predict_kernel(device_, model, dataset_.test.inputs).mean, dataset_.test);
     });
 }

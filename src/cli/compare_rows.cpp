@@ -10,8 +10,8 @@ namespace fntk::cli {
 
 namespace {
 
-/// Mean of the numbers of many rows, field by field; a null anywhere stays null, booleans are joined by
-/// "and".
+/// Mean of the numbers of many rows, field by field; a null anywhere stays null unless another row has
+/// words for it, booleans are joined by "and".
 Json mean(const std::vector<Json>& rows) {
     Json result = rows.front();
     for (auto& [key, field] : result.items()) {
@@ -19,8 +19,14 @@ Json mean(const std::vector<Json>& rows) {
             std::vector<Json> parts;
             for (const Json& row : rows) parts.push_back(row.at(key));
             field = mean(parts);
+        } else if (field.is_null()) {
+            for (const Json& row : rows)
+                if (row.at(key).is_string()) field = row.at(key);
         } else if (field.is_boolean()) {
-            for (const Json& row : rows) field = field.get<bool>() && row.at(key).get<bool>();
+            for (const Json& row : rows)
+                field = field.is_boolean() && row.at(key).is_boolean()
+                            ? Json(field.get<bool>() && row.at(key).get<bool>())
+                            : Json(nullptr);
         } else if (field.is_number_float()) {
             double sum = 0;
             bool known = true;
@@ -70,13 +76,13 @@ std::int64_t Comparison::data_rank() const { return numerical_rank(device_, data
 
 Json Comparison::row(const std::string& name, NetworkSpec spec, const Progress& progress) {
     std::vector<Json> rows;
-    for (std::int64_t s = 0; s < options_.seeds && !interrupted(); ++s) {
+    for (std::int64_t s = 0; s < options_.seeds; ++s) {
+        stop_if_interrupted();
         spec.seed = options_.seed + static_cast<std::uint64_t>(s);
         rows.push_back(measure(Network::create(spec, dataset_.train.inputs), [&](double share) {
             return progress((static_cast<double>(s) + share) / static_cast<double>(options_.seeds));
         }));
     }
-    if (rows.empty()) return nullptr;
     Json result = mean(rows);
     result["name"] = name;
     result["seeds"] = options_.seeds;
@@ -103,16 +109,19 @@ Json Comparison::measure(const Network& network, const Progress& progress) {
 
     std::optional<Tangent> at;
     const double tangent_seconds = timed([&] { at.emplace(tangent(device_, network, x)); });
+    stop_if_interrupted();
     const KernelFindings kernel = findings(network, *at);
     const std::int64_t kernel_peak = kernel.peak_bytes - before;
     at.reset();
     (void)progress(0.5);
+    stop_if_interrupted();
 
     TrainingOptions training{.steps = options_.steps, .kernel_drift = whole(), .certificate = whole()};
-    if (whole()) training.known_lambda_min = std::max(kernel.lambda_min.get<double>(), 0.0);
+    if (whole()) training.known_lambda_min = kernel.positive ? kernel.lambda_min.get<double>() : 0.0;
     training.progress = [&](double share) { return progress(0.5 + 0.5 * share); };
     reset_memory_peak();
     const TrainingResult trained = train(device_, network, x, targets_.matrix(), training);
+    stop_if_interrupted();
     const std::int64_t peak = std::max(kernel_peak, memory_use(device_.place()).peak - before);
     Json trained_score = nullptr;
     if (tested())
@@ -144,7 +153,10 @@ Json Comparison::measure(const Network& network, const Progress& progress) {
         {"train_loss", trained.history.back().loss},
         {"drift", whole() ? Json(trained.history.back().drift) : Json(nullptr)},
         {"flips", whole() ? Json(std::max(trained.history.back().flips, 0.0)) : Json(nullptr)},
-        {"certificate_held", whole() ? Json(trained.certificate_held) : Json(nullptr)},
+        {"certificate_held", trained.certificate_checked ? Json(trained.certificate_held) : Json(nullptr)},
+        {"no_certificate", trained.certificate_checked ? Json(nullptr)
+                           : whole()                   ? Json("lambda_min is not positive beyond rounding")
+                                                       : Json("lambda_min is not known")},
         {"test_accuracy",
          {{"trained", classes ? trained_score : Json(nullptr)},
           {"ridge", classes ? kernel.ridge : Json(nullptr)}}}};

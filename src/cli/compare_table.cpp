@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <string_view>
 
 namespace fntk::cli {
 
@@ -26,8 +28,10 @@ std::string number(const Json& value, const char* format) {
     return value.is_number() ? fmt::format(fmt::runtime(format), value.get<double>()) : "-";
 }
 
-const char* held(const Json& value) {
-    if (!value.is_boolean()) return "-";
+/// "none": there could have been a certificate, but λ_min is not positive.
+const char* held(const Json& row) {
+    const Json& value = row.at("certificate_held");
+    if (!value.is_boolean()) return row.at("lambda_min").is_number() ? "none" : "-";
     return value.get<bool>() ? "held" : "no";
 }
 
@@ -42,6 +46,8 @@ std::string compare_table(const Json& report) {
         data.at("test_samples").get<std::int64_t>(), data.at("dim").get<std::int64_t>(),
         data.at("rank_x").get<std::int64_t>(), data.at("outputs").get<std::int64_t>(),
         report.at("device").at("name").get<std::string>(), report.at("device").at("threads").get<int>());
+    if (data.at("targets") == "random signs")
+        out += "no labels: the networks are trained on random targets of +1/2 and -1/2 (see --labels)\n\n";
     constexpr const char* line =
         "{:<27} {:>8} {:>9} {:>9} {:>8} {:>8} {:>8} {:>10} {:>9} {:>8} {:>9} {:>8} {:>6} {:>5} {:>8} "
         "{:>7}\n";
@@ -62,8 +68,8 @@ std::string compare_table(const Json& report) {
             number(row.at("lambda_min"), "{:.3e}"), number(row.at("condition"), "{:.2g}"),
             number(row.at("relative_error"), "{:.4f}"),
             number(row.at("dense_width_of_equal_error"), "{:.0f}"), number(row.at("train_loss"), "{:.4g}"),
-            number(row.at("drift"), "{:.3f}"), held(row.at("certificate_held")),
-            number(score.at("trained"), "{:.3f}"), number(score.at("ridge"), "{:.3f}"));
+            number(row.at("drift"), "{:.3f}"), held(row), number(score.at("trained"), "{:.3f}"),
+            number(score.at("ridge"), "{:.3f}"));
     }
     const std::int64_t compared = report.at("limit").at("compared_samples").get<std::int64_t>();
     if (report.at("options").at("whole_up_to").get<std::int64_t>() < data.at("samples").get<std::int64_t>())
@@ -76,6 +82,9 @@ std::string compare_table(const Json& report) {
         "|y-f(t)|^2 <= "
         "(1-eta*lambda/2)^t |y-f(0)|^2 at every step; acc.gd, acc.krr: test accuracy after training and by "
         "kernel ridge regression\n";
+    if (std::ranges::any_of(report.at("rows"),
+                            [](const Json& row) { return std::string_view(held(row)) == "none"; }))
+        out += "cert none: there is no certificate, since lambda_min is not positive beyond rounding\n";
     return out;
 }
 

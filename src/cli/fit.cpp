@@ -72,7 +72,7 @@ void tell(Report& report, const KernelModel& model, const std::vector<double>& r
 }
 
 int run_fit(FitCommand& options) {
-    Report report("fit", options.run.json);
+    Report report("fit", options.run.json, {{"--out", options.out}}, options.inputs());
     options.fit.solver = parse_solver(options.solver);
     options.fit.selection = parse_selection(options.selection);
     const Device device = options.run.open();
@@ -138,7 +138,7 @@ int run_fit(FitCommand& options) {
     };
     if (room) {
         room.reset();
-        attempt([&] { report.phase("write", [&] { save_model(options.out, model); }); });
+        attempt([&] { report.phase_to_end("write", [&] { save_model(options.out, model); }); });
         report["saved"] = !failure;
     }
     const bool saved = !options.out.empty() && !failure;
@@ -148,14 +148,15 @@ int run_fit(FitCommand& options) {
                model.ridge, report.seconds("fit"));
     if (tested)
         attempt([&] {
-            const Prediction prediction = report.phase(
+            const Prediction prediction = report.phase_to_end(
                 "predict", [&] { return predict_kernel(device, model, dataset.test.inputs, scoring); });
             report_score(report, "test", targets, prediction.mean, dataset.test);
         });
     report.finish();
-    if (saved && interrupted()) {
-        fmt::print(stderr, "fntk: error: interrupted; {} is written, its test score is not known\n",
-                   options.out);
+    const std::string& written = saved ? options.out : options.run.json;
+    if (interrupted() && !written.empty()) {
+        fmt::print(stderr, "fntk: error: interrupted; {} is written, the test score is not known\n",
+                   written);
         return 130;
     }
     if (failure) std::rethrow_exception(failure);

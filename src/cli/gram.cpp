@@ -77,7 +77,7 @@ void save_whole(Report& report, const GramArguments& options, const Setup& setup
     });
     const Matrix kernel = report.phase(
         "gram", [&] { return whole_limit(setup.device, setup.network, x, output, options.fixed_down); });
-    report.phase("write", [&] {
+    report.phase_to_end("write", [&] {
         dtype == kernel.dtype() ? save_npy(options.out, kernel)
                                 : save_npy(options.out, Matrix::converted(kernel, dtype));
     });
@@ -107,7 +107,7 @@ GramFileResult save_tiles(Report& report, const GramArguments& options, const Se
         rows.emplace(setup.device, function, x.rows);
         if (others) cols.emplace(setup.device, function, x.cols);
     });
-    const GramFileResult result = report.phase("gram", [&] {
+    const GramFileResult result = report.phase_to_end("gram", [&] {
         try {
             return save_gram(options.out, *rows, cols ? *cols : *rows, how);
         } catch (const MemoryError& error) {  // the tile of what is resumed is larger than the plan's
@@ -121,7 +121,9 @@ GramFileResult save_tiles(Report& report, const GramArguments& options, const Se
 }
 
 int run_gram(const char* command, GramArguments& options) {
-    Report report(command, options.run.json);
+    Files inputs = options.inputs();
+    inputs.push_back({"--against", options.against});
+    Report report(command, options.run.json, tiled_output(options.out), inputs);
     const KernelOutput output = parse_kernel_output(options.kernel);
     const DType precision = options.network.dtype();
     const DType dtype = options.dtype.empty() ? precision : parse_precision(options.dtype, "dtype");

@@ -14,7 +14,7 @@ void add_info(CLI::App& app, Action& run) {
     command->add_option("--network", *file, "a network file");
     command->callback([=, &run] {
         run = [=] {
-            Report report("info", options->json);
+            Report report("info", options->json, {}, {{"--network", *file}});
             const Device device = options->open();
             report.device(device);
             fmt::print("fntk {}, random-number scheme {}\n", FNTK_VERSION, random_scheme);

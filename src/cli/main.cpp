@@ -34,7 +34,9 @@ Environment
 
 Exit codes
   0 done   2 usage   3 a value or shape was refused   4 a file could not be read or written
-  5 no such device or combination   6 out of memory   7 the computation failed   130 interrupted   1 internal error)";
+  5 no such device or combination   6 out of memory   7 the computation failed   130 interrupted   1 internal error
+
+Ctrl-C ends what has nothing to save at once, else after the step at hand; a second Ctrl-C does not wait for it)";
 
 int fail(ExitCode code, const char* what) {
     fmt::print(stderr, "fntk: error: {}\n", what);

@@ -13,11 +13,11 @@ struct NetworkArguments : CommandOptions {
 };
 
 int network(NetworkArguments& options) {
-    Report report("network", options.run.json);
+    Report report("network", options.run.json, {{"--out", options.out}}, options.inputs());
     const Setup setup = set_up(report, options);
     const Dataset& dataset = setup.dataset;
     const Network& network = setup.network;
-    report.phase("write", [&] { save_network(options.out, network, options.materialize); });
+    report.phase_to_end("write", [&] { save_network(options.out, network, options.materialize); });
     const Cost estimate = cost(network.spec(), dataset.train.inputs.rows());
     report["parameters_trained"] = estimate.parameters_trained;
     report["bytes_stored"] = estimate.bytes_stored;

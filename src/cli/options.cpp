@@ -4,8 +4,11 @@
 
 #include <unistd.h>
 #include <algorithm>
+#include <cctype>
 #include <charconv>
+#include <cmath>
 #include <fstream>
+#include <string_view>
 
 namespace fntk::cli {
 
@@ -47,6 +50,13 @@ LoadOptions DataOptions::load_options(DType dtype) const {
             .normalize = !no_normalize,
             .max_samples = samples,
             .targets = parse_target_kind(targets)};
+}
+
+Files DataOptions::files() const {
+    Files result{{"--labels", labels}};
+    for (const std::string& file : dataset_files(source))
+        result.push_back({file == source ? "DATA" : "fashion-mnist's file", file});
+    return result;
 }
 
 Dataset DataOptions::load(DType dtype) const { return load_dataset(source, load_options(dtype)); }
@@ -97,8 +107,8 @@ void NetworkOptions::add(CLI::App& app) {
 }
 
 void MemoryOption::add(CLI::App& app) {
-    app.add_option("--memory", bytes, "what the process may take, as 4GiB or 512MiB; 0: no limit")
-        ->transform(CLI::AsSizeValue(false))
+    app.add_option("--memory", bytes, "what the process may take, as 1.5GiB or 512MiB; 0: no limit")
+        ->transform(byte_count())
         ->default_str("4GiB");
 }
 
@@ -145,6 +155,47 @@ CLI::Validator whole_number() {
             return fmt::format("'{}' is no whole number in [0, 2^64); give one like 17", text);
         },
         "UINT64");
+}
+
+CLI::Validator at_least(std::int64_t least) {
+    return CLI::Validator(
+        [least](const std::string& text) -> std::string {
+            std::int64_t value = 0;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+            if (error == std::errc{} && end == text.data() + text.size() && value >= least) return "";
+            return fmt::format("'{}' is no whole number of at least {}", text, least);
+        },
+        fmt::format("INT>={}", least));
+}
+
+CLI::Validator byte_count() {
+    return CLI::Validator(
+        [](std::string& text) -> std::string {
+            double value = 0;
+            const char* const last = text.data() + text.size();
+            const auto [end, error] = std::from_chars(text.data(), last, value, std::chars_format::fixed);
+            std::string unit(end, last);
+            std::ranges::transform(unit, unit.begin(), [](unsigned char letter) {
+                return static_cast<char>(std::tolower(letter));
+            });
+            std::erase(unit, ' ');
+            if (unit.ends_with('b')) unit.pop_back();
+            if (unit.size() == 2 && unit.ends_with('i')) unit.pop_back();
+            constexpr std::string_view prefixes = "kmgtpe";
+            const std::size_t prefix =
+                unit.size() == 1 ? prefixes.find(unit.front()) : std::string_view::npos;
+            const double bytes =
+                unit.empty() ? value : std::ldexp(value, 10 * (static_cast<int>(prefix) + 1));
+            if (error != std::errc{} || !(unit.empty() || prefix != std::string_view::npos) ||
+                !(value >= 0) || !(bytes < 0x1p63))
+                return fmt::format(
+                    "'{}' is no size in [0, 8EiB); give bytes, or KiB, MiB, GiB or TiB, as in 512MiB or "
+                    "1.5GiB",
+                    text);
+            text = std::to_string(static_cast<std::int64_t>(bytes));
+            return "";
+        },
+        "SIZE");
 }
 
 DType parse_precision(const std::string& text, const char* option) {
@@ -210,6 +261,12 @@ void CommandOptions::add(CLI::App& app, bool with_labels) {
     data.add(app, with_labels);
     network.add(app);
     run.add(app);
+}
+
+Files CommandOptions::inputs() const {
+    Files result = data.files();
+    result.push_back({"--network", network.file});
+    return result;
 }
 
 Setup set_up(Report& report, CommandOptions& options) {

@@ -29,6 +29,8 @@ struct DataOptions {
     /// --targets, of commands that fit labels.
     void add_targets(CLI::App& app);
     [[nodiscard]] LoadOptions load_options(DType dtype) const;
+    /// DATA and --labels. Throws IoError where fashion-mnist is missing.
+    [[nodiscard]] Files files() const;
     [[nodiscard]] Dataset load(DType dtype) const;
     /// Another file loaded the same way: --against.
     [[nodiscard]] Dataset load_other(const std::string& other, DType dtype) const;
@@ -113,6 +115,10 @@ KernelFunction kernel_function(const Network& network, KernelOutput output, bool
 
 /// Refuses what is no whole number in [0, 2^64): a sign would wrap around unseen.
 CLI::Validator whole_number();
+/// Refuses what is no whole number in [least, 2^63).
+CLI::Validator at_least(std::int64_t least);
+/// Turns 512MiB, 1.5GiB or 4g into bytes; refuses all else, and what is negative.
+CLI::Validator byte_count();
 
 /// What every command on one data set and one network begins with.
 struct CommandOptions {
@@ -121,6 +127,8 @@ struct CommandOptions {
     NetworkOptions network;
 
     void add(CLI::App& app, bool with_labels = false);
+    /// What is read.
+    [[nodiscard]] Files inputs() const;
 };
 struct Setup {
     Device device;

@@ -200,7 +200,7 @@ std::string next_steps(Report& report, const Device& device, const PlanArguments
 }
 
 int run_plan(PlanArguments& options) {
-    Report report("plan", options.run.json);
+    Report report("plan", options.run.json, {}, options.data.files());
     const Device device = options.run.open();
     report.device(device);
     PlannerOptions& plan = options.plan;
@@ -219,7 +219,7 @@ int run_plan(PlanArguments& options) {
             return plan_network(device, dataset.train.inputs, plan);
         });
     });
-    if (result.cancelled) return 130;
+    if (result.cancelled) stop_if_interrupted();
     report["network"] = Json::parse(to_json(result.spec));
     report["plan"] = choice(result, plan);
     fmt::print("{}", plan_table(result, plan, options.data));

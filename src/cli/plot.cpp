@@ -194,6 +194,8 @@ std::string table(const Comparison& c) {
 std::string footer(const Comparison& c) {
     std::string notes;
     const auto add = [&](std::string_view note) { notes += fmt::format("<p>{}</p>", note); };
+    if (c.interrupted) add("The comparison was interrupted: some of its networks are missing.");
+    if (c.random_targets) add("The data has no labels: the networks were trained on random targets of ±½.");
     add("Percentages of dense compare with the dense network of the same width m in this report. The "
         "kernel error and λ_min "
         "belong to these samples at initialisation; on a larger set that contains them λ_min can only be "
@@ -207,6 +209,12 @@ std::string footer(const Comparison& c) {
                         "certificate”): their kernels moved too far for it to hold.",
                         broken, c.rows.size()));
     }
+    const bool singular = std::any_of(c.rows.begin(), c.rows.end(), [](const Row& r) {
+        return r.lambda_min.has_value() && !r.certificate.has_value();
+    });
+    if (singular)
+        add("A network without a rate certificate has a kernel whose λ_min is not positive beyond "
+            "rounding.");
     for (const Row& row : c.rows) {
         if (!row.seeds || *row.seeds < 2) continue;
         add(fmt::format("Values are means over {} seeds.", count(row.seeds)));

@@ -150,6 +150,8 @@ Comparison read(const json& report) {
     c.dim = number(at(data, "dim"));
     c.rank_x = number(at(data, "rank_x"));
     c.classes = number(at(data, "classes"));
+    c.random_targets = text(at(data, "targets")) == "random signs";
+    c.interrupted = at(report, "interrupted") == true;
     c.device = text(at(at(report, "device"), "name"));
     c.threads = number(at(at(report, "device"), "threads"));
     const json& limit = at(report, "limit");

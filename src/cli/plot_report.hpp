@@ -43,7 +43,9 @@ struct Comparison {
     std::string data, device;
     Number samples, test_samples, dim, rank_x, classes, threads;
     Number limit_lambda_min, limit_condition, limit_ridge_accuracy, ridge, width_term;
-    std::vector<Row> rows;  // dense first, then by family; within a family by width, then rank
+    bool interrupted = false;     // before all networks were measured
+    bool random_targets = false;  // there were no labels to train on
+    std::vector<Row> rows;        // dense first, then by family; within a family by width, then rank
     std::vector<Family> families;
     std::vector<double> widths;  // distinct, increasing
 

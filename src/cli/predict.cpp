@@ -29,7 +29,10 @@ std::string variance_beside(const std::string& mean) {
 }
 
 int run_predict(PredictArguments& options) {
-    Report report("predict", options.run.json);
+    Files inputs = options.data.files();
+    inputs.push_back({"MODEL", options.model});
+    Report report("predict", options.run.json, {{"--out", options.out}, {"--variance", options.variance}},
+                  inputs);
     const Device device = options.run.open();
     report.device(device);
     const KernelModel model = report.phase("model", [&] { return load_model(options.model); });
@@ -77,7 +80,7 @@ int run_predict(PredictArguments& options) {
         more.emplace(options.variance, samples.inputs.rows() * model.function.outputs() * 8);
     const Prediction prediction =
         report.phase("predict", [&] { return predict_kernel(device, model, samples.inputs, how); });
-    report.phase("write", [&] {
+    report.phase_to_end("write", [&] {
         room.reset();
         more.reset();
         save_npy(options.out, prediction.mean);

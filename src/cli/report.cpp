@@ -5,29 +5,54 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <cerrno>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 
 namespace fntk::cli {
 
 namespace {
 
 volatile std::sig_atomic_t g_interrupted = 0;
+volatile std::sig_atomic_t g_may_end = 0;
+volatile std::sig_atomic_t g_terminal = 0;  // where a bar may stand in the line
+
+template <std::size_t N>
+[[noreturn]] void end_at_once(const char (&message)[N]) {
+    if (g_terminal != 0) (void)!::write(STDERR_FILENO, "\n", 1);
+    (void)!::write(STDERR_FILENO, message, N - 1);
+    std::_Exit(130);
+}
 
 void on_interrupt(int) {
-    if (g_interrupted != 0) std::_Exit(130);  // a second Ctrl-C does not wait for the step to end
+    const int error = errno;
+    if (g_interrupted != 0) end_at_once("fntk: error: interrupted twice; ended at once\n");
+    if (g_may_end != 0) end_at_once("fntk: error: interrupted; nothing was written\n");
     g_interrupted = 1;
+    constexpr char waits[] = "\nfntk: interrupted; Ctrl-C once more does not wait for this step\n";
+    if (g_terminal != 0) (void)!::write(STDERR_FILENO, waits, sizeof waits - 1);
+    errno = error;
 }
 
 }  // namespace
 
-Report::Report(const std::string& command, std::string path) : path_(std::move(path)) {
-    if (!path_.empty()) FileReservation(path_, 0);  // what cannot be written is known before the work
+Report::Report(const std::string& command, std::string path, Files outputs, const Files& inputs)
+    : path_(std::move(path)) {
+    outputs.push_back({"--json", path_});
+    check_files(outputs, inputs);
     json_["fntk"] = FNTK_VERSION;
     json_["command"] = command;
 }
+
+Report::MayEnd::MayEnd() {
+    g_may_end = 1;
+    if (!interrupted()) return;
+    g_may_end = 0;
+    stop_if_interrupted();
+}
+Report::MayEnd::~MayEnd() { g_may_end = 0; }
 
 Report::Timer::~Timer() {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
@@ -79,6 +104,13 @@ Progress progress_bar(std::string label) {
 
 bool interrupted() { return g_interrupted != 0; }
 
-void install_interrupt_handler() { std::signal(SIGINT, on_interrupt); }
+void stop_if_interrupted() {
+    if (interrupted()) throw Error("interrupted");
+}
+
+void install_interrupt_handler() {
+    g_terminal = isatty(STDERR_FILENO);
+    std::signal(SIGINT, on_interrupt);
+}
 
 }  // namespace fntk::cli

@@ -2,6 +2,8 @@
 // taken.
 #pragma once
 
+#include "files.hpp"
+
 #include <fntk/fntk.hpp>
 
 #include <nlohmann/json.hpp>
@@ -16,13 +18,24 @@ using Json = nlohmann::ordered_json;
 
 class Report {
   public:
-    Report(const std::string& command, std::string path);
+    /// path: of the JSON file, or empty. Before the command works, all of its files are looked at: as
+    /// check_files does, the report among the outputs.
+    Report(const std::string& command, std::string path, Files outputs, const Files& inputs);
 
     Json& operator[](const char* key) { return json_[key]; }
     [[nodiscard]] const Json& json() const { return json_; }
-    /// Runs body and adds its wall time to seconds.<phase>.
+    /// Runs body and adds its wall time to seconds.<phase>. Nothing has been written yet: Ctrl-C ends the
+    /// process at once.
     template <class Body>
     auto phase(const char* name, Body&& body) {
+        const MayEnd may_end;
+        const Timer timer(*this, name);
+        return body();
+    }
+    /// Of a body that writes, or looks at interrupted() by itself: Ctrl-C waits for it, a second one does
+    /// not.
+    template <class Body>
+    auto phase_to_end(const char* name, Body&& body) {
         const Timer timer(*this, name);
         return body();
     }
@@ -36,6 +49,13 @@ class Report {
     void finish();
 
   private:
+    /// While it lives Ctrl-C ends the process; throws Error where it came before.
+    struct MayEnd {
+        MayEnd();
+        ~MayEnd();
+        MayEnd(const MayEnd&) = delete;
+        MayEnd& operator=(const MayEnd&) = delete;
+    };
     struct Timer {
         Timer(Report& report, const char* name) : report_(report), name_(name) {}
         ~Timer();
@@ -59,6 +79,8 @@ Json finite_or_null(double value);
 Progress progress_bar(std::string label);
 /// Whether SIGINT arrived since install_interrupt_handler().
 bool interrupted();
+/// Throws Error where it did; main() says so.
+void stop_if_interrupted();
 void install_interrupt_handler();
 
 }  // namespace fntk::cli

@@ -93,7 +93,7 @@ void estimates(Report& report, const TraceEstimates& found, std::int64_t probes,
 int run_spectrum(SpectrumArguments& options) {
     if (options.wanted.matrix_free && options.wanted.largest + options.wanted.smallest == 0)
         throw ValueError("--matrix-free is for a few eigenvalues: add --largest K or --smallest K");
-    Report report("spectrum", options.run.json);
+    Report report("spectrum", options.run.json, {{"--eigenvalues", options.eigenvalues}}, options.inputs());
     const KernelOutput output = parse_kernel_output(options.kernel);
     const Setup setup = set_up(report, options);
     const Device& device = setup.device;
@@ -172,7 +172,7 @@ void add_spectrum(CLI::App& app, Action& run) {
                                      "write all of them, ascending, to this .npy file");
     command->add_flag("--limit", options->limit, "of the infinite-width kernel instead");
     const auto number = [&](const char* name, std::int64_t& variable, const char* text) {
-        return command->add_option(name, variable, text)->check(CLI::PositiveNumber)->excludes(file);
+        return command->add_option(name, variable, text)->check(at_least(1))->excludes(file);
     };
     number("--largest", options->wanted.largest, "instead, the K largest ones as certified intervals");
     number("--smallest", options->wanted.smallest, "the K smallest ones, in the same way");

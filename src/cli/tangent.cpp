@@ -43,7 +43,7 @@ Matrix exact_values(ConstMatrixView h, ConstMatrixView g, ConstMatrixView values
 }
 
 int tangent(TangentArguments& options) {
-    Report report("tangent", options.run.json);
+    Report report("tangent", options.run.json, {{"--out", options.out}}, options.inputs());
     const Setup setup = set_up(report, options);
     const Device& device = setup.device;
     const Dataset& dataset = setup.dataset;
@@ -90,7 +90,7 @@ int tangent(TangentArguments& options) {
         tensors.emplace_back("gates",
                              TensorView{"U8", {at.size(), (network.spec().width + 7) / 8}, bits.data()});
     }
-    report.phase("write", [&] { save_safetensors(options.out, metadata, tensors); });
+    report.phase_to_end("write", [&] { save_safetensors(options.out, metadata, tensors); });
     fmt::print(
         "{}: {} samples, {:.3f} s in the wide pass, {}\n", options.out, at.size(),
         report.seconds("tangent"),

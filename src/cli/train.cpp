@@ -73,8 +73,20 @@ const char* remedy(const TrainingOptions& training, const Network& network, std:
                                             : "a smaller --batch, or use fewer --samples";
 }
 
+/// Empty where there is a certificate.
+std::string why_no_certificate(const TrainingOptions& training, const TrainingResult& result) {
+    if (result.certificate_checked) return "";
+    if (!training.kernel_drift) return "--no-kernel leaves it out";
+    if (!training.certificate) return "it is for the squared loss, full batches and no momentum";
+    if (result.lambda_min == 0) return "the run that is resumed was begun without it";
+    return fmt::format("lambda_min of the kernel at the start is not positive beyond rounding: {:.4g}",
+                       result.lambda_min);
+}
+
 int run_train(TrainArguments& options) {
-    Report report("train", options.run.json);
+    Report report("train", options.run.json,
+                  {{"--out", options.out}, {"--checkpoint", options.training.checkpoint}},
+                  options.inputs());
     const Device device = options.run.open();
     report.device(device);
     TrainingOptions& training = options.training;
@@ -127,9 +139,7 @@ int run_train(TrainArguments& options) {
         report.finish();
         return 0;
     }
-    if (!options.out.empty()) FileReservation(options.out, 0);  // refused before the work, not after it
-
-    const TrainingResult result = report.phase("training", [&] {
+    const TrainingResult result = report.phase_to_end("training", [&] {
         return options.resume
                    ? resume(device, training.checkpoint, dataset.train.inputs, targets.matrix(), training)
                    : train(device, start, dataset.train.inputs, targets.matrix(), training);
@@ -139,6 +149,8 @@ int run_train(TrainArguments& options) {
     report["lambda_max"] = result.lambda_max > 0 ? Json(result.lambda_max) : Json(nullptr);
     report["lambda_min"] = training.certificate ? Json(result.lambda_min) : Json(nullptr);
     report["certificate_held"] = result.certificate_checked ? Json(result.certificate_held) : Json(nullptr);
+    const std::string reason = why_no_certificate(training, result);
+    report["no_certificate"] = reason.empty() ? Json(nullptr) : Json(reason);
     report["seconds_per_step"] = result.seconds_per_step;
     report["cancelled"] = result.cancelled;
     report["history"] = history_json(result.history);
@@ -158,6 +170,8 @@ int run_train(TrainArguments& options) {
     if (result.certificate_checked)
         fmt::print("certificate |y-f(t)|^2 <= (1-eta*lambda/2)^t |y-f(0)|^2, lambda = {:.4g}: {}\n",
                    result.lambda_min, result.certificate_held ? "held at every step" : "violated");
+    else if (training.certificate)
+        fmt::print("no certificate: {}\n", reason);
     if (tested)
         fmt::print("test {} {:.4f}\n", targets.classification() ? "accuracy" : "rmse", score(dataset.test));
     report.finish();
@@ -194,12 +208,16 @@ void add_train(CLI::App& app, Action& run) {
     command
         ->add_option("--spectrum-every", training.spectrum_every,
                      "lambda_min, drift and flips every N steps; 0: never")
+        ->check(at_least(0))
         ->capture_default_str();
     command->add_flag("!--no-kernel", training.kernel_drift,
                       "form no n × n kernel: leaves out the certificate, drift and flips");
-    command->add_option("--checkpoint", training.checkpoint,
-                        "a .safetensors file, written at the end, on Ctrl-C and every N steps");
+    auto* checkpoint =
+        command->add_option("--checkpoint", training.checkpoint,
+                            "a .safetensors file, written at the end, on Ctrl-C and every N steps");
     command->add_option("--checkpoint-every", training.checkpoint_every, "N; 0: only at the end")
+        ->check(at_least(0))
+        ->needs(checkpoint)
         ->capture_default_str();
     options->memory.add(*command);
     command->add_flag("--dry-run", options->dry_run, "print the plan and stop");
