@@ -94,7 +94,7 @@ void others(const std::string& backend, std::int64_t n, std::int64_t d, std::int
         const Matrix x = unit_rows(n, d), g = unit_rows(n, p);
         Matrix k(n, n, DType::f32);
         timed(state, {.flops = nn * (nn + 1) * (dd + pp), .bytes = f32 * nn * nn},
-              [&] { device.ops().hadamard_gram(x, x, g, g, 1, 0, k); });
+              [&] { device.ops().hadamard_gram(x, x, g, g, 1, k); });
     });
     add(name("moment"), [=](benchmark::State& state) {
         const Device device = Device::open(backend);

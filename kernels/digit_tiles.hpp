@@ -1,6 +1,6 @@
 // Rows of floats as whole numbers of three bytes, in tiles for products of int8 (hadamard_gram_s8.hpp).
-//     x_j ≈ v_j·2^u, |v_j| ≤ 127·65536 + 127·256 + 127, u of the row: v keeps 22 bits or more below the row's
-//     largest magnitude; v = 65536 v₂ + 256 v₁ + v₀, digits −128 to 127
+//     x_j ≈ v_j·2^u, u of the row, v = 65536 v₂ + 256 v₁ + v₀, digits −128 to 127: v keeps 22 bits or more
+//     below the row's largest magnitude
 // A tile is 128 rows by 32 columns, a row 96 bytes: 32 v₂, 32 v₁, 32 v₀. Tiles of the same rows follow each
 // other; rows and columns past the end are zero. A row that is not finite has u = not_finite.
 #pragma once
@@ -56,19 +56,19 @@ struct PackDigits {
                                                                     DigitTiles::quads) +
                        at.row % DigitTiles::rows * (DigitTiles::row_bytes / 4);
             at.columns(steps * (DigitTiles::cols / 4), [&](std::int64_t quad) {
-                std::uint32_t words[3] = {};
+                DigitWords words;
                 FNTK_UNROLL
                 for (int l = 0; l < 4; ++l) {
                     const std::int64_t j = 4 * quad + l;
                     const double value = j < cols && finite ? static_cast<double>(from[j]) : 0.0;
-                    const std::uint32_t bytes = balanced_bytes(static_cast<std::int32_t>(quantise(value, scale)));
-                    FNTK_UNROLL
-                    for (int t = 0; t < 3; ++t) words[t] |= (bytes >> (8 * t) & 255U) << (8 * l);
+                    words.put(l, static_cast<std::int32_t>(quantise(value, scale)));
                 }
-                const std::int64_t step = quad / (DigitTiles::cols / 4), word = quad % (DigitTiles::cols / 4);
+                const std::int64_t step = quad / (DigitTiles::cols / 4),
+                                   word = quad % (DigitTiles::cols / 4);
                 FNTK_UNROLL
                 for (int t = 0; t < 3; ++t)
-                    to[step * (DigitTiles::quads * 4) + (2 - t) * (DigitTiles::cols / 4) + word] = words[t];
+                    to[step * (DigitTiles::quads * 4) + (2 - t) * (DigitTiles::cols / 4) + word] =
+                        words.word[t];
             });
         });
     }
@@ -87,9 +87,8 @@ struct PackDigits {
     /// 23 bits of the largest, or 22 where it would leave the digits; of long rows fewer, so that sums of
     /// v₂ v₂' stay within int32: 2^14 to a column, 2^12 beyond 2^17 columns, 2^10 beyond 2^19.
     FNTK_DEVICE int shift_of(double largest) const {
-        constexpr double most = 127 * 65536 + 127 * 256 + 127;
         int shift = 23 - exponent_of(largest);
-        if (PowerOfTwo(shift).times(largest) > most) --shift;
+        if (PowerOfTwo(shift).times(largest) > DigitWords::most) --shift;
         for (std::int64_t cols = std::int64_t{1} << 17; cols < x.cols; cols *= 4) --shift;
         return shift;
     }

@@ -93,24 +93,14 @@ struct SplitRows {
                 }
                 FNTK_UNROLL
                 for (int a = 0; a < places; ++a) {
-                    std::uint32_t words[3] = {};
+                    DigitWords words;
                     FNTK_UNROLL
-                    for (int l = 0; l < 4; ++l) {
-                        const std::uint32_t bytes = balanced_bytes(take_digit(rest[l], input_digit_bits));
-                        FNTK_UNROLL
-                        for (int t = 0; t < 3; ++t) words[t] |= (bytes >> (8 * t) & 255U) << (8 * l);
-                    }
+                    for (int l = 0; l < 4; ++l) words.put(l, take_digit(rest[l], input_digit_bits));
                     FNTK_UNROLL
-                    for (int t = 0; t < 3; ++t) *digits[a].word(at.row, 4 * quad, t, true) = words[t];
+                    for (int t = 0; t < 3; ++t) *digits[a].word(at.row, 4 * quad, t, true) = words.word[t];
                 }
             });
         });
-    }
-
-  private:
-    /// Three bytes −128 to 127 to the base 256, of |digit| < 2^23 − 2^15.
-    FNTK_DEVICE static std::uint32_t balanced_bytes(std::int32_t digit) {
-        return (static_cast<std::uint32_t>(digit) + 0x808080U) ^ 0x808080U;
     }
 };
 

@@ -89,4 +89,17 @@ inline constexpr int fast_hidden_bits = 14;  // two digits
 /// Digits −128 to 127 to the base 256 that |ĥ| ≤ 2^bits has: 2 up to 14 bits, 3 up to 22.
 FNTK_HD constexpr int byte_digits(int bits) { return (bits + 9) / 8; }
 
+/// Of four whole numbers, |v| ≤ most, the digits −128 to 127 to the base 256, the lowest first: a word
+/// each, byte l of number l.
+struct DigitWords {
+    static constexpr std::int32_t most = 127 * 65536 + 127 * 256 + 127;
+    std::uint32_t word[3] = {};
+
+    FNTK_HD void put(int l, std::int32_t v) {
+        const std::uint32_t bytes = (static_cast<std::uint32_t>(v) + 0x808080U) ^ 0x808080U;
+        FNTK_UNROLL
+        for (int t = 0; t < 3; ++t) word[t] |= (bytes >> (8 * t) & 255U) << (8 * l);
+    }
+};
+
 }  // namespace fntk::kernels

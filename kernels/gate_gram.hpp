@@ -81,9 +81,9 @@ struct GateGram {
     FNTK_HD std::int64_t words() const { return ceil_div(width, 64); }
     FNTK_HD std::int64_t all_stages() const { return ceil_div(words(), stage_words); }
     FNTK_DEVICE Corner corner_of(std::int64_t tile) const {
-        const std::int64_t across = ceil_div(b.rows, tile_size);
+        const std::int64_t down = ceil_div(a.rows, tile_size);
         const TilePlace at =
-            symmetric() ? lower_tile(tile, 1) : TilePlace{tile / across, tile - tile / across * across};
+            symmetric() ? lower_tile(tile, down) : tile_place(tile, down, ceil_div(b.rows, tile_size));
         return {at.row * tile_size, at.col * tile_size};
     }
 

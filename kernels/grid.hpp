@@ -10,6 +10,8 @@
 //     block(), blocks()       this block, their number
 //     thread(), threads()     this thread of the block, their number
 //     lane(), warp()          thread % 32, thread / 32
+//     late_thread()           thread(), read anew: what follows from it is worked out here, and not kept in
+//                             registers from before a long loop
 //     shared<T>(count)        an array of the block, aligned to 16 bytes, uninitialised; every thread of
 //                             the block makes the same calls in the same order, each call a new array
 //     sync()                  all threads of the block reach it; what they wrote is seen by all of them
@@ -34,11 +36,6 @@
 //                             registers, with bits j = 0..31 and
 //                                 a[i], bit j:            A[group + 8·(i % 2)][32t + j + 128·(i / 2)]
 //                                 b[i], bit j:            B[32t + j + 128·i][group]
-//     mma_tf32(acc, a, b)     16 × 8 × 8 in tf32, floats whose lowest 13 bits are zero, acc += A B in
-//     float32,
-//                             whose sums may be cut instead of rounded; the same acc, and
-//                                 a[i]:                   A[group + 8·(i % 2)][t + 4·(i / 2)]
-//                                 b[i]:                   B[t + 4·i][group]
 #pragma once
 
 #include "host_device.hpp"
@@ -105,6 +102,11 @@ class CudaGrid {
     __device__ __forceinline__ std::int64_t block() const { return blockIdx.x; }
     __device__ __forceinline__ std::int64_t blocks() const { return gridDim.x; }
     __device__ __forceinline__ int thread() const { return static_cast<int>(threadIdx.x); }
+    __device__ __forceinline__ int late_thread() const {
+        int thread = 0;
+        asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+        return thread;
+    }
     __device__ __forceinline__ int threads() const { return static_cast<int>(blockDim.x); }
     __device__ __forceinline__ int lane() const { return static_cast<int>(threadIdx.x % 32U); }
     __device__ __forceinline__ int warp() const { return static_cast<int>(threadIdx.x / 32U); }
@@ -160,14 +162,6 @@ class CudaGrid {
             "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
             "{%0,%1,%2,%3};"
             : "+r"(acc[0]), "+r"(acc[1]), "+r"(acc[2]), "+r"(acc[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-    }
-    __device__ __forceinline__ void mma_tf32(float (&acc)[4], const std::uint32_t (&a)[4],
-                                             const std::uint32_t (&b)[2]) const {
-        asm volatile(
-            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-            "{%0,%1,%2,%3};"
-            : "+f"(acc[0]), "+f"(acc[1]), "+f"(acc[2]), "+f"(acc[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     }
     /// One instruction for compute capability 8.0 to 9.0; from 10.0 on the compiler makes it of others.

@@ -1,4 +1,4 @@
-// The fused Gram (hadamard_tiles.hpp) in float64; hadamard_gram_tf32.hpp is its float32.
+// The fused Gram (hadamard_tiles.hpp) in float64; hadamard_gram_s8.hpp is its float32.
 // A block of 16 × 16 threads has a tile of 64 × 64 elements of K; thread t has 4 rows from 4·(t / 16) and 4
 // columns from 4·(t % 16) of it, as one register for each product. Slices of 16 columns of the operands go
 // through shared memory, transposed, so that a thread's 8 values of one column are neighbours; two buffers,
@@ -9,13 +9,16 @@
 
 namespace fntk::kernels {
 
-struct HadamardGram : HadamardTiles<double, 64, 64> {
+struct HadamardGram : HadamardTiles<double, 64> {
     using T = double;
     static constexpr int max_threads = 256;
     static constexpr int side = 16;           // threads
     static constexpr int rows = 4, cols = 4;  // of a thread
     static constexpr int tile_rows = side * rows, tile_cols = side * cols;
     static constexpr int slice = 16;
+    static_assert(tile_rows == tile_size && tile_cols == tile_size);
+
+    Rows<const T> x, x_cols, g, g_cols;
 
     Launch launch(const DeviceLimits& limits) const {
         return launch_tiles(

@@ -26,18 +26,20 @@ struct OpenGradientsWgmma : WgmmaSums<columns_, false> {
     FNTK_DEVICE void operator()(Grid& grid) const {
         const Stages tiles = Sums::stages(grid);
         const Work work = this->item(grid, gates.rows, first, outputs - first);
-        this->share(grid, work, tiles, [&](int, int row) { consume(grid, work, row, tiles); });
+        this->share(grid, work, tiles,
+                    [&](int consumer, int row) { consume(grid, work, consumer, row, tiles); });
     }
 
   private:
-    using Sums::empty, Sums::full, Sums::steps;
+    using Sums::empty, Sums::steps;
     using Stages = typename Sums::Stages;
     using Tiles = typename Sums::Tiles;
     using Work = typename Sums::Work;
     static constexpr int words = units / 64;  // of a row and a tile
 
     template <class Grid>
-    FNTK_DEVICE void consume(Grid& grid, const Work& work, int row, const Stages& tiles) const {
+    FNTK_DEVICE void consume(Grid& grid, const Work& work, int consumer, int row,
+                             const Stages& tiles) const {
         std::int32_t sums[columns / 2] = {};
         std::uint32_t open[steps][4] = {};
         std::uint64_t of_rows[2][words];
@@ -52,7 +54,7 @@ struct OpenGradientsWgmma : WgmmaSums<columns_, false> {
                 open[s][i % 4] = mask_bytes(static_cast<std::uint32_t>(bits));
             }
             if (tile + 1 < work.end) load_gates(grid, row, tile + 1, of_rows);
-            grid.barrier_sync(full + stage, max_threads);
+            Sums::wait_for_tile(grid, consumer, stage);
             Sums::add_gradients(grid, open, av_tile + 16 * stage * Tiles::quads, sums);
             if (tile + 2 < work.end) grid.barrier_arrive(empty + stage, max_threads);
         }

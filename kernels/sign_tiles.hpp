@@ -43,6 +43,7 @@ struct SignTiles {
     std::int64_t p;
     bool with_columns;   // whether by_column is wanted
     int first_word = 0;  // of a row of V, where the slice begins
+    bool srht = false;   // V, else rademacher; then p ≤ columns
 
     static FNTK_HD constexpr int place(int n) {
         return (n & 8) << 1 | (n & 1) << 3 | (n & 16) >> 2 | (n & 6) >> 1;
@@ -87,6 +88,7 @@ struct SignTiles {
     template <class Grid>
     FNTK_DEVICE void draw(Grid& grid, std::int64_t step, Quad* exchange,
                           std::uint32_t (&words)[most_words]) const {
+        if (srht) return draw_srht(step, place(grid.lane()), words);
         const int row_words = static_cast<int>(sign_words(p)), unit = place(grid.lane());
         const std::uint64_t first = static_cast<std::uint64_t>(8 * step * row_words);
         if (most_words >= 4 && row_words == most_words) {
@@ -129,6 +131,21 @@ struct SignTiles {
         FNTK_UNROLL
         for (int w = 0; w < most_words; ++w) words[w] = w < row_words ? own[w] : 0;
         grid.sync_warp();
+    }
+
+    /// Words of a row are a power of two in number: four at most come from one call of the generator.
+    FNTK_DEVICE void draw_srht(std::int64_t step, int unit, std::uint32_t (&words)[most_words]) const {
+        const std::int64_t padded = next_power_of_two(p), r = 32 * step + unit;
+        const std::uint64_t first = srht_word(r / padded, padded);
+        FNTK_UNROLL
+        for (int i = 0; i < most_words; i += 4) {
+            const Philox4 block =
+                random_block(up_seed, Stream::up_signs, (first + static_cast<std::uint64_t>(i)) / 4);
+            FNTK_UNROLL
+            for (int w = i; w < most_words && w < i + 4; ++w)
+                words[w] =
+                    word_of(block, first + static_cast<std::uint64_t>(w)) ^ hadamard_bits(r % padded, w);
+        }
     }
 
     /// Lane n has the bits of unit place(n), then those of column place(n), bit l of unit l. A step

@@ -21,14 +21,28 @@ FNTK_HD inline std::int64_t triangle_row(std::int64_t t) {
     return i;
 }
 
-/// Place of tile t of the lower triangle in tiles of `ratio` times more rows than columns, row by row: tile
-/// row I has ratio·(I + 1) tiles.
+/// Tiles come in bands of this many rows of tiles, column by column, so that blocks which run at the same
+/// time read the same few operands.
+inline constexpr std::int64_t tile_band = 8;
+
 struct TilePlace {
     std::int64_t row, col;
 };
-FNTK_HD inline TilePlace lower_tile(std::int64_t t, std::int64_t ratio) {
-    const std::int64_t row = triangle_row(t / ratio);
-    return {row, t - ratio * triangle_size(row)};
+
+/// Tile t of rows × cols tiles.
+FNTK_HD inline TilePlace tile_place(std::int64_t t, std::int64_t rows, std::int64_t cols) {
+    const std::int64_t band = t / (tile_band * cols), first = tile_band * band, left = rows - first,
+                       height = left < tile_band ? left : tile_band, rest = t - first * cols;
+    return {first + rest % height, rest / height};
+}
+
+/// Tile t of those on and below the diagonal of rows × rows tiles.
+FNTK_HD inline TilePlace lower_tile(std::int64_t t, std::int64_t rows) {
+    const std::int64_t first = triangle_row(t) / tile_band * tile_band, left = rows - first,
+                       height = left < tile_band ? left : tile_band, rest = t - triangle_size(first);
+    if (rest < first * height) return {first + rest % height, rest / height};
+    const std::int64_t corner = rest - first * height, row = triangle_row(corner);
+    return {first + row, first + corner - triangle_size(row)};
 }
 
 }  // namespace fntk::kernels

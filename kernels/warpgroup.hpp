@@ -46,6 +46,12 @@ FNTK_HD constexpr std::uint64_t tile_descriptor(std::uint32_t start, std::uint32
            static_cast<std::uint64_t>((stride & 0x3FFFFU) >> 4) << 32;
 }
 
+/// The tile `bytes` after that of a descriptor, a multiple of 16, in the same array: one addition, and none
+/// where the compiler knows it.
+FNTK_HD constexpr std::uint64_t tile_after(std::uint64_t descriptor, int bytes) {
+    return descriptor + static_cast<std::uint64_t>(bytes >> 4);
+}
+
 #ifdef __CUDACC__
 
 // The operands %0 to %31, %63 or %127 of an asm, in its text and in its list.

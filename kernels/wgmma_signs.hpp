@@ -55,18 +55,19 @@ struct WgmmaSigns {
     template <class Grid>
     FNTK_DEVICE void open_gates(Grid& grid, std::uint32_t digits, std::uint32_t tile, int first_unit,
                                 std::int32_t (&z)[units / 2], std::uint32_t (&open)[steps][4]) const {
+        const std::uint64_t a = tile_descriptor(digits, 128, row_stride),
+                            b = tile_descriptor(tile, 128, row_stride);
         FNTK_UNROLL
         for (int digit = digit_count - 1; digit >= 0; --digit) {
             grid.wgmma_fence(z);
             FNTK_UNROLL
             for (int i = 0; i < columns / 32; ++i) {
-                const std::uint64_t a = tile_descriptor(digits + 16 * (digit * one_digit + 16 * i), 128,
-                                                        row_stride),
-                                    b = tile_descriptor(tile + 16 * 16 * i, 128, row_stride);
+                const std::uint64_t of_digit = tile_after(a, 16 * (digit * one_digit + 16 * i)),
+                                    of_tile = tile_after(b, 16 * 16 * i);
                 if (digit == digit_count - 1 && i == 0)
-                    grid.template wgmma<false>(z, a, b);
+                    grid.template wgmma<false>(z, of_digit, of_tile);
                 else
-                    grid.template wgmma<true>(z, a, b);
+                    grid.template wgmma<true>(z, of_digit, of_tile);
             }
             grid.wgmma_commit();
             grid.template wgmma_wait<0>(z);

@@ -1,5 +1,5 @@
-// What the passes over a rademacher V on wgmma share (warpgroup.hpp): the warpgroup that makes tiles of V,
-// and the product with them.
+// What the passes over a seeded V of ±1 on wgmma share (warpgroup.hpp): the warpgroup that makes tiles of
+// V, and the product with them.
 //     Ĝ^c += (gate ∘ a^cᵀ) V      Ĝ: n × (k·p), in place, or a slice of its columns; columns = 64, 128, 256
 // A block is three warpgroups. It takes one item: 128 rows, an output c, a range of m in whole tiles of
 // `units` units. The first warpgroup makes tiles (sign_tiles.hpp), two in turn; the other two have 64 rows
@@ -8,8 +8,9 @@
 //                   8j + 4h + t of 32, −1 where the gate is open
 //     B operand     −a∘V
 //     accumulators  64 × columns int32 in registers over the whole range
-// Named barriers hand over stage s = 0, 1: `full` when the producer has written it, `empty` when both
-// consumers have read it. The producer comes to `empty` from the third tile on, the consumers as often.
+// Named barriers hand over stage s = 0, 1: `full`, one for each consumer, when the producer has written it,
+// so that one consumer multiplies while the other has no product under way; `empty` when both consumers
+// have read it. The producer comes to `empty` from the third tile on, the consumers as often.
 //
 // Sums of 512 columns do not fit registers: such a block makes tiles −V alone, for gates. It has 64 rows,
 // and the two consumers take tiles in turn, each those of one stage.
@@ -31,14 +32,15 @@ struct WgmmaSums {
 
     std::uint64_t up_seed = 0, readout_seed = 0;
     std::int64_t m = 0, p = 0;
+    bool srht = false;              // V, else rademacher; p ≤ columns then
     std::int64_t first_column = 0;  // of the slice of V and of each Ĝ^c, a multiple of 32
     Rows<std::int32_t> gradients;   // n × (k·p), added to; no data: not wanted
 
   protected:
     using Tiles = SignTiles<columns, units, with_units>;
     static constexpr int steps = units / 32;                    // of a tile
-    static constexpr int full = 1, empty = 3, of_consumer = 5;  // barriers, each of two
-    static constexpr int hand_over = in_turn ? 256 : 384;       // threads that come to full and empty
+    static constexpr int full = 1, empty = 5, of_consumer = 7;  // barriers: four, two and two
+    static constexpr int hand_over = in_turn ? 256 : 384;       // threads that come to empty
     static constexpr int producer_registers = in_turn ? 104 : 40, consumer_registers = in_turn ? 200 : 232;
 
     struct Work {
@@ -106,7 +108,7 @@ struct WgmmaSums {
         constexpr int parts = units / 128;  // a warp has 32 units of each
         const int first_part = work.first * parts;
         const Tiles writer{up_seed, p, !in_turn && gradients.data != nullptr,
-                           static_cast<int>(first_column / 32)};
+                           static_cast<int>(first_column / 32), srht};
         std::uint32_t a_words = 0;  // of a^c, of parts 32j + lane, j = 0, 1, ...
         for (int tile = work.first; tile < work.end; ++tile) {
             const int stage = (tile - work.first) & 1;
@@ -126,20 +128,27 @@ struct WgmmaSums {
                              in_turn ? nullptr : tiles.by_column + stage * Tiles::quads);
             }
             grid.proxy_fence();
-            grid.barrier_arrive(full + stage, hand_over);
+            FNTK_UNROLL
+            for (int i = 0; i < 2; ++i)
+                if (!in_turn || i == stage) grid.barrier_arrive(full + 2 * i + stage, 2 * warpgroup_size);
         }
     }
 
+    /// Consumer i waits for a tile.
+    template <class Grid>
+    FNTK_DEVICE static void wait_for_tile(Grid& grid, int i, int stage) {
+        grid.barrier_sync(full + 2 * i + stage, 2 * warpgroup_size);
+    }
     /// sums += the product of `open` with the tile −a∘V at the shared address `tile`, which is done with
     /// then.
     template <class Grid>
     FNTK_DEVICE static void add_gradients(Grid& grid, std::uint32_t (&open)[steps][4], std::uint32_t tile,
                                           std::int32_t (&sums)[columns / 2]) {
+        const std::uint64_t first = tile_descriptor(tile, 128, Tiles::column_stride);
         grid.wgmma_fence(sums, open);
         FNTK_UNROLL
         for (int i = 0; i < steps; ++i)
-            grid.template wgmma<true>(sums, open[i],
-                                      tile_descriptor(tile + 16 * 16 * i, 128, Tiles::column_stride));
+            grid.template wgmma<true>(sums, open[i], tile_after(first, 16 * 16 * i));
         grid.wgmma_commit();
         grid.template wgmma_wait<0>(sums, open);
     }

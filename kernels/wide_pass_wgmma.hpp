@@ -40,7 +40,7 @@ struct WidePassWgmma : WgmmaSums<columns_, true> {
     }
 
   private:
-    using Sums::empty, Sums::full, Sums::hand_over, Sums::in_turn, Sums::of_consumer, Sums::steps;
+    using Sums::empty, Sums::hand_over, Sums::in_turn, Sums::of_consumer, Sums::steps;
     using Stages = typename Sums::Stages;
     using Tiles = typename Sums::Tiles;
     using Work = typename Sums::Work;
@@ -66,8 +66,9 @@ struct WidePassWgmma : WgmmaSums<columns_, true> {
                             av_tile = in_turn ? 0 : grid.shared_address(tiles.by_column);
         for (int tile = work.first + (in_turn ? i : 0); tile < work.end; tile += in_turn ? 2 : 1) {
             const int stage = (tile - work.first) & 1;
-            grid.barrier_sync(full + stage, hand_over);
-            signs.open_gates(grid, h_tile, v_tile + 16 * stage * Tiles::quads, units * tile, z, open);
+            const std::uint32_t v = v_tile + 16 * stage * Tiles::quads;
+            Sums::wait_for_tile(grid, i, stage);
+            signs.open_gates(grid, h_tile, v, units * tile, z, open);
             if (gates.data != nullptr) signs.keep_gates(grid, row, tile, open);
             if constexpr (!in_turn)
                 if (gradients.data != nullptr)

@@ -109,15 +109,14 @@ class GramBuilder {
                               x_cols = cols_.inputs();
         switch (which.output) {
             case KernelOutput::trace:
-                return ops_.hadamard_gram(x, x_cols, g, g_cols, 1.0 / static_cast<double>(spec_.outputs), 0,
+                return ops_.hadamard_gram(x, x_cols, g, g_cols, 1.0 / static_cast<double>(spec_.outputs),
                                           out);
             case KernelOutput::sum_of_logits: {
                 const Matrix sum = summed_gradients(device_, rows_.gradients(), spec_.outputs),
                              other = symmetric()
                                          ? Matrix{}
                                          : summed_gradients(device_, cols_.gradients(), spec_.outputs);
-                return ops_.hadamard_gram(x, x_cols, sum, symmetric() ? sum.view() : other.view(), 1, 0,
-                                          out);
+                return ops_.hadamard_gram(x, x_cols, sum, symmetric() ? sum.view() : other.view(), 1, out);
             }
             case KernelOutput::full:
                 ops_.inner(1, g.col_block(which.c * p, p), g_cols.col_block(which.c_col * p, p), 0, out);

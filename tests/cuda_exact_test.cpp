@@ -78,23 +78,28 @@ TEST_F(CudaTest, TheKernelForComputeCapability90GivesTheIntegersOfThePortableOne
     }
     ASSERT_NE(backend::cuda::wide_wgmma_entry(64, 3), nullptr) << "not in this build";
     ASSERT_TRUE(backend::cuda::uses_wgmma(ops)) << "it has failed its check";
-    const std::vector<std::int64_t> ranks =
-        test::real_gpu ? std::vector<std::int64_t>{1,   2,   31,  64,  65,  96,  128, 129,
-                                                   160, 200, 256, 257, 300, 384, 500, 512}
-                       : std::vector<std::int64_t>{31, 128, 200, 300};
+    using Ranks = std::vector<std::int64_t>;
+    std::vector<std::pair<Up, std::int64_t>> factors;
+    for (const std::int64_t p :
+         test::real_gpu ? Ranks{1, 2, 31, 64, 65, 96, 128, 129, 160, 200, 256, 257, 300, 384, 500, 512}
+                        : Ranks{31, 128, 200, 300})
+        factors.emplace_back(Up::rademacher, p);
+    for (const std::int64_t p : test::real_gpu ? Ranks{1, 2, 16, 32, 64, 128} : Ranks{16, 128})
+        factors.emplace_back(Up::srht, p);
     const std::vector<Extents> shapes =
         test::real_gpu ? std::vector<Extents>{{128, 1}, {86, 63}, {128, 257}, {300, 1000}, {1000, 4099}}
                        : std::vector<Extents>{{128, 1}, {86, 257}};
-    for (const std::int64_t p : ranks)
+    for (const auto& [up, p] : factors)
         for (const auto& [n, m] : shapes)
             for (const auto& [k, rounding] :
                  {std::pair{1, Rounding::fine}, {3, Rounding::fine}, {1, Rounding::fast}}) {
+                if (up == Up::srht && rounding == Rounding::fast) continue;
                 const Network network = Network::create({.dim = 21,
                                                          .width = m,
                                                          .rank = p,
                                                          .outputs = k,
                                                          .down = Down::gaussian,
-                                                         .up = Up::rademacher,
+                                                         .up = up,
                                                          .rounding = rounding});
                 const Matrix x = normals(n, 21, 4, DType::f32);
                 const TangentOptions keep = k == 1 ? keep_all : TangentOptions{.gradients = true};

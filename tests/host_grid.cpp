@@ -111,36 +111,6 @@ void HostGrid::mma_s8(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const
     for (int i = 0; i < 4; ++i) acc[i] += dot(rows[i / 2], cols[i % 2]);
 }
 
-namespace {
-
-/// Toward zero: the worst that matrix units do.
-float cut(double sum) {
-    const auto nearest = static_cast<float>(sum);
-    return std::abs(static_cast<double>(nearest)) > std::abs(sum) ? std::nextafter(nearest, 0.0F) : nearest;
-}
-
-}  // namespace
-
-void HostGrid::mma_tf32(float (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], int line,
-                        const char* file) {
-    const Fragments mine = fragments(a, b);
-    const Site site{"mma_tf32", file, line};
-    for (const std::uint32_t word : {a[0], a[1], a[2], a[3], b[0], b[1]})
-        if ((word & 0x1FFFU) != 0) raise("takes a float that is no tf32", site);
-    const Unwatched books;
-    const Slot* slots = show(&mine, sizeof(mine), site);
-    const auto entry = [&](int lane, int which) {
-        return static_cast<double>(std::bit_cast<float>(register_of(slots[lane].bytes, which)));
-    };
-    for (int i = 0; i < 4; ++i) {
-        const int row = lane() / 4 + 8 * (i / 2), col = lane() % 4 * 2 + i % 2;
-        double sum = static_cast<double>(acc[i]);
-        for (int l = 0; l < 8; ++l)
-            sum += entry(4 * (row % 8) + l % 4, row / 8 + l / 4 * 2) * entry(4 * col + l % 4, 4 + l / 4);
-        acc[i] = cut(sum);
-    }
-}
-
 void HostGrid::mma_b1(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                       int line, const char* file) {
     const Fragments mine = fragments(a, b);

@@ -63,6 +63,7 @@ class HostGrid {
     [[nodiscard]] std::int64_t block() const { return block_index_; }
     [[nodiscard]] std::int64_t blocks() const { return blocks_; }
     [[nodiscard]] int thread() const { return thread_; }
+    [[nodiscard]] int late_thread() const { return thread_; }
     [[nodiscard]] int threads() const { return threads_; }
     [[nodiscard]] int lane() const { return thread_ % kernels::warp_size; }
     [[nodiscard]] int warp() const { return thread_ / kernels::warp_size; }
@@ -111,8 +112,6 @@ class HostGrid {
 
     void mma_s8(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                 int line = __builtin_LINE(), const char* file = __builtin_FILE());
-    void mma_tf32(float (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
-                  int line = __builtin_LINE(), const char* file = __builtin_FILE());
     void mma_b1(std::int32_t (&acc)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                 int line = __builtin_LINE(), const char* file = __builtin_FILE());
 

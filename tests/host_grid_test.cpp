@@ -263,48 +263,5 @@ TEST(HostGrid, MultipliesTilesOfBitsByTheDocumentedLayout) {
                         1, 32});
 }
 
-TEST(HostGrid, MultipliesTilesOfTf32ByTheDocumentedLayoutAndCutsTheSums) {
-    std::mt19937 engine(7);
-    const auto number = [&] { return static_cast<float>(static_cast<int>(engine() % 2001) - 1000); };
-    float a[16][8], b[8][8];
-    for (auto& row : a)
-        for (float& x : row) x = number();
-    for (auto& row : b)
-        for (float& x : row) x = number();
-    const auto word = [](float x) { return std::bit_cast<std::uint32_t>(x); };
-    run_on_host(
-        Planted{[&](auto& grid) {
-                    const int group = grid.lane() / 4, t = grid.lane() % 4;
-                    std::uint32_t as[4], bs[2];
-                    for (int i = 0; i < 4; ++i) as[i] = word(a[group + 8 * (i % 2)][t + 4 * (i / 2)]);
-                    for (int i = 0; i < 2; ++i) bs[i] = word(b[t + 4 * i][group]);
-                    float acc[4] = {1, 20, 300, -4000};
-                    const float before[4] = {1, 20, 300, -4000};
-                    grid.mma_tf32(acc, as, bs);
-                    for (int i = 0; i < 4; ++i) {
-                        const int row = group + 8 * (i / 2), col = 2 * t + i % 2;
-                        float sum = before[i];  // whole numbers below 2^24
-                        for (int l = 0; l < 8; ++l) sum += a[row][l] * b[l][col];
-                        EXPECT_EQ(acc[i], sum);
-                    }
-                    float large[4] = {0x1p24F, -0x1p24F, 0x1p24F, -0x1p24F};
-                    const std::uint32_t one[4] = {t == 0 ? word(1) : 0U, t == 0 ? word(-1) : 0U, 0, 0},
-                                        odd[2] = {t == 0 ? word(3) : 0U, 0};
-                    grid.mma_tf32(large, one, odd);  // ±2^24 ± 3: beyond 2^24 halfway between two floats
-                    EXPECT_EQ(large[0], 0x1p24F + 2);
-                    EXPECT_EQ(large[1], -0x1p24F + 3);
-                    EXPECT_EQ(large[2], 0x1p24F - 3);
-                    EXPECT_EQ(large[3], -0x1p24F - 2);
-                },
-                1, 32});
-    EXPECT_THROW(run_on_host(Planted{[&](auto& grid) {
-                                         float acc[4] = {};
-                                         const std::uint32_t as[4] = {1, 0, 0, 0}, bs[2] = {};
-                                         grid.mma_tf32(acc, as, bs);
-                                     },
-                                     1, 32}),
-                 KernelFault);
-}
-
 }  // namespace
 }  // namespace fntk::test

@@ -19,12 +19,13 @@ HostOptions hopper(int multiprocessors = 1) {
 }
 
 void expect_exact(std::int64_t n, std::int64_t p, std::int64_t m, const HostOptions& options = hopper(),
-                  const Wanted& wanted = {}, int bits = 22) {
-    const WideProblem problem({Up::rademacher, DType::i32, n, p, m, 1, bits});
+                  const Wanted& wanted = {}, int bits = 22, Up family = Up::rademacher) {
+    const WideProblem problem({family, DType::i32, n, p, m, 1, bits});
     EXPECT_TRUE(kernels::with_rank_columns(p, [&](auto columns) {
         kernels::with_digits(bits, [&](auto digits) {
             kernels::WidePassWgmma<decltype(columns)::value, decltype(digits)::value> kernel;
             kernel.h = problem.rows<std::int32_t>();
+            kernel.srht = family == Up::srht;
             expect_sums(kernel, problem, options, wanted);
         });
     }));
@@ -70,6 +71,20 @@ TEST(WidePassWgmma, LeavesOutWhatIsNotWanted) {
     }
 }
 
+TEST(WidePassWgmma, TakesASrhtV) {
+    for (const auto [n, p, m] : {std::array<std::int64_t, 3>{1, 1, 1},
+                                 {5, 2, 63},
+                                 {130, 16, 65},
+                                 {9, 32, 300},
+                                 {66, 33, 300},
+                                 {17, 64, 700},
+                                 {70, 100, 129},
+                                 {9, 128, 300},
+                                 {20, 256, 300}})
+        expect_exact(n, p, m, hopper(), {}, 22, Up::srht);
+    expect_exact(5, 40, 2100, hopper(8), {}, 14, Up::srht);
+}
+
 /// Ranks above 256: the gates alone.
 void expect_gates(std::int64_t n, std::int64_t p, std::int64_t m, const HostOptions& options = hopper(),
                   int bits = 21) {
@@ -97,8 +112,8 @@ TEST(WidePassWgmma, GatesOfALargeRankEqualTheReference) {
 
 /// Outputs from `first` on, from the reference's gates; those before stay as they are.
 void expect_further(std::int64_t n, std::int64_t p, std::int64_t m, std::int64_t k, std::int64_t first,
-                    const HostOptions& options = hopper()) {
-    const UpFactor up = seeded_up(Up::rademacher, m, p);
+                    const HostOptions& options = hopper(), Up family = Up::rademacher) {
+    const UpFactor up = seeded_up(family, m, p);
     const Readout readout = seeded_readout(m, k);
     WideResult expected = reference_wide_pass(up, readout, hidden_integers(n, p, 5));
     Guarded<std::int32_t> gradients(n, k * p, 3, 0, 1 << 30);
@@ -108,6 +123,7 @@ void expect_further(std::int64_t n, std::int64_t p, std::int64_t m, std::int64_t
         kernel.readout_seed = readout.seed;
         kernel.m = m;
         kernel.p = p;
+        kernel.srht = family == Up::srht;
         kernel.first = first;
         kernel.outputs = k;
         const kernels::Rows<std::uint64_t> gates = rows_in(expected.gates.view());
@@ -132,6 +148,7 @@ TEST(WidePassWgmma, FurtherOutputsComeFromTheGates) {
     expect_further(70, 256, 140, 2, 1);
     expect_further(9, 190, 4 * 128 + 5, 2, 1);
     expect_further(5, 40, 2100, 3, 1, hopper(8));
+    for (const std::int64_t p : {16, 50, 128}) expect_further(20, p, 300, 2, 1, hopper(), Up::srht);
 }
 
 TEST(WidePassWgmma, GradientsComeFromTheGatesInSlicesOfALargeRank) {

@@ -159,9 +159,9 @@ void Remote::slope_rows(ConstBitView gates, std::int64_t first, const Readout& r
 }
 
 void Remote::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
-                           ConstMatrixView g_cols, double alpha, double beta, MatrixView k) {
+                           ConstMatrixView g_cols, double alpha, MatrixView k) {
     const Arguments on("hadamard_gram");
-    inner_->hadamard_gram(on(x), on(x_cols), on(g), on(g_cols), alpha, beta, on(k));
+    inner_->hadamard_gram(on(x), on(x_cols), on(g), on(g_cols), alpha, on(k));
 }
 void Remote::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
                              double beta, double gamma, MatrixView k) {

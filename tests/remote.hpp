@@ -57,7 +57,7 @@ class Remote final : public backend::Ops {
                     double scale, double closed, double open, MatrixView out) override;
 
     void hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
-                       double alpha, double beta, MatrixView k) override;
+                       double alpha, MatrixView k) override;
     void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
                          double beta, double gamma, MatrixView k) override;
     void arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,

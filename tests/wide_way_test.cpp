@@ -80,7 +80,12 @@ TEST(WideWay, OfRademacherIsWgmmaOnHopperWhereRowsFillItsBlocks) {
     }
     EXPECT_EQ(way(513, 128, hopper), WideWay::int8_chain);
     EXPECT_EQ(way(64, 128, hopper, DType::i64), WideWay::plain);
-    EXPECT_EQ(way(64, 128, hopper, DType::i32, Up::srht), WideWay::transform);
+    for (const std::int64_t p : {1, 64, 100, 128}) {
+        EXPECT_EQ(way(p, 128, hopper, DType::i32, Up::srht), WideWay::wgmma) << p;
+        EXPECT_EQ(way(p, 64, hopper, DType::i32, Up::srht), WideWay::transform) << p;
+    }
+    EXPECT_EQ(way(129, 128, hopper, DType::i32, Up::srht), WideWay::transform);
+    EXPECT_EQ(way(64, 128, {132, 227 * kib, 100}, DType::i32, Up::srht), WideWay::transform);
 }
 
 TEST(WideWay, OfSrhtIsTheTransformWhereItFitsABlock) {

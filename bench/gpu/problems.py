@@ -42,7 +42,8 @@ class Problem:
     @property
     def has_portable(self) -> bool:
         """Whether compute capability 9.0 has kernels of its own for it, to be timed beside those of all."""
-        return self.op == "wide" and self.up == "rademacher" and not self.generated and self.shape["p"] <= 512
+        most = 512 if self.up == "rademacher" else 128
+        return self.op == "wide" and not self.generated and self.shape["p"] <= most
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def problems(smoke: bool) -> list[Problem]:
         Problem("ntk", "factorised", {"n": s.naive_n, "d": s.d, "p": s.p, "m": s.small_m}, peers=("torch-jacrev",)),
         wide("rademacher", s.huge_n, 10 * s.huge_m, s.p, ("torch-compile",), later=("torch",), generated=True),
         Problem("step", "srht", step, up="srht"),
+        *(wide("srht", s.n, s.m, p, later=("torch-fht-compile",)) for p in (s.p // 2, s.p // 4)),  # transforms: portable
         wide("rademacher", s.n, s.m, 2 * s.p),
         wide("rademacher", s.n, s.m, 4 * s.p),
         wide("rademacher", s.huge_n, s.narrow_m, s.p, generated=True),  # what memory is compared with

@@ -61,7 +61,7 @@ void Cpu::mirror(MatrixView k) {
 }
 
 void Cpu::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
-                        ConstMatrixView g_cols, double alpha, double beta, MatrixView k) {
+                        ConstMatrixView g_cols, double alpha, MatrixView k) {
     const bool symmetric = same(x, x_cols) && same(g, g_cols);
     const BlasThreads one(1);
     with_real(k.dtype, [&](auto type) {
@@ -69,21 +69,12 @@ void Cpu::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixVi
         over_tiles(k.rows, k.cols, gram_tile, symmetric,
                    [&](std::int64_t i0, std::int64_t rows, std::int64_t j0, std::int64_t cols) {
                        const MatrixView out = k.row_block(i0, rows).col_block(j0, cols);
-                       Matrix gg(rows, cols, k.dtype), xx(beta == 0 ? 0 : rows, cols, k.dtype);
-                       const MatrixView product = beta == 0 ? out : xx.view();
+                       Matrix gg(rows, cols, k.dtype);
                        blas_gemm(false, true, 1, g.row_block(i0, rows), g_cols.row_block(j0, cols), 0, gg);
                        blas_gemm(false, true, alpha, x.row_block(i0, rows), x_cols.row_block(j0, cols), 0,
-                                 product);
-                       for (std::int64_t i = 0; i < rows; ++i) {
-                           if (beta == 0) {
-                               multiply_row(gg.row<T>(i), cols, out.row<T>(i));
-                               continue;
-                           }
-                           for (std::int64_t j = 0; j < cols; ++j) {
-                               T& to = out.row<T>(i)[j];
-                               to = xx.row<T>(i)[j] * gg.row<T>(i)[j] + static_cast<T>(beta) * to;
-                           }
-                       }
+                                 out);
+                       for (std::int64_t i = 0; i < rows; ++i)
+                           multiply_row(gg.row<T>(i), cols, out.row<T>(i));
                        if (symmetric) mirror_tile<T>(k, i0, rows, j0, cols);
                    });
     });

@@ -133,10 +133,10 @@ class Ops {
     // --- kernels
     // -----------------------------------------------------------------------------------------------
 
-    /// K (real) = alpha·(X X'ᵀ) ∘ (G G'ᵀ) + beta·K. Exactly symmetric when X is X' and G is G'. With beta =
-    /// 0 K is not read.
+    /// K (real) = alpha·(X X'ᵀ) ∘ (G G'ᵀ). Exactly symmetric when X is X' and G is G'. Errors of a product
+    /// are those of float64, or a few times 2^−24·d·max|x_i|·max|x'_j| for float32.
     virtual void hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
-                               ConstMatrixView g_cols, double alpha, double beta, MatrixView k) = 0;
+                               ConstMatrixView g_cols, double alpha, MatrixView k) = 0;
     /// K (real) ∘= alpha + beta·(s_i + t_j) + gamma·C_ij; counts C, s (n × 1), t (n' × 1) are i32.
     virtual void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
                                  double beta, double gamma, MatrixView k) = 0;

@@ -41,7 +41,7 @@ class Reference final : public HostMemory {
 
     // reference_algebra.cpp
     void hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
-                       double alpha, double beta, MatrixView k) override;
+                       double alpha, MatrixView k) override;
     void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
                          double beta, double gamma, MatrixView k) override;
     void arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,

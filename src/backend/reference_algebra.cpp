@@ -53,10 +53,10 @@ double arc_kernel(const kernels::ArcKernel& kernel, ConstMatrixView u, std::int6
 }  // namespace
 
 void Reference::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
-                              ConstMatrixView g_cols, double alpha, double beta, MatrixView k) {
+                              ConstMatrixView g_cols, double alpha, MatrixView k) {
     for (std::int64_t i = 0; i < k.rows; ++i)
         for (std::int64_t j = 0; j < k.cols; ++j)
-            blend(k, i, j, alpha * (dot(x, i, x_cols, j) * dot(g, i, g_cols, j)), beta);
+            store(k, i, j, alpha * (dot(x, i, x_cols, j) * dot(g, i, g_cols, j)));
 }
 
 void Reference::affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,

@@ -59,7 +59,7 @@ class Cuda final : public Ops {
 
     // cuda_gram.cu
     void hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
-                       double alpha, double beta, MatrixView k) override;
+                       double alpha, MatrixView k) override;
     void arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,
                   ConstMatrixView norms_cols, double alpha, double derivative, double product,
                   MatrixView out) override;
@@ -104,8 +104,12 @@ class Cuda final : public Ops {
     /// The library's product of two views; the arguments of gemm.
     void product(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
                  double beta, MatrixView c);
-    /// wide_pass_exact by one kernel for a rademacher V, that for compute capability 9.0 where it works,
-    /// and one more for outputs beyond the first; for ranks above 256 by that kernel or int8_chain().
+    /// wide_pass_exact of a srht V by fast transforms.
+    void transform(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                   MatrixView gradients);
+    /// wide_pass_exact by one kernel, that for compute capability 9.0 where it works, and one more for
+    /// outputs beyond the first; of a srht V by that kernel or transform(), for ranks above 256 by that
+    /// kernel or int8_chain().
     void fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, int hidden_bits,
                BitView gates, MatrixView gradients, bool wgmma);
     /// wide_pass_exact by int8 products of cuBLAS, a chunk of V at a time.
@@ -118,7 +122,7 @@ class Cuda final : public Ops {
     [[nodiscard]] static bool wgmma_wanted();  // unless FNTK_WGMMA is 0
     [[nodiscard]] bool has_wgmma() const;      // built, allowed, and not known to fail
     bool wgmma_works();                        // checked, at the first call
-    bool wgmma_agrees(std::int64_t p, std::int64_t width, int bits);  // with the portable kernel
+    bool wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits);  // with the portable kernel
     void start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits, BitView gates,
                      MatrixView gradients);
     /// One number from the device.
@@ -143,6 +147,7 @@ Kernel pass_of(const UpFactor& up, const Readout& readout, ConstMatrixView h, Bi
     kernel.readout_seed = readout.seed;
     kernel.m = up.width;
     kernel.p = up.rank;
+    if constexpr (requires { kernel.srht; }) kernel.srht = up.family == Up::srht;
     if constexpr (requires { kernel.k; }) kernel.k = readout.outputs;
     kernel.h = rows_of<std::remove_const_t<std::remove_pointer_t<decltype(kernel.h.data)>>>(h);
     if (!gates.empty()) kernel.gates = words_of(gates);
@@ -157,6 +162,7 @@ Kernel further_of(const UpFactor& up, const Readout& readout, ConstBitView gates
     kernel.readout_seed = readout.seed;
     kernel.m = up.width;
     kernel.p = up.rank;
+    if constexpr (requires { kernel.srht; }) kernel.srht = up.family == Up::srht;
     kernel.first = 1;
     kernel.outputs = readout.outputs;
     kernel.gates = words_of(gates);

@@ -5,26 +5,54 @@
 
 #include <arc_gram.hpp>
 #include <hadamard_gram.hpp>
-#include <hadamard_gram_tf32.hpp>
+#include <hadamard_gram_s8.hpp>
+
+#include <optional>
+#include <utility>
 
 namespace fntk::backend::cuda {
 
+namespace {
+
+/// Floats as digits for as long as the products with them are issued.
+class Digits {
+  public:
+    Digits(Context& context, ConstMatrixView x)
+        : tiles_(context, 1, kernels::DigitTiles::quads_of(x.rows, x.cols)),
+          units_(context, 1, kernels::DigitTiles::padded_rows(x.rows)),
+          view_{tiles_.data(), units_.data(), x.rows, kernels::DigitTiles::steps_of(x.cols)} {
+        context.run(kernels::PackDigits{rows_of<float>(x), tiles_.data(), units_.data()});
+    }
+    [[nodiscard]] const kernels::DigitTiles& view() const { return view_; }
+
+  private:
+    Scratch<kernels::Quad> tiles_;
+    Scratch<std::int32_t> units_;
+    kernels::DigitTiles view_;
+};
+
+}  // namespace
+
 void Cuda::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
-                         ConstMatrixView g_cols, double alpha, double beta, MatrixView k) {
+                         ConstMatrixView g_cols, double alpha, MatrixView k) {
     const Scope scope(*context_, "hadamard_gram");
-    const auto run = [&](auto kernel) {
-        using T = std::remove_pointer_t<decltype(kernel.k.data)>;
-        kernel.x = rows_of<T>(x);
-        kernel.x_cols = rows_of<T>(x_cols);
-        kernel.g = rows_of<T>(g);
-        kernel.g_cols = rows_of<T>(g_cols);
-        kernel.alpha = alpha;
-        kernel.beta = beta;
-        kernel.k = rows_of<T>(k);
-        kernel.symmetric = same(x, x_cols) && same(g, g_cols);
-        context_->run(kernel);
+    const bool symmetric = same(x, x_cols) && same(g, g_cols);
+    if (k.dtype == DType::f64)
+        return context_->run(kernels::HadamardGram{{alpha, rows_of<double>(k), symmetric},
+                                                   rows_of<double>(x),
+                                                   rows_of<double>(x_cols),
+                                                   rows_of<double>(g),
+                                                   rows_of<double>(g_cols)});
+    const auto other = [&](ConstMatrixView cols, ConstMatrixView rows) {
+        return same(cols, rows) ? std::optional<Digits>()
+                                : std::optional<Digits>(std::in_place, *context_, cols);
     };
-    k.dtype == DType::f32 ? run(kernels::HadamardGramTf32{}) : run(kernels::HadamardGram{});
+    const Digits of_x(*context_, x), of_g(*context_, g);
+    const std::optional<Digits> of_x_cols = other(x_cols, x), of_g_cols = other(g_cols, g);
+    context_->run(kernels::HadamardGramS8{
+        {alpha, rows_of<float>(k), symmetric},
+        {of_x.view(), of_g.view()},
+        {(of_x_cols ? *of_x_cols : of_x).view(), (of_g_cols ? *of_g_cols : of_g).view()}});
 }
 
 void Cuda::arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,

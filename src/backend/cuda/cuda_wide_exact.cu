@@ -33,10 +33,7 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
 
     switch (choose_wide_way(up.family, up.rank, h.dtype, context_->limits(), h.rows, has_wgmma()).way) {
         case WideWay::transform:
-            if (readout.outputs > 1)
-                context_->run(pass_of<kernels::WidePassSrht<2>>(up, readout, h, out.gates, gradients));
-            else
-                context_->run(pass_of<kernels::WidePassSrht<1>>(up, readout, h, out.gates, gradients));
+            transform(up, readout, h, out.gates, gradients);
             break;
         case WideWay::wgmma:
             fused(up, readout, h, bits, out.gates, gradients, true);
@@ -64,6 +61,14 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
     });
 }
 
+void Cuda::transform(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                     MatrixView gradients) {
+    if (readout.outputs > 1)
+        context_->run(pass_of<kernels::WidePassSrht<2>>(up, readout, h, gates, gradients));
+    else
+        context_->run(pass_of<kernels::WidePassSrht<1>>(up, readout, h, gates, gradients));
+}
+
 void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, int hidden_bits,
                  BitView gates, MatrixView gradients, bool wgmma) {
     // Outputs beyond the first, and all of ranks above 256, come from gates, which are kept for as many
@@ -82,10 +87,13 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
         const MatrixView sums = gradients.data == nullptr ? gradients : gradients.row_block(i, n);
         const ConstMatrixView part = h.row_block(i, n);
         if (wgmma && fused_wgmma(up, readout, part, hidden_bits, bits, sums)) continue;
-        if (up.rank > most_fused_rank) {  // all that is left: the chain keeps no gates of its own
-            const std::int64_t left = h.rows - i;
-            return int8_chain(up, readout, h.row_block(i, left), hidden_bits, gates,
-                              gradients.data == nullptr ? gradients : gradients.row_block(i, left));
+        if (up.family == Up::srht ||
+            up.rank > most_fused_rank) {  // all that is left, by what keeps no gates
+            const ConstMatrixView left = h.row_block(i, h.rows - i);
+            const MatrixView rest =
+                gradients.data == nullptr ? gradients : gradients.row_block(i, left.rows);
+            return up.family == Up::srht ? transform(up, readout, left, gates, rest)
+                                         : int8_chain(up, readout, left, hidden_bits, gates, rest);
         }
         kernels::with_rank_columns(up.rank, [&](auto rank_columns) {
             constexpr int columns = decltype(rank_columns)::value;

@@ -24,11 +24,13 @@ namespace {
 constexpr std::int64_t samples = 150, outputs = 2;
 struct Problem {
     std::int64_t p, width;
+    Up family = Up::rademacher;
 };
 /// Of each kernel a rank that fills its words of V by calls of the generator, and one that does not; once
 /// blocks share a row's units.
-constexpr Problem problems[] = {{37, 1000},  {90, 1000},  {101, 2500}, {190, 1000},
-                                {229, 1000}, {270, 1000}, {485, 1000}};
+constexpr Problem problems[] = {
+    {37, 1000},  {90, 1000},  {101, 2500},         {190, 1000},          {229, 1000},
+    {270, 1000}, {485, 1000}, {5, 1000, Up::srht}, {37, 1000, Up::srht}, {101, 2500, Up::srht}};
 
 /// |ĥ| ≤ 2^bits; in every third row −1, 0, 1, whose sums are often 0.
 std::vector<std::int32_t> small_problem(std::int64_t p, int bits) {
@@ -84,9 +86,9 @@ bool Cuda::wgmma_works() {
     context_->wgmma = Context::Trial::failed;  // so that the passes below take the portable kernel
     bool agrees = true;
     try {
-        for (const auto [p, width] : problems)
+        for (const auto [p, width, family] : problems)
             for (const int bits : {kernels::fast_hidden_bits, 22})
-                agrees = agrees && wgmma_agrees(p, width, bits);
+                agrees = agrees && wgmma_agrees(family, p, width, bits);
     } catch (const MemoryError&) {  // says nothing of the kernel
         context_->wgmma = Context::Trial::open;
         throw;
@@ -98,13 +100,13 @@ bool Cuda::wgmma_works() {
     return agrees;
 }
 
-bool Cuda::wgmma_agrees(std::int64_t p, std::int64_t width, int bits) {
+bool Cuda::wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits) {
     Context& gpu = *context_;
     const std::vector<std::int32_t> values = small_problem(p, bits);
     const Scratch<std::int32_t> h(gpu, samples, p);
     copy(ConstMatrixView(values.data(), samples, p), h.view());
     UpFactor up;
-    up.family = Up::rademacher;
+    up.family = family;
     up.width = width;
     up.rank = p;
     up.seed = 1;

@@ -19,6 +19,9 @@ WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels:
                            std::int64_t rows, bool has_wgmma) {
     if (h == DType::i64) return {WideWay::plain, "int64 sums: the matrix units have int32 ones only"};
     if (family == Up::srht) {
+        if (rank <= most_srht_product && has_wgmma && limits.compute_capability == 90 &&
+            fills_blocks(rows, kernels::WidePassWgmma<64>::rows))
+            return {WideWay::wgmma, "products of so small a rank take fewer issue slots than a transform"};
         if (kernels::WidePassSrht<1>::unsupported(rank, limits) == nullptr)
             return {WideWay::transform, "log2 P additions per entry, where a product has P of them"};
         return {WideWay::int8_chain, "the transform does not fit a block's registers and shared memory"};
