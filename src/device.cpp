@@ -122,6 +122,7 @@ BitMatrix Device::zero_bits(std::int64_t rows, std::int64_t cols) const {
 }
 
 Matrix Device::to_device(ConstMatrixView matrix) const {
+    matrix.require_memory("a matrix");
     return copied(*ops_, zeros(matrix.rows, matrix.cols, matrix.dtype), matrix);
 }
 Matrix Device::to_device(Matrix&& matrix) const {
@@ -133,6 +134,7 @@ BitMatrix Device::to_device(BitMatrix&& bits) const {
 }
 
 Matrix Device::to_host(ConstMatrixView matrix) const {
+    matrix.require_memory("a matrix");
     return copied(*ops_, Matrix(matrix.rows, matrix.cols, matrix.dtype), matrix);
 }
 Matrix Device::to_host(Matrix&& matrix) const {
@@ -143,9 +145,11 @@ BitMatrix Device::to_host(ConstBitView bits) const {
 }
 
 Staged Device::staged(ConstMatrixView matrix) const {
+    matrix.require_memory("a matrix");
     return matrix.place == place() ? Staged(matrix) : Staged(to_device(matrix));
 }
 Staged Device::on_host(ConstMatrixView matrix) const {
+    matrix.require_memory("a matrix");
     return matrix.place == Place::host ? Staged(matrix) : Staged(to_host(matrix));
 }
 StagedBits Device::on_host(ConstBitView bits) const {

@@ -59,6 +59,10 @@ void refuse_place(Place place, const char* argument) {
         fmt::format("{} lives on device '{}'; copy it with Device::to_host", argument, name(place)));
 }
 
+void refuse_null(const char* argument, std::int64_t rows, std::int64_t cols) {
+    throw ValueError(fmt::format("{} is {} × {} without memory (a null pointer); give memory that holds it",
+                                 argument, rows, cols));
+}
 void refuse_read(Place place, DType have, DType want) {
     check_host(place);
     throw ValueError(fmt::format("matrix holds {}, read as {}; convert it with Matrix::converted",
@@ -154,6 +158,7 @@ Matrix::Matrix(std::int64_t rows, std::int64_t cols, DType dtype)
 
 Matrix Matrix::copy_of(ConstMatrixView source) {
     detail::check_host(source.place, "Matrix::copy_of reads host memory; its source");
+    source.require_memory("the source of Matrix::copy_of");
     Matrix result(source.rows, source.cols, source.dtype);
     const auto element = static_cast<std::int64_t>(size_of(source.dtype));
     if (source.empty()) return result;
@@ -212,6 +217,7 @@ double value(ConstMatrixView view, std::int64_t i, std::int64_t j) {
 }
 
 void require_finite(ConstMatrixView view, const char* argument) {
+    view.require_memory(argument);
     with_type(view.dtype, [&](auto type) {
         using T = decltype(type);
         if constexpr (std::is_floating_point_v<T>) {

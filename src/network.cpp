@@ -76,7 +76,18 @@ void check_range(const char* argument, std::int64_t value, std::int64_t most, co
             fmt::format("{} is {}; it must lie in [1, {}]: {}", argument, value, most, remedy));
 }
 
+/// An enumeration that was cast from a number may be none of its values, which have names.
+template <class Enum>
+void check_named(const char* argument, Enum value) {
+    if (*name(value) == '\0')
+        throw ValueError(fmt::format("{} is {}, which is none of its values; use one of them", argument,
+                                     static_cast<int>(value)));
+}
+
 NetworkSpec checked(NetworkSpec spec) {
+    check_named("down", spec.down);
+    check_named("up", spec.up);
+    check_named("activation", spec.activation.kind);
     check_range("dim", spec.dim, kernels::max_columns,
                 "use data with at least one column, or project it first");
     check_range("width", spec.width, max_width, "choose a width in that range, such as 4096");

@@ -31,6 +31,22 @@ inline void check_tile(SampleRange rows, SampleRange cols, ConstMatrixView out, 
 }
 
 /// Throws unless out = op·v is a product.
+/// Whether two views of one place and element type have an element in common.
+inline bool overlap(ConstMatrixView a, ConstMatrixView b) {
+    if (a.place != b.place || a.empty() || b.empty()) return false;
+    const auto size = static_cast<std::int64_t>(size_of(a.dtype));
+    const auto begin = [](ConstMatrixView x) { return reinterpret_cast<std::intptr_t>(x.data); };
+    const auto end = [&](ConstMatrixView x) {
+        return begin(x) + ((x.rows - 1) * x.stride + x.cols) * size;
+    };
+    if (end(a) <= begin(b) || end(b) <= begin(a)) return false;
+    if (a.rows == 1 || b.rows == 1 || a.stride != b.stride) return true;
+    // Columns of one matrix: from those of a to those of b.
+    const std::int64_t apart = (begin(b) - begin(a)) / size,
+                       shift = (apart % a.stride + a.stride) % a.stride;
+    return shift < a.cols || shift + b.cols > a.stride;
+}
+
 inline void check_product(const LinearOperator& op, ConstMatrixView v, ConstMatrixView out) {
     if (v.rows != op.cols() || out.rows != op.rows() || v.cols != out.cols)
         throw ShapeError(
@@ -39,6 +55,12 @@ inline void check_product(const LinearOperator& op, ConstMatrixView v, ConstMatr
     if (v.dtype != op.dtype() || out.dtype != op.dtype())
         throw ValueError(fmt::format("v is {} and out is {}; the operator works in {}", name(v.dtype),
                                      name(out.dtype), name(op.dtype())));
+    v.require_memory("v");
+    out.require_memory("out");
+    if (overlap(v, out))
+        throw ValueError(
+            "v and out overlap; a product cannot take the place of what it reads: give out memory of its "
+            "own");
 }
 
 /// body(v, out) with both in the device's memory.

@@ -4,9 +4,13 @@
 
 #include <fntk/device.hpp>
 #include <fntk/error.hpp>
+#include <fntk/kernel.hpp>
 #include <fntk/spectrum.hpp>
 
 #include <stdlib.h>
+
+#include <thread>
+#include <vector>
 
 namespace fntk {
 namespace {
@@ -105,6 +109,22 @@ TEST_F(DeviceTest, RefusesThreadCountsOutsideTheirRange) {
                      {"FNTK_THREADS", "'" + std::string(text) + "'", "4096"});
         EXPECT_EQ(Device::open("cpu", 1).threads(), 1) << "a number given wins";
     }
+}
+
+TEST_F(DeviceTest, ThreadsThatShareAHandleTakeTurns) {
+    const Device device = Device::open("cpu", 3);
+    const Matrix x = test::normals(200, 9, 1, DType::f32);
+    const Network network = Network::create({.dim = 9, .width = 500, .rank = 8, .seed = 2});
+    const Matrix expected = gram(tangent(device, network, x));
+    std::vector<int> wrong(3, 0);
+    std::vector<std::thread> threads;
+    for (int& count : wrong)
+        threads.emplace_back([&count, &network, &x, &expected, own = device] {
+            for (int round = 0; round < 10; ++round)
+                if (test::relative_error(gram(tangent(own, network, x)), expected) != 0) ++count;
+        });
+    for (std::thread& thread : threads) thread.join();
+    for (const int count : wrong) EXPECT_EQ(count, 0);
 }
 
 TEST_F(DeviceTest, CopiesAreHandlesOfTheSameBackend) {

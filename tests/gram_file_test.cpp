@@ -227,6 +227,15 @@ TEST_F(GramFile, WorksInADevicesOwnMemory) {
         }
 }
 
+TEST_F(GramFile, RefusesAKernelThatOverflows) {
+    Matrix x = normals(9, 5, 1, DType::f32);
+    for (std::int64_t j = 0; j < 5; ++j) x.at<float>(7, j) *= 1e25F;
+    const KernelBatch rows(cpu(), of_network({.down = true}, KernelOutput::trace, DType::f32), x);
+    expect_parts(error_of<ValueError>([&] { save(rows, {.tile = 4}); }),
+                 {"inf", "row 7", "column 7", "float32", "float64"});
+    EXPECT_FALSE(std::filesystem::exists(path()));
+}
+
 TEST(SlowGramFilePlan, KeepsItsPromise) {
     std::mt19937_64 random(7);
     const auto between = [&](std::int64_t low, std::int64_t high) {

@@ -286,6 +286,46 @@ TEST(KernelErrors, NameWhatDoesNotFit) {
     EXPECT_THROW(op.apply(out, doubles), ValueError);
 }
 
+TEST(KernelErrors, ProductsDoNotTakeThePlaceOfWhatTheyRead) {
+    const Matrix x = normals(3, 5, 1, DType::f32);
+    const Tangent t = tangent(cpu(), Network::create({.dim = 5, .width = 70, .rank = 4, .seed = 1}), x);
+    const Matrix k = gram(t);
+    const KernelOperator matrix_free(t);
+    const DenseOperator dense(cpu(), k);
+    for (const LinearOperator* op :
+         {static_cast<const LinearOperator*>(&matrix_free), static_cast<const LinearOperator*>(&dense)}) {
+        Matrix all = normals(3, 4, 2, DType::f32), own(3, 2, DType::f32);
+        const auto columns = [&](std::int64_t first) { return all.view().col_block(first, 2); };
+        expect_parts(error_of<ValueError>([&] { op->apply(columns(0), columns(0)); }),
+                     {"v", "out", "overlap"});
+        EXPECT_THROW(op->apply(columns(0), columns(1)), ValueError);
+        EXPECT_THROW(op->apply(columns(1), columns(0)), ValueError);
+        op->apply(columns(2), own);
+        op->apply(columns(2), columns(0));  // beside each other
+        EXPECT_EQ(relative_error(columns(0), own), 0);
+        expect_parts(
+            error_of<ValueError>([&] { op->apply(ConstMatrixView(nullptr, 3, 2, 2, DType::f32), own); }),
+            {"v", "3 × 2", "memory"});
+    }
+}
+
+TEST(KernelErrors, MatricesThatWereMovedFromAreEmpty) {
+    Matrix x = normals(3, 5, 1, DType::f32);
+    const Matrix taken = std::move(x);
+    EXPECT_TRUE(x.empty());  // NOLINT(bugprone-use-after-move)
+    EXPECT_EQ(x.rows(), 0);
+    EXPECT_EQ(x.copy().bytes(), 0);
+    BitMatrix bits(3, 70);
+    const BitMatrix other = std::move(bits);
+    EXPECT_TRUE(bits.empty());  // NOLINT(bugprone-use-after-move)
+    EXPECT_EQ(other.rows(), 3);
+    const ConstMatrixView none(nullptr, 3, 5, 5, DType::f32);
+    const Network network = Network::create({.dim = 5, .width = 70, .rank = 4, .seed = 1});
+    expect_parts(error_of<ValueError>([&] { (void)tangent(cpu(), network, none); }), {"3 × 5", "memory"});
+    EXPECT_THROW((void)Matrix::copy_of(none), ValueError);
+    EXPECT_THROW((void)cpu().staged(none), ValueError);
+}
+
 TEST(KernelErrors, TilesStayInsideTheirBatch) {
     const Matrix x = normals(3, 5, 1, DType::f32);
     const Tangent t =

@@ -47,6 +47,13 @@ TEST(NetworkSpecCheck, NamesTheArgumentItsValueAndTheLimit) {
                  {"slope", "nan"});
 }
 
+TEST(NetworkSpecCheck, RefusesValuesThatAnEnumerationDoesNotHave) {
+    expect_parts(refusal([](NetworkSpec& s) { s.down = static_cast<Down>(77); }), {"down", "77"});
+    expect_parts(refusal([](NetworkSpec& s) { s.up = static_cast<Up>(9); }), {"up", "9"});
+    expect_parts(refusal([](NetworkSpec& s) { s.activation.kind = static_cast<Activation>(200); }),
+                 {"activation", "200"});
+}
+
 TEST(NetworkSpecCheck, KnowsTheLargestRankOfEveryDownFactor) {
     const auto rank = [](Down down, std::int64_t p) {
         return [=](NetworkSpec& s) { s.up = Up::gaussian, s.down = down, s.rank = p; };

@@ -1,5 +1,7 @@
 // A device handle: which backend does the work, with how many threads, and in whose memory. Cheap to copy;
-// one handle per thread of the caller.
+// copies are the same handle. Threads of the caller may share one of "cpu" and "reference", and then take
+// turns, operation by operation; to work side by side each opens its own. One of "cuda" belongs to one
+// thread at a time.
 //
 // Memory. Every matrix that a backend works on lies in its own memory: the host's for "reference" and
 // "cpu", the GPU's for "cuda". The functions of this library take matrices of either and copy what is

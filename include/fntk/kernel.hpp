@@ -47,7 +47,8 @@ class FNTK_API LinearOperator {
     [[nodiscard]] virtual std::int64_t cols() const = 0;
     [[nodiscard]] virtual DType dtype() const = 0;
     [[nodiscard]] virtual const Device& device() const = 0;
-    /// out (rows × r) = this · v (cols × r), both in dtype(), each in host memory or the device's.
+    /// out (rows × r) = this · v (cols × r), both in dtype(), each in host memory or the device's. They
+    /// must not overlap.
     virtual void apply(ConstMatrixView v, MatrixView out) const = 0;
     /// Whether apply() of vectors in the device's memory does nothing but issue operations of device(), the
     /// same ones for the same arguments: no number comes to the host. A GPU then may record and replay it.

@@ -38,6 +38,7 @@ namespace detail {
 FNTK_API void check_dtype(DType have, DType want);
 /// The ValueError of a view at `place` that the host reads as `want`.
 [[noreturn]] FNTK_API void refuse_read(Place place, DType have, DType want);
+[[noreturn]] FNTK_API void refuse_null(const char* argument, std::int64_t rows, std::int64_t cols);
 /// The ValueError of an `argument` that has to be in host memory.
 [[noreturn]] FNTK_API void refuse_place(Place place, const char* argument);
 /// Throws ValueError that names `argument` unless the host can read it.
@@ -81,6 +82,10 @@ struct BasicMatrixView {
 
     [[nodiscard]] bool empty() const { return rows == 0 || cols == 0; }
     [[nodiscard]] std::int64_t size() const { return rows * cols; }
+    /// Throws ValueError that names `argument` when there are elements and no memory.
+    void require_memory(const char* argument) const {
+        if (data == nullptr && !empty()) detail::refuse_null(argument, rows, cols);
+    }
 
     /// Row i as T; throws ValueError when T is not the element type or the host cannot read it.
     template <class T>
@@ -138,13 +143,27 @@ using Buffer = std::unique_ptr<std::byte, FreeMemory>;
 FNTK_API std::int64_t extent_bytes(std::int64_t rows, std::int64_t bytes_per_row);
 /// Zeroed host memory, aligned to 64 bytes. Throws MemoryError.
 FNTK_API Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row);
+/// An extent, 0 once it has been moved from, as the memory then is.
+class Extent {
+  public:
+    Extent(std::int64_t value = 0) : value_(value) {}
+    Extent(Extent&& other) noexcept : value_(std::exchange(other.value_, 0)) {}
+    Extent& operator=(Extent&& other) noexcept {
+        value_ = std::exchange(other.value_, 0);
+        return *this;
+    }
+    operator std::int64_t() const { return value_; }
+
+  private:
+    std::int64_t value_;
+};
 /// Memory of another place, counted in memory_use(place) until `release` gives it back; null for no bytes.
 FNTK_API Buffer adopt(std::byte* memory, std::int64_t bytes, Place place,
                       std::function<void(std::byte*)> release);
 }  // namespace detail
 
 /// Owner of rows × cols zero-initialised elements, contiguous and row-major: of host memory aligned to 64
-/// bytes, or of a device's (Device::zeros).
+/// bytes, or of a device's (Device::zeros). Empty once it has been moved from.
 class FNTK_API Matrix {
   public:
     Matrix() = default;
@@ -195,13 +214,14 @@ class FNTK_API Matrix {
 
   private:
     detail::Buffer memory_;
-    std::int64_t rows_ = 0, cols_ = 0;
+    detail::Extent rows_, cols_;
     DType dtype_ = DType::f32;
 };
 
 /// Element (i, j) of a floating-point or integer view as double.
 FNTK_API double value(ConstMatrixView view, std::int64_t i, std::int64_t j);
-/// Throws ValueError that names `argument` and the first row and column holding NaN or infinity.
+/// Throws ValueError that names `argument` and the first row and column holding NaN or infinity, or when
+/// there is no memory behind its elements.
 FNTK_API void require_finite(ConstMatrixView view, const char* argument);
 
 /// rows × cols bits: bit j of a row is bit j % 64 of its word j / 64 (little-endian: bit j % 8 of byte j /
@@ -268,7 +288,7 @@ class FNTK_API BitMatrix {
 
   private:
     detail::Buffer memory_;
-    std::int64_t rows_ = 0, cols_ = 0;
+    detail::Extent rows_, cols_;
 };
 
 }  // namespace fntk

@@ -55,6 +55,7 @@ void Pool::run(std::int64_t count, std::int64_t grain,
             body(begin, std::min(begin + grain, count));
         return;
     }
+    const std::lock_guard turn(turn_);
     Job job;
     job.count = count;
     job.grain = grain;

@@ -22,8 +22,8 @@ class Pool {
 
     [[nodiscard]] int threads() const { return static_cast<int>(workers_.size()) + 1; }
     /// Calls body(begin, end) over disjoint chunks of [0, count), each of at most `grain` elements, from
-    /// all threads; returns when all are done. The first exception is rethrown here. Not reentrant from
-    /// within a body.
+    /// all threads; returns when all are done. The first exception is rethrown here. Threads that share a
+    /// pool take turns. Not reentrant from within a body.
     void run(std::int64_t count, std::int64_t grain,
              const std::function<void(std::int64_t, std::int64_t)>& body);
 
@@ -38,6 +38,7 @@ class Pool {
     void serve();
 
     std::vector<std::thread> workers_;
+    std::mutex turn_;  // held for the length of a job
     std::mutex mutex_;
     std::condition_variable start_, done_;
     Job* job_ = nullptr;
