@@ -15,6 +15,8 @@
 #include <optional>
 
 namespace fntk {
+
+RankError::~RankError() = default;
 namespace {
 
 struct Cancelled {};
@@ -72,6 +74,7 @@ class Planner {
     void collect_evidence();
     void share_losses(const Network& network, const MeasuredDraw& measured);
     bool grow(bool rank);
+    template <class Refusal>
     [[noreturn]] void refuse(const std::string& reason) const;
     void finish();
 
@@ -162,9 +165,10 @@ bool Planner::grow(bool rank) {
     return true;
 }
 
+template <class Refusal>
 void Planner::refuse(const std::string& reason) const {
     const PlannerDraw& last = plan_.evidence.back();
-    throw ValueError(
+    throw Refusal(
         fmt::format("target_error = {} ({}) was not met: p = {}, m = {} measured {:.4g} after {} "
                     "doublings, and {}; or ask for a "
                     "larger target_error",
@@ -198,15 +202,15 @@ void Planner::collect_evidence() {
         share_losses(network, measured);
         if (measured.draw.error <= options_.target_error) return;
         const bool by_rank = !sizes_.lossless(rank_) && loss(plan_.rank_loss) >= loss(plan_.width_loss);
-        if (attempt == options_.max_doublings) refuse("max_doublings allows no more: raise it");
+        if (attempt == options_.max_doublings) refuse<ValueError>("max_doublings allows no more: raise it");
         if (grow(by_rank)) continue;
         if (by_rank && plan_.rank_loss <= options_.target_error && grow(false)) continue;  // m can still do
-        refuse(
-            by_rank
-                ? fmt::format("down = {}, up = {} admit no larger rank at dim {}: use down = gaussian or "
-                              "train = up",
-                              name(options_.down), name(options_.up), dim())
-                : fmt::format("max_width = {} allows no larger width: raise it", options_.max_width));
+        if (by_rank)
+            refuse<RankError>(fmt::format(
+                "down = {}, up = {} admit no larger rank at dim {}: use down = gaussian or train = up",
+                name(options_.down), name(options_.up), dim()));
+        refuse<ValueError>(
+            fmt::format("max_width = {} allows no larger width: raise it", options_.max_width));
     }
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """`fntk plan`: the network it prints has the error it reports, its choices follow its pilots, and what it refuses."""
 
+import json
 import re
 import unittest
 from pathlib import Path
@@ -21,6 +22,17 @@ class Plans(ProgramCase):
         theta = np.arccos(np.clip(rho, -1, 1))
         np.fill_diagonal(theta, 0)
         return rho * (np.pi - theta) / (2 * np.pi)
+
+    def test_goes_on_with_a_gaussian_u_where_the_default_has_no_rank_left(self):
+        data = self.npy("s.npy", files.sphere(30, 12, 3))
+        options = ("--criterion", "frobenius", "--target-error", 0.1, "--seeds", 2)
+        process = run("plan", data, *options, "--json", self.out / "plan.json")
+        self.assertEqual(process.returncode, 0, process.stderr)
+        self.assertIn("srht admit no larger rank at dim 12", process.stderr.replace("down = srht, up = srht", "srht"))
+        self.assertIn("going on with down = gaussian", process.stderr)
+        network = json.loads((self.out / "plan.json").read_text())["network"]
+        self.assertEqual(network["down"], "gaussian")
+        self.assertGreater(network["rank"], 12)
 
     def errors(self, kernel, limit):
         have, want = np.linalg.eigvalsh(kernel), np.linalg.eigvalsh(limit)
@@ -101,7 +113,8 @@ class Plans(ProgramCase):
         x = self.x.copy()
         x[31] = x[4]
         refused(["rows 4 and 31 are equal"], self.npy("twice.npy", x))
-        refused(["target_error = 0.01", "admit no larger rank"], self.data, "--target-error", 0.01, "--criterion", "frobenius")
+        refused(["target_error = 0.01", "admit no larger rank"], self.data, "--target-error", 0.01, "--criterion", "frobenius",
+                "--down", "srht")
 
 
 if __name__ == "__main__":

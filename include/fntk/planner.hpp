@@ -7,6 +7,7 @@
 // K is the trace kernel of the trained factor, K∞ = limit_kernel.
 #pragma once
 
+#include <fntk/error.hpp>
 #include <fntk/limit.hpp>
 #include <fntk/plan.hpp>
 #include <fntk/spectrum.hpp>
@@ -20,6 +21,13 @@ enum class PlanCriterion : std::uint8_t { lambda_min, condition, frobenius };
 /// "lambda-min", "condition", "frobenius", and back; parse throws ValueError.
 FNTK_API const char* name(PlanCriterion criterion);
 FNTK_API PlanCriterion parse_plan_criterion(std::string_view text);
+
+/// The families of U and V admit no larger rank, and the largest misses the target.
+class FNTK_API RankError : public ValueError {
+  public:
+    using ValueError::ValueError;
+    ~RankError() override;
+};
 
 struct PlannerOptions {
     double target_error = 0.1;  ///< ε: in (0, 1); for condition any positive number

@@ -15,9 +15,10 @@ enum class Loss : std::uint8_t {
     cross_entropy,  ///< −Σ_i Σ_c y_ic log softmax(f_i)_c, k > 1
 };
 enum class StepRule : std::uint8_t {
-    lambda_max,  ///< η = 1/λ_max(K₀), by Lanczos on the full operator ("auto"); in mini-batches λ_max is
-                 ///< the largest of the whole kernel's and of (n/B)·K_B's over the first batches
-    lambda_max_min,  ///< η = 2/(λ_max + λ_min), both of the dense kernel at the start
+    lambda_max,  ///< η = 1/λ_max ("auto"), λ_max of the full operator at the start, by Lanczos to 1e-2: its
+                 ///< Ritz value and residual, up to 1 % above it; in mini-batches the largest of that and
+                 ///< of (n/B)·K_B's over the first batches
+    lambda_max_min,  ///< η = 2/(λ_max + λ_min) ("auto2"), that λ_max and λ_min of the trace kernel K₀
     given,           ///< η = TrainingOptions::step
 };
 

@@ -58,6 +58,8 @@ class Comparison {
 
   private:
     [[nodiscard]] Json measure(const Network& network, const Progress& progress);
+    /// null where the law has no such width.
+    [[nodiscard]] Json dense_width_of(const Json& error) const;
     /// λ's and the ridge's score into `row`.
     void limit_of_all(Json& row);
     [[nodiscard]] KernelFindings findings(const Network& network, const Tangent& at) const;

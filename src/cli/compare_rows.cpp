@@ -86,6 +86,8 @@ Json Comparison::row(const std::string& name, NetworkSpec spec, const Progress& 
     Json result = mean(rows);
     result["name"] = name;
     result["seeds"] = options_.seeds;
+    result["dense_width_of_equal_error"] =
+        dense_width_of(result["relative_error"]);  // not a mean of widths
     return result;
 }
 
@@ -98,6 +100,12 @@ Json Comparison::row(const std::string& name, const Network& network, const Prog
 
 Matrix Comparison::values_at(const Network& network, ConstMatrixView inputs) const {
     return device_.to_host(tangent(device_, network, inputs, {.only_these = true}).values());
+}
+
+Json Comparison::dense_width_of(const Json& error) const {
+    const double value = error.is_number() ? error.get<double>() : 0;
+    if (!(law_.width_term > 0 && value > 0)) return nullptr;
+    return dense_width_of_equal_error(law_, value);
 }
 
 Json Comparison::measure(const Network& network, const Progress& progress) {
@@ -147,9 +155,7 @@ Json Comparison::measure(const Network& network, const Progress& progress) {
         {"lambda_max", kernel.lambda_max},
         {"condition", kernel.condition},
         {"relative_error", kernel.error},
-        {"dense_width_of_equal_error", law_.width_term > 0 && kernel.error > 0
-                                           ? Json(dense_width_of_equal_error(law_, kernel.error))
-                                           : Json(nullptr)},
+        {"dense_width_of_equal_error", dense_width_of(kernel.error)},
         {"train_loss", trained.history.back().loss},
         {"drift", whole() ? Json(trained.history.back().drift) : Json(nullptr)},
         {"flips", whole() ? Json(std::max(trained.history.back().flips, 0.0)) : Json(nullptr)},

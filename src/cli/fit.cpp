@@ -171,6 +171,10 @@ void add_fit(CLI::App& app, Action& run) {
     auto options = std::make_shared<FitCommand>();
     FitOptions& fit = options->fit;
     options->add(*command, true);
+    command->get_option("--outputs")
+        ->description(
+            "k, whose kernels --kernel reduces to one: more are less random; 0: one, with --kernel full "
+            "one per class");
     options->data.add_targets(*command);
     command->add_option("--out", options->out, "write the model to this .safetensors file");
     command->add_option("--kernel", options->kernel, "full, trace or sum-of-logits")->capture_default_str();

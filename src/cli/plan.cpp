@@ -213,11 +213,22 @@ int run_plan(PlanArguments& options) {
     const DType dtype = parse_precision(options.precision);
     const Dataset dataset = report.phase("load", [&] { return options.data.load(dtype); });
     report["data"] = DataOptions::describe(dataset);
-    const NetworkPlan result = report.phase("plan", [&] {
+    const auto planned = [&] {
         return options.memory.spend([&](std::int64_t bytes) {
             plan.memory_budget = bytes;
             return plan_network(device, dataset.train.inputs, plan);
         });
+    };
+    const NetworkPlan result = report.phase("plan", [&] {
+        try {
+            return planned();
+        } catch (const RankError& error) {
+            if (!options.down.empty() || plan.down != Down::srht) throw;
+            fmt::print(stderr, "fntk: {}: going on with down = gaussian, whose rank may exceed d\n",
+                       error.what());
+            plan.down = Down::gaussian;
+            return planned();
+        }
     });
     if (result.cancelled) stop_if_interrupted();
     report["network"] = Json::parse(to_json(result.spec));
@@ -244,9 +255,10 @@ void add_plan(CLI::App& app, Action& run) {
         ->add_option("--criterion", options->criterion, "error of what: lambda-min, condition, frobenius")
         ->capture_default_str();
     command->add_option("--train", options->train, "the trained factor: down or up")->capture_default_str();
-    command->add_option(
-        "--down", options->down,
-        "U: identity, gaussian, orthonormal, pca, srht [default: srht; pca for --train up]");
+    command->add_option("--down", options->down,
+                        "U: identity, gaussian, orthonormal, pca, srht [default: srht, gaussian where that "
+                        "has no rank left; pca for "
+                        "--train up]");
     command->add_option("--up", options->up,
                         "V: gaussian, rademacher, srht [default: srht; gaussian for --train up]");
     command->add_option("--outputs", plan.outputs, "k, whose kernels are averaged")->capture_default_str();
