@@ -21,17 +21,17 @@ HOUR = ("--width", 400_000_000, "--rank", 8)  # a wide pass as one operation
 class Interrupted(ProgramCase):
     def interrupted(self, *command, after=1.0, times=1):
         """Exit code 130 soon after SIGINT; stderr."""
-        process = subprocess.Popen([files.program(), *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        time.sleep(after)
-        self.assertIsNone(process.poll(), "it has ended before Ctrl-C")
-        start = time.monotonic()
-        for again in range(times):
-            time.sleep(0.2 * (again > 0))
-            process.send_signal(signal.SIGINT)
-        try:
-            _, errors = process.communicate(timeout=10)
-        finally:
-            process.kill()
+        with subprocess.Popen([files.program(), *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                time.sleep(after)
+                self.assertIsNone(process.poll(), "it has ended before Ctrl-C")
+                start = time.monotonic()
+                for again in range(times):
+                    time.sleep(0.2 * (again > 0))
+                    process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=30)
+            finally:
+                process.kill()
         self.assertEqual(process.returncode, 130, errors)
         self.assertLess(time.monotonic() - start, 5)
         return errors

@@ -217,6 +217,21 @@ TEST(Plot, LeavesOutWhatIsNull) {
     EXPECT_EQ(page.find("±"), page.npos);
 }
 
+TEST(Plot, SaysWhatTheReportLacks) {
+    json whole = report(typical_rows());
+    const std::string page = compare_plot(whole);
+    for (const char* note : {"was interrupted", "random targets", "without a rate certificate"})
+        EXPECT_EQ(occurrences(page, note), 0U) << note;
+    whole["interrupted"] = true;
+    whole["data"]["targets"] = "random signs";
+    whole["rows"][2]["certificate_held"] = nullptr;
+    const std::string notes = compare_plot(whole);
+    for (const char* note : {"was interrupted", "random targets", "without a rate certificate"})
+        EXPECT_EQ(occurrences(notes, note), 1U) << note;
+    whole["rows"][2]["lambda_min"] = nullptr;  // a certificate was not looked for
+    EXPECT_EQ(occurrences(compare_plot(whole), "without a rate certificate"), 0U);
+}
+
 TEST(Plot, TakesAnyReport) {
     json all_null = typical_rows();
     for (json& r : all_null) {
