@@ -11,8 +11,8 @@ import fntk_files as files
 from fntk_files import fntk, run
 from program_test import ROWS, SMALL, ProgramCase, setUpModule  # noqa: F401
 
-# An hour of work: whoever looks at files afterwards meets the time limit of run().
-LONG = ("--width", 400_000_000, "--rank", 8)
+# Much work: whoever looks at files afterwards meets the time limit of run().
+LONG = ("--width", 400_000_000, "--rank", 8, "--threads", 1)
 
 
 class Files(ProgramCase):
@@ -36,7 +36,7 @@ class Files(ProgramCase):
             "train": ((self.data, *labelled, *LONG), (), ("--json", "--out", "--checkpoint")),
             "fit": ((self.data, *labelled, *LONG), (), ("--json", "--out")),
             "predict": ((self.model, self.data), out, ("--json", "--variance")),
-            "compare": ((self.data, "--widths", 400_000_000), (), ("--json", "--plot")),
+            "compare": ((self.data, "--widths", 100_000_000, "--threads", 1), (), ("--json", "--plot")),
             "plan": ((self.data,), (), ("--json",)),
         }
 

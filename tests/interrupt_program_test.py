@@ -15,7 +15,7 @@ import fntk_files as files
 from program_test import DIM, ROWS, ProgramCase, setUpModule  # noqa: F401
 
 NOTHING = r"\Afntk: error: interrupted; nothing was written\n\Z"
-HOUR = ("--width", 400_000_000, "--rank", 8)  # a wide pass as one operation
+HOUR = ("--width", 400_000_000, "--rank", 8, "--threads", 1)  # a wide pass as one operation
 
 
 class Interrupted(ProgramCase):
@@ -40,7 +40,7 @@ class Interrupted(ProgramCase):
         labels = self.npy("y.npy", np.arange(ROWS) % 2)
         for command in (("gram", self.data, *HOUR, "--out", self.out / "k.npy"), ("spectrum", self.data, *HOUR),
                         ("tangent", self.data, *HOUR, "--out", self.out / "t"),
-                        ("compare", self.data, "--widths", 400_000_000, "--ranks", 8, "--json", self.out / "c.json")):
+                        ("compare", self.data, "--widths", 100_000_000, "--ranks", 8, "--threads", 1, "--json", self.out / "c.json")):
             with self.subTest(command=command[0]):
                 self.assertRegex(self.interrupted(*command), NOTHING)
                 self.assertEqual(list(self.out.iterdir()), [])
@@ -49,16 +49,16 @@ class Interrupted(ProgramCase):
         self.assertEqual(list(self.out.iterdir()), [])
 
     def test_a_dense_eigendecomposition_ends_at_once(self):
-        data = self.npy("many.npy", files.sphere(9000, DIM, 3))
-        command = ("spectrum", data, "--width", 64, "--rank", 8, "--memory", 0, "--eigenvalues", self.out / "w.npy", "--json", self.out / "s.json")
-        self.assertRegex(self.interrupted(*command, after=6), NOTHING)
+        data = self.npy("many.npy", files.sphere(6000, DIM, 3))
+        command = ("spectrum", data, "--width", 64, "--rank", 8, "--threads", 1, "--eigenvalues", self.out / "w.npy", "--json", self.out / "s.json")
+        self.assertRegex(self.interrupted(*command, after=3), NOTHING)
         self.assertEqual(list(self.out.iterdir()), [])
 
     def test_a_comparison_keeps_its_whole_rows_and_says_so(self):
         written, plot = self.out / "c.json", self.out / "c.html"
         written.write_text("a whole report", encoding="ascii")
-        command = ("compare", self.data, "--ranks", 8, "--json", written, "--plot", plot)
-        self.assertRegex(self.interrupted(*command, "--widths", 400_000_000), NOTHING)
+        command = ("compare", self.data, "--ranks", 8, "--threads", 1, "--json", written, "--plot", plot)
+        self.assertRegex(self.interrupted(*command, "--widths", 100_000_000), NOTHING)
         self.assertEqual([path.read_text(encoding="ascii") for path in self.out.iterdir()], ["a whole report"])
         slow = ("--widths", 64, 500_000, "--steps", 2000)  # three networks take less than a second, the others minutes
         errors = self.interrupted(*command, *slow, after=5)
