@@ -181,8 +181,10 @@ void add_compare(CLI::App& app, Action& run) {
     options->run.add(*command);
     command->add_option("--test-samples", options->test_samples, "first N rows of the test split")
         ->capture_default_str();
-    command->add_option("--widths", options->widths, "m, several")->delimiter(',')->capture_default_str();
-    command->add_option("--ranks", options->ranks, "p, several [default: 64 256, less for narrow data]")
+    command->add_option("--widths", options->widths, "m, several, with commas or spaces")
+        ->delimiter(',')
+        ->capture_default_str();
+    command->add_option("--ranks", options->ranks, "p, several [default: 64,256, less for narrow data]")
         ->delimiter(',');
     command
         ->add_option("--bases", options->bases,
