@@ -21,10 +21,9 @@
 namespace fntk {
 namespace detail {
 
-Table npy_table(const std::string& path, Content content) {
+Table npy_table(const std::string& path) {
     auto file = std::make_shared<const MappedFile>(path);
     const NpyArray array = read_npy(*file);
-    if (content == Content::inputs) float_dtype(array, path);
     return {.path = path,
             .rows = array.rows,
             .cols = array.cols,
@@ -34,7 +33,7 @@ Table npy_table(const std::string& path, Content content) {
 Table open_table(const std::string& path, Content content, std::int64_t max_rows) {
     const std::string name = std::filesystem::path(path).filename().string();
     const auto ends = [&](auto... endings) { return (name.ends_with(endings) || ...); };
-    if (ends(".npy")) return npy_table(path, content);
+    if (ends(".npy")) return npy_table(path);
     if (ends(".csv")) return csv_table(path, max_rows);
     if (ends(".idx", ".idx.gz", "-ubyte", "-ubyte.gz")) return idx_table(path, content, max_rows);
     throw ValueError(fmt::format(

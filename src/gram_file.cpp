@@ -10,7 +10,6 @@
 #include <fntk/error.hpp>
 
 #include <backend/ops.hpp>
-#include <backend/scalar.hpp>
 
 #include <fmt/format.h>
 
@@ -125,29 +124,29 @@ class GramWriter {
     }
 
     /// Throws ValueError that names the place in K of an entry that overflowed.
+    template <class T>
     static void require_finite_kernel(ConstMatrixView block, std::int64_t row, std::int64_t col) {
-        backend::with_real(block.dtype, [&](auto type) {
-            using T = decltype(type);
-            for (std::int64_t i = 0; i < block.rows; ++i) {
-                const T* values = block.row<T>(i);
-                bool finite = true;  // no early exit: the loop runs in vector registers
-                for (std::int64_t j = 0; j < block.cols; ++j)
-                    finite &= std::abs(values[j]) <= std::numeric_limits<T>::max();
-                if (finite) continue;
-                const std::int64_t j =
-                    std::find_if_not(values, values + block.cols, [](T x) { return std::isfinite(x); }) -
-                    values;
-                throw ValueError(
-                    fmt::format("K is {} at row {}, column {}: it leaves the range of {}; scale the data "
-                                "or normalise its rows, or take precision float64",
-                                values[j], row + i, col + j, name(block.dtype)));
-            }
-        });
+        for (std::int64_t i = 0; i < block.rows; ++i) {
+            const T* values = block.row<T>(i);
+            bool finite = true;  // no early exit: the loop runs in vector registers
+            for (std::int64_t j = 0; j < block.cols; ++j)
+                finite &= std::abs(values[j]) <= std::numeric_limits<T>::max();
+            if (finite) continue;
+            const std::int64_t j =
+                std::find_if_not(values, values + block.cols, [](T x) { return std::isfinite(x); }) -
+                values;
+            throw ValueError(
+                fmt::format("K is {} at row {}, column {}: it leaves the range of {}; scale the data or "
+                            "normalise its rows, or "
+                            "take precision float64",
+                            values[j], row + i, col + j, name(block.dtype)));
+        }
     }
 
     std::uint32_t write(ConstMatrixView block, std::int64_t row, std::int64_t col, std::uint32_t crc) {
         const Staged owner = rows_.device().on_host(block);
-        require_finite_kernel(owner, row, col);
+        dtype_ == DType::f32 ? require_finite_kernel<float>(owner, row, col)
+                             : require_finite_kernel<double>(owner, row, col);
         const std::size_t bytes = static_cast<std::size_t>(block.cols) * size_of(dtype_);
         for (std::int64_t i = 0; i < block.rows; ++i) {
             const std::byte* values = owner.view().row_block(i, 1).data;

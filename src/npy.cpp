@@ -27,9 +27,14 @@ double from_half(std::uint16_t bits) {
     return (bits & 0x8000) != 0 ? -magnitude : magnitude;
 }
 
+/// Row `row` of elements of T.
+template <class T, class Convert>
+void widen(const NpyArray& array, std::int64_t row, double* out, const Convert& convert) {
+    for (std::int64_t j = 0; j < array.cols; ++j) out[j] = convert(load<T>(array.at(row, j)));
+}
 template <class T>
-void widen(const std::byte* in, std::int64_t count, double* out) {
-    for (std::int64_t j = 0; j < count; ++j, in += sizeof(T)) out[j] = static_cast<double>(load<T>(in));
+void widen(const NpyArray& array, std::int64_t row, double* out) {
+    widen<T>(array, row, out, [](T x) { return static_cast<double>(x); });
 }
 
 }  // namespace
@@ -44,27 +49,21 @@ DType float_dtype(const NpyArray& array, const std::string& path) {
 }
 
 void read_row(const NpyArray& array, std::int64_t row, double* out) {
-    const std::byte* in = array.data + row * array.cols * array.item;
     const bool is_signed = array.kind == 'i';
     if (array.kind == 'f') {
-        if (array.item == 4) return widen<float>(in, array.cols, out);
-        if (array.item == 8) return widen<double>(in, array.cols, out);
-        for (std::int64_t j = 0; j < array.cols; ++j) out[j] = from_half(load<std::uint16_t>(in + 2 * j));
-        return;
+        if (array.item == 4) return widen<float>(array, row, out);
+        if (array.item == 8) return widen<double>(array, row, out);
+        return widen<std::uint16_t>(array, row, out, from_half);
     }
     switch (array.item) {
         case 1:
-            return is_signed ? widen<std::int8_t>(in, array.cols, out)
-                             : widen<std::uint8_t>(in, array.cols, out);
+            return is_signed ? widen<std::int8_t>(array, row, out) : widen<std::uint8_t>(array, row, out);
         case 2:
-            return is_signed ? widen<std::int16_t>(in, array.cols, out)
-                             : widen<std::uint16_t>(in, array.cols, out);
+            return is_signed ? widen<std::int16_t>(array, row, out) : widen<std::uint16_t>(array, row, out);
         case 4:
-            return is_signed ? widen<std::int32_t>(in, array.cols, out)
-                             : widen<std::uint32_t>(in, array.cols, out);
+            return is_signed ? widen<std::int32_t>(array, row, out) : widen<std::uint32_t>(array, row, out);
         default:
-            return is_signed ? widen<std::int64_t>(in, array.cols, out)
-                             : widen<std::uint64_t>(in, array.cols, out);
+            return is_signed ? widen<std::int64_t>(array, row, out) : widen<std::uint64_t>(array, row, out);
     }
 }
 
@@ -76,11 +75,13 @@ struct MappedNpy::Mapping {
         const DType dtype = detail::float_dtype(array, path);
         view = {array.data, array.rows, array.cols, array.cols, dtype};
         // numpy aligns its data; a file of another writer may not, and is copied so that elements can be
-        // addressed.
-        if (reinterpret_cast<std::uintptr_t>(array.data) % size_of(dtype) == 0) return;
+        // addressed. So is one in Fortran order.
+        if (!array.by_columns && reinterpret_cast<std::uintptr_t>(array.data) % size_of(dtype) == 0) return;
         aligned = Matrix(array.rows, array.cols, dtype);
-        if (!view.empty())
-            std::memcpy(aligned.view().data, array.data, static_cast<std::size_t>(aligned.bytes()));
+        for (std::int64_t i = 0; i < array.rows; ++i)
+            for (std::int64_t j = 0; j < array.cols; ++j)
+                std::memcpy(aligned.view().row_block(i, 1).col_block(j, 1).data, array.at(i, j),
+                            size_of(dtype));
         view = aligned.view();
     }
 

@@ -11,17 +11,23 @@
 
 namespace fntk::detail {
 
-/// A one- or two-dimensional little-endian C-order array inside a mapped file; not necessarily aligned.
+/// A one- or two-dimensional little-endian array inside a mapped file; not necessarily aligned.
 struct NpyArray {
-    char kind = 'f';        ///< 'f' float, 'i' signed, 'u' unsigned
+    char kind = 'f';        ///< 'f' float, 'i' signed, 'u' unsigned; booleans are unsigned
     std::int64_t item = 4;  ///< bytes of one element: 1, 2, 4 or 8, for 'f' 2, 4 or 8
     std::int64_t rows = 0;
-    std::int64_t cols = 0;  ///< 1 for a one-dimensional file
+    std::int64_t cols = 0;    ///< 1 for a one-dimensional file
+    bool by_columns = false;  ///< Fortran order: one column after the other
     const std::byte* data = nullptr;
+
+    /// Of element (i, j).
+    [[nodiscard]] const std::byte* at(std::int64_t i, std::int64_t j) const {
+        return data + (by_columns ? j * rows + i : i * cols + j) * item;
+    }
 };
 
 /// Checks header and length. Throws IoError (no .npy file, truncated, trailing bytes) or ValueError
-/// (Fortran order, big-endian, another element type, another number of dimensions).
+/// (big-endian, another element type, another number of dimensions).
 NpyArray read_npy(const MappedFile& file);
 
 /// f32 or f64; throws ValueError for every other element type.

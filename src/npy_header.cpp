@@ -100,8 +100,8 @@ std::vector<std::int64_t> parse_shape(std::string_view text, const std::string& 
 
 /// '<f4' → kind and item of the array.
 void parse_descr(std::string_view text, NpyArray& array, const std::string& path) {
-    constexpr std::array<std::string_view, 11> known{"|i1", "|u1", "<i2", "<u2", "<f2", "<i4",
-                                                     "<u4", "<f4", "<i8", "<u8", "<f8"};
+    constexpr std::array<std::string_view, 12> known{"|b1", "|i1", "|u1", "<i2", "<u2", "<f2",
+                                                     "<i4", "<u4", "<f4", "<i8", "<u8", "<f8"};
     if (text.size() >= 2 && text.front() == text.back()) text = text.substr(1, text.size() - 2);
     if (text.starts_with('>'))
         throw ValueError(fmt::format("{}: its element type {} is big-endian; save x.astype('<{}') instead",
@@ -111,7 +111,7 @@ void parse_descr(std::string_view text, NpyArray& array, const std::string& path
             fmt::format("{}: its element type {} is not supported; save x.astype('<f4') or "
                         "x.astype('<f8') instead",
                         path, printable(text)));
-    array.kind = text[1];
+    array.kind = text[1] == 'b' ? 'u' : text[1];
     array.item = text[2] - '0';
 }
 
@@ -147,11 +147,6 @@ NpyArray read_npy(const MappedFile& file) {
         throw ValueError(
             fmt::format("{}: it has {} dimensions, a matrix has 1 or 2; reshape it to rows and columns",
                         path, shape.size()));
-    if (fortran == "True")
-        throw ValueError(
-            fmt::format("{}: it is in Fortran order, only C order is read; save "
-                        "numpy.ascontiguousarray(x) instead",
-                        path));
     const auto bytes = byte_count(shape, static_cast<std::size_t>(array.item));
     const std::int64_t have = file.size() - begin - length;
     if (!bytes) malformed(path, "its shape does not fit 64 bits");
@@ -161,6 +156,7 @@ NpyArray read_npy(const MappedFile& file) {
     if (have > *bytes) malformed(path, fmt::format("{} bytes follow its data", have - *bytes));
     array.rows = shape[0];
     array.cols = shape.size() == 2 ? shape[1] : 1;
+    array.by_columns = fortran == "True";
     array.data = file.data() + begin + length;
     return array;
 }

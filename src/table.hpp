@@ -34,6 +34,6 @@ Table csv_table(const std::string& path, std::int64_t max_rows);
 Table idx_table(const std::string& path, Content content, std::int64_t max_rows);
 
 /// Throws what read_npy throws, and for inputs ValueError unless they are float32 or float64.
-Table npy_table(const std::string& path, Content content);
+Table npy_table(const std::string& path);
 
 }  // namespace fntk::detail

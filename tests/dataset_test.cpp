@@ -105,9 +105,15 @@ TEST(Dataset, RefusesWrongOptionsAndUnknownEndings) {
     expect_parts(error_of<ValueError>([&] { load_dataset(path, negative); }), {"max_samples", "-1"});
     expect_parts(error_of<ValueError>([&] { load_dataset(folder.path("x.parquet")); }),
                  {"x.parquet", ".npy", "fashion-mnist"});
-    expect_parts(
-        error_of<ValueError>([&] { load_dataset(save<std::int32_t>(folder, "i.npy", 1, 1, {1})); }),
-        {"i4", "float32"});
+}
+
+TEST(Dataset, TakesWholeNumbersAsTheyAre) {
+    const TempFolder folder;
+    const Dataset data =
+        load_dataset(save<std::int32_t>(folder, "i.npy", 2, 2, {3, 4, 0, -5}), {.normalize = false});
+    EXPECT_EQ(data.train.inputs.dtype(), DType::f32);
+    EXPECT_EQ(value(data.train.inputs, 0, 1), 4);
+    EXPECT_EQ(value(data.train.inputs, 1, 1), -5);
 }
 
 // ---- labels and classes --------------------------------------------------------------------------

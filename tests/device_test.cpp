@@ -1,4 +1,5 @@
 // Device handles: which backend answers, forced by name or by environment, and with how many threads.
+#include "host_sanitizers.hpp"
 #include "support.hpp"
 #include "temp_folder.hpp"
 
@@ -8,6 +9,7 @@
 #include <fntk/spectrum.hpp>
 
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include <thread>
 #include <vector>
@@ -110,6 +112,19 @@ TEST_F(DeviceTest, RefusesThreadCountsOutsideTheirRange) {
         EXPECT_EQ(Device::open("cpu", 1).threads(), 1) << "a number given wins";
     }
 }
+
+#if !defined(FNTK_ADDRESS_SANITIZER) && !defined(FNTK_THREAD_SANITIZER)  // which need it themselves
+TEST_F(DeviceTest, RefusesAnAddressSpaceThatBlasCannotLiveIn) {
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+    rlimit small = before;
+    small.rlim_cur = rlim_t{64} << 20;  // less than this process has; what it has stays
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &small), 0);
+    const std::string message = error_of<MemoryError>([] { (void)Device::open("cpu", 2); });
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+    expect_parts(message, {"64 MiB", "ulimit -v", "2 threads", "256 MiB"});
+}
+#endif
 
 TEST_F(DeviceTest, ThreadsThatShareAHandleTakeTurns) {
     const Device device = Device::open("cpu", 3);

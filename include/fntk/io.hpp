@@ -1,7 +1,7 @@
 // Files in and out: .npy, .csv, .idx[.gz] and safetensors. A writer writes a temporary file beside its
 // target, syncs it, and renames: under the final name stands a whole file or none. Every failure is an
-// IoError (unreadable, truncated, unwritable) or a ValueError (content that is refused: Fortran order,
-// another dtype, NaN by row and column), naming the file.
+// IoError (unreadable, truncated, unwritable) or a ValueError (content that is refused: another dtype,
+// NaN by row and column), naming the file.
 #pragma once
 
 #include <fntk/network.hpp>
@@ -17,8 +17,9 @@
 
 namespace fntk {
 
-/// A .npy file (versions 1 to 3, C order, little-endian float32 or float64, one or two dimensions) mapped
-/// read-only. Values are read when they are touched, and not checked for NaN and infinity.
+/// A .npy file (versions 1 to 3, little-endian float32 or float64, one or two dimensions) mapped read-only;
+/// in Fortran order, or not aligned, copied. Values are read when they are touched, and not checked for NaN
+/// and infinity.
 class FNTK_API MappedNpy {
   public:
     explicit MappedNpy(const std::string& path);
