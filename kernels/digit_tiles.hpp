@@ -21,8 +21,9 @@ struct DigitTiles {
 
     FNTK_HD static constexpr std::int64_t steps_of(std::int64_t cols_) { return ceil_div(cols_, cols); }
     FNTK_HD static constexpr std::int64_t padded_rows(std::int64_t n) { return round_up(n, rows); }
+    /// One at least, so that there is memory to count from.
     FNTK_HD static constexpr std::int64_t quads_of(std::int64_t n, std::int64_t cols_) {
-        return ceil_div(n, rows) * steps_of(cols_) * quads;
+        return larger<std::int64_t>(1, ceil_div(n, rows) * steps_of(cols_) * quads);
     }
     FNTK_DEVICE const Quad* tile(std::int64_t row, std::int64_t step) const {
         return data + (row / rows * steps + step) * quads;
