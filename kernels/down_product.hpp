@@ -56,11 +56,11 @@ struct DigitBytes {
     FNTK_HD static constexpr std::int64_t pitch(std::int64_t cols, std::int64_t j0) {
         return smaller(chunk, padded(cols) - j0);
     }
-    /// Byte 0, 1 or 2 of the columns j to j + 3, j a multiple of 4; descending: the highest comes first.
-    FNTK_DEVICE std::uint32_t* word(std::int64_t row, std::int64_t j, int t, bool descending) const {
-        const std::int64_t j0 = j / chunk * chunk, plane = descending ? 2 - t : t;
+    /// Byte 0, 1 or 2 of the columns j to j + 3 of X, j a multiple of 4.
+    FNTK_DEVICE std::uint32_t* word(std::int64_t row, std::int64_t j, int t) const {
+        const std::int64_t j0 = j / chunk * chunk;
         return reinterpret_cast<std::uint32_t*>(data + row * row_bytes(cols) + 3 * j0 +
-                                                plane * pitch(cols, j0) + j - j0);
+                                                (2 - t) * pitch(cols, j0) + j - j0);
     }
 };
 
@@ -97,7 +97,7 @@ struct SplitRows {
                     FNTK_UNROLL
                     for (int l = 0; l < 4; ++l) words.put(l, take_digit(rest[l], input_digit_bits));
                     FNTK_UNROLL
-                    for (int t = 0; t < 3; ++t) *digits[a].word(at.row, 4 * quad, t, true) = words.word[t];
+                    for (int t = 0; t < 3; ++t) *digits[a].word(at.row, 4 * quad, t) = words.word[t];
                 }
             });
         });

@@ -10,9 +10,9 @@
 // any order.
 //
 // Shared memory: four stages of 8 words of 128 rows of each side and of the weights; three are on their way
-// while one is multiplied. Rows and words past the end are zero. A lane reads two words at a time, and
-// eight lanes that are served together read two rows, 128 bytes in a piece: no bank conflicts. The first
-// words of four lanes make one product, the second words another.
+// while one is multiplied. Rows and words past the end are zero. A product takes four words of a row; 16
+// lanes, which are served together, read four rows, and every second pair of rows has the halves of a
+// stage's words the other way round: no bank conflicts.
 #pragma once
 
 #include "grid.hpp"

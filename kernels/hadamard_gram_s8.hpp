@@ -8,9 +8,11 @@
 // A block of 8 warps has a tile of 128 × 128 elements of K, a warp 64 × 32 of it, three sums an element in
 // registers. Slices of 32 columns of the operands go through shared memory, four of them, of which three
 // are on their way while one is multiplied; one barrier a slice. A lane takes 8 bytes at a time, and the 96
-// bytes of a row put 16 lanes, which are served together, into different banks. The first product waits in
-// its place in K for the second. Every `carry_steps` slices what exceeds a byte moves on to the next sum,
-// so that sums stay within int32.
+// bytes of a row put 16 lanes, which are served together, into different banks. Every `carry_steps` slices
+// what exceeds a byte moves on to the next sum, so that sums stay within int32.
+//
+// A finished tile goes through shared memory, so that whole sectors of K are written, also of its mirror
+// image. The first product waits in its place in K for the second.
 #pragma once
 
 #include "digit_tiles.hpp"
@@ -32,8 +34,8 @@ struct HadamardGramS8 : HadamardTiles<float, DigitTiles::rows> {
         Quad* slices = grid.template shared<Quad>(2 * stages * quads);
         auto* tile = reinterpret_cast<std::uint32_t*>(slices);  // floats: bits
         for_each_tile(grid, [&](std::int64_t row0, std::int64_t col0) {
-            const int i0 = static_cast<int>(row0),
-                      j0 = static_cast<int>(col0);  // K would not fit elsewhere
+            // A row takes 96 bytes of digits at least: no GPU has room for 2^31 of them.
+            const int i0 = static_cast<int>(row0), j0 = static_cast<int>(col0);
             FNTK_UNROLL_BY(1)
             for (int f = 0; f < 2; ++f) {
                 multiply(grid, slices, rows[f], cols[f], i0, j0);

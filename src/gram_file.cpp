@@ -4,6 +4,7 @@
 #include <fntk/gram_file.hpp>
 
 #include "gram_file_progress.hpp"
+#include "matrix_finite.hpp"
 #include "npy.hpp"
 #include "partial_file.hpp"
 
@@ -15,8 +16,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <limits>
 #include <utility>
 #include <vector>
 
@@ -128,13 +127,8 @@ class GramWriter {
     static void require_finite_kernel(ConstMatrixView block, std::int64_t row, std::int64_t col) {
         for (std::int64_t i = 0; i < block.rows; ++i) {
             const T* values = block.row<T>(i);
-            bool finite = true;  // no early exit: the loop runs in vector registers
-            for (std::int64_t j = 0; j < block.cols; ++j)
-                finite &= std::abs(values[j]) <= std::numeric_limits<T>::max();
-            if (finite) continue;
-            const std::int64_t j =
-                std::find_if_not(values, values + block.cols, [](T x) { return std::isfinite(x); }) -
-                values;
+            const std::int64_t j = first_not_finite(values, block.cols);
+            if (j < 0) continue;
             throw ValueError(
                 fmt::format("K is {} at row {}, column {}: it leaves the range of {}; scale the data or "
                             "normalise its rows, or "

@@ -1,3 +1,5 @@
+#include "matrix_finite.hpp"
+
 #include <fntk/error.hpp>
 #include <fntk/matrix.hpp>
 
@@ -6,7 +8,6 @@
 #include <sys/mman.h>
 
 #include <atomic>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -223,16 +224,12 @@ void require_finite(ConstMatrixView view, const char* argument) {
         if constexpr (std::is_floating_point_v<T>) {
             for (std::int64_t i = 0; i < view.rows; ++i) {
                 const T* row = view.row<T>(i);
-                bool finite = true;  // no early exit: the loop runs in vector registers
-                for (std::int64_t j = 0; j < view.cols; ++j)
-                    finite &= std::abs(row[j]) <= std::numeric_limits<T>::max();
-                if (finite) continue;
-                for (std::int64_t j = 0; j < view.cols; ++j)
-                    if (!std::isfinite(row[j]))
-                        throw ValueError(
-                            fmt::format("{} holds {} at row {}, column {}; every value must be finite: "
-                                        "remove or impute it",
-                                        argument, row[j], i, j));
+                const std::int64_t j = first_not_finite(row, view.cols);
+                if (j >= 0)
+                    throw ValueError(
+                        fmt::format("{} holds {} at row {}, column {}; every value must be finite: "
+                                    "remove or impute it",
+                                    argument, row[j], i, j));
             }
         }
     });

@@ -78,7 +78,9 @@ struct MappedNpy::Mapping {
         // addressed. So is one in Fortran order.
         if (!array.by_columns && reinterpret_cast<std::uintptr_t>(array.data) % size_of(dtype) == 0) return;
         aligned = Matrix(array.rows, array.cols, dtype);
-        for (std::int64_t i = 0; i < array.rows; ++i)
+        if (!array.by_columns && !view.empty())
+            std::memcpy(aligned.view().data, array.data, static_cast<std::size_t>(aligned.bytes()));
+        for (std::int64_t i = 0; array.by_columns && i < array.rows; ++i)
             for (std::int64_t j = 0; j < array.cols; ++j)
                 std::memcpy(aligned.view().row_block(i, 1).col_block(j, 1).data, array.at(i, j),
                             size_of(dtype));
