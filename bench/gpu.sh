@@ -6,6 +6,7 @@
 #     bench/gpu.sh OUT                    every step that has not passed yet; logs and results go to OUT
 #     bench/gpu.sh OUT STEP...            these steps only, by the names of the functions below
 #     bench/gpu.sh --again OUT [STEP...]  those that have passed too
+# OUT may be a folder under build/. Where no clone is, FNTK_COMMIT says what is measured.
 # OUT/STEP.status holds the exit status (124: out of time) and the seconds, OUT/STEP.log the output. A call ends
 # within FNTK_GPU_BUDGET seconds, 540 by default: then it says which steps are left, and the next call goes on
 # with them. Exits with 0 when every step has passed.
@@ -47,6 +48,11 @@ environment() {
     cmake --version | head -1
     c++ --version | head -1
     nvcc --version | tail -2
+    local toolkit part
+    toolkit=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")
+    for part in include/{cublas_v2,cusolverDn,curand_kernel}.h include/nvtx3/nvToolsExt.h lib64/lib{cublas,cusolver}.so; do
+        [[ -e $toolkit/$part ]] || echo "missing: $toolkit/$part"
+    done
     nvidia-smi
     local properties=name,compute_cap,memory.total,driver_version,clocks.max.sm,clocks.max.mem,power.limit
     nvidia-smi --query-gpu=$properties --format=csv
@@ -61,9 +67,11 @@ configure() {
     cmake --preset cuda -B "$build" -DCMAKE_CUDA_ARCHITECTURES="$architectures"
 }
 
-# What the assembler of another toolkit may make of the kernels for 9.0: right, and slow.
+# What the first steps run; `everything` builds the rest. What the assembler of another toolkit may make of the kernels
+# for 9.0: right, and slow.
 compile() {
-    cmake --build "$build" --parallel "$jobs" 2>&1 | tee "$out/compile.txt"
+    cmake --build "$build" --parallel "$jobs" --target fntk_tests fntk_program fntk_philox_curand_test \
+        fntk_gpu_ceilings fntk_gpu_case fntk_peer_case fntk_bench 2>&1 | tee "$out/compile.txt"
     if grep -E 'C75[0-9]{2}|setmaxnreg.*ignored' "$out/compile.txt"; then echo "SKIPPED: fast wgmma; see compile.txt"; fi
 }
 
@@ -86,6 +94,7 @@ large() { on_gpu large -R '^SlowCuda'; }
 
 # But for the package, which other machines build and install as well.
 everything() {
+    cmake --build "$build" --parallel "$jobs"
     ctest --test-dir "$build" --no-tests=error --output-on-failure --output-junit "$out/everything.xml" \
         --parallel "$jobs" --exclude-regex '^SlowCuda' --label-exclude '^package$'
 }
@@ -96,7 +105,7 @@ sanitized() {
         return
     fi
     # Libraries ask the driver for functions that it may lack; what fntk asks for it checks itself.
-    compute-sanitizer --tool "$1" --error-exitcode 9 --report-api-errors no "$build/tests/fntk_tests" \
+    compute-sanitizer --tool "$1" --error-exitcode 9 --report-api-errors no "${@:3}" "$build/tests/fntk_tests" \
         --gtest_filter="$2"
 }
 memcheck() {
@@ -104,7 +113,8 @@ memcheck() {
 }
 # The kernels for 9.0 too. Tools had trouble with wgmma and setmaxnreg: what fails here, or hangs, needs a look.
 memcheck_wgmma() { sanitized memcheck 'CudaTest.ExactIntegersAreEqualWhateverIsKept'; }
-racecheck() { sanitized racecheck 'CudaTest.ExactIntegersAreEqualFromData*:CudaTest.PerSample*'; }
+# Of fntk's kernels, not of the libraries'.
+racecheck() { sanitized racecheck 'CudaTest.ExactIntegersAreEqualFromData*:CudaTest.PerSample*' --kernel-regex kns=fntk; }
 
 ceilings() { "$build/bin/fntk_gpu_ceilings" | tee "$out/ceilings.jsonl"; }
 timed_on() {
@@ -148,10 +158,10 @@ compare() {
 
 # --- one after the other
 
-all_steps=(environment configure compile wgmma exact memcheck racecheck ceilings everything bench_cuda large
-    peers growth compare bench_cpu memcheck_wgmma)
+all_steps=(environment configure compile wgmma exact ceilings memcheck large peers racecheck bench_cuda everything
+    growth compare bench_cpu memcheck_wgmma)
 declare -A seconds=([environment]=20 [configure]=60 [compile]=330 [wgmma]=60 [exact]=150 [memcheck]=60
-    [racecheck]=60 [ceilings]=45 [bench_cuda]=60 [peers]=520 [growth]=180 [large]=90 [everything]=180
+    [racecheck]=60 [ceilings]=45 [bench_cuda]=60 [peers]=520 [growth]=180 [large]=90 [everything]=240
     [bench_cpu]=60 [compare]=240 [memcheck_wgmma]=90)
 
 passed() { [[ -f $out/$1.status && $(cut -d' ' -f1 "$out/$1.status") == 0 ]]; }

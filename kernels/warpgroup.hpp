@@ -71,8 +71,8 @@ FNTK_HD constexpr std::uint64_t tile_after(std::uint64_t descriptor, int bytes) 
     FNTK_LIST_8(x, i), FNTK_LIST_8(x, (i) + 8), FNTK_LIST_8(x, (i) + 16), FNTK_LIST_8(x, (i) + 24)
 #define FNTK_LIST_64(x, i) FNTK_LIST_32(x, i), FNTK_LIST_32(x, (i) + 32)
 #define FNTK_LIST_128(x, i) FNTK_LIST_64(x, i), FNTK_LIST_64(x, (i) + 64)
-// n columns in r registers, of int8 up to 256 as of other types, which the PTX ISA does not list and ptxas
-// takes: %r and %r1 are the descriptors, %r2 is `add`; or %r to %r3 are A, %r4 is B.
+// n columns in r registers, of int8 too up to 256 (PTX ISA, table of wgmma's matrix shapes; the list beside
+// the instruction ends at 224): %r and %r1 are the descriptors, %r2 is `add`; or %r to %r3 are A, %r4 is B.
 #define FNTK_WGMMA_SHARED(n, types, r, r1, r2)                                                             \
     asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" #r2                                              \
                  ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n types " {" FNTK_TEXT_##r "}, %" #r ", %" #r1 \

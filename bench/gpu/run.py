@@ -15,6 +15,7 @@ import dataclasses
 import datetime
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -208,6 +209,7 @@ def chosen(options: argparse.Namespace) -> list[Measurement]:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and the process that is measured ends too
     options = arguments()
     measurements = chosen(options)
     if options.list:

@@ -97,8 +97,18 @@ cublasStatus_t cublasDestroy(cublasHandle_t handle) {
     return status(begin(Can::nothing));
 }
 cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream) {
-    handle->stream = stream;
-    return status(begin(Can::fail));
+    const cudaError_t code = begin(Can::fail);
+    if (code == cudaSuccess) handle->stream = stream;
+    return status(code);
+}
+cublasStatus_t cublasSetWorkspace(cublasHandle_t /*handle*/, void* workspace, std::size_t bytes) {
+    const cudaError_t code = begin(Can::fail);
+    if (code != cudaSuccess) return status(code);
+    Block* const block = block_of(workspace, bytes);
+    if (block == nullptr || block->graph != nullptr)
+        return status(against_the_rules("cuBLAS's workspace is not on the device, or memory of a graph"));
+    block->lent = true;
+    return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasSetMathMode(cublasHandle_t /*handle*/, cublasMath_t /*mode*/) {
     return status(begin(Can::fail));

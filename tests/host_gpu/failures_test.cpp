@@ -80,6 +80,21 @@ TEST(GpuMachine, TakesItsStreamFromTheCallerIfItIsOfTheDevice) {
     EXPECT_EQ(cudaStreamDestroy(second), cudaSuccess);
 }
 
+// --- its memory
+
+TEST(GpuMemory, ThatIsKeptForLaterIsGivenBackBeforeThereIsNone) {
+    gpu::machine().memory = 50 << 20;
+    const Device device = Device::open("cuda");
+    for (const std::int64_t megabytes : {20, 40, 30, 49}) {
+        const Matrix there = device.to_device(test::filled(megabytes, 1 << 17, DType::f64, [](auto i, auto j) {
+            return static_cast<double>(i + j);
+        }));
+        EXPECT_EQ(memory_use(Place::cuda).current, megabytes << 20);
+        expect_parts(error_of<MemoryError>([&] { (void)device.to_device(Matrix(31, 1 << 17, DType::f64)); }),
+                     {"32505856 bytes cannot be had on device 'cuda:0'", "of 52428800 are free"});
+    }
+}
+
 // --- calls that fail
 
 const Matrix& inputs() {
@@ -159,15 +174,15 @@ constexpr std::int64_t every = 5;  // of the calls: it takes ten times as long
 constexpr std::int64_t every = 1;
 #endif
 
-/// Runs the work with every call in turn failing. `look` is given what the user sees: the error, or null
+/// Runs the work with every call in turn failing, `times` in succession. `look` is given what the user sees: the error, or null
 /// where the work went on all the same, and the handle, or null where none could be had.
-void with_every_failure(const Work& work, cudaError_t error,
+void with_every_failure(const Work& work, cudaError_t error, std::int64_t times,
                         const std::function<void(const Error*, const Device*)>& look) {
     for (std::int64_t call = 0; !::testing::Test::HasFailure(); call += every) {
         SCOPED_TRACE(std::string(work.name) + ", call " + std::to_string(call));
         {
             std::optional<Device> device;
-            gpu::fail(call, error);
+            gpu::fail(call, error, times);
             try {
                 device = Device::open("cuda");
                 (void)work.run(*device);
@@ -176,9 +191,11 @@ void with_every_failure(const Work& work, cudaError_t error,
                     gpu::fail(-1, cudaSuccess);
                     return;
                 }
+                gpu::fail(-1, cudaSuccess);
                 look(nullptr, &*device);
             } catch (const Error& seen) {
                 ASSERT_TRUE(gpu::has_failed()) << seen.what();
+                gpu::fail(-1, cudaSuccess);
                 look(&seen, device ? &*device : nullptr);
             }
         }
@@ -192,10 +209,10 @@ void with_every_failure(const Work& work, cudaError_t error,
 /// Whichever call reports `error`, it is a Kind that names the device, and the handle gives the same bits
 /// after it.
 template <class Kind>
-void expect_to_go_on_after(cudaError_t error) {
+void expect_to_go_on_after(cudaError_t error, std::int64_t times = 1) {
     for (const Work& work : all_work) {
         const Matrix want = work.run(Device::open("cuda"));
-        with_every_failure(work, error, [&](const Error* seen, const Device* device) {
+        with_every_failure(work, error, times, [&](const Error* seen, const Device* device) {
             if (seen != nullptr) {
                 EXPECT_NE(dynamic_cast<const Kind*>(seen), nullptr) << seen->what();
                 expect_parts(seen->what(), {"cuda:0"});
@@ -206,8 +223,19 @@ void expect_to_go_on_after(cudaError_t error) {
         });
     }
 }
+TEST(GpuMemory, WithoutPoolsGivesTheSame) {
+    for (const Work& work : all_work) {
+        SCOPED_TRACE(work.name);
+        const Matrix want = work.run(Device::open("cuda"));
+        gpu::machine().has_pools = false;
+        EXPECT_TRUE(same_bits(work.run(Device::open("cuda")), want));
+        EXPECT_EQ(gpu::alive(), gpu::Alive{});
+        gpu::machine().has_pools = true;
+    }
+}
+
 TEST(GpuFailure, WithoutMemoryTheHandleGoesOn) {
-    expect_to_go_on_after<MemoryError>(cudaErrorMemoryAllocation);
+    expect_to_go_on_after<MemoryError>(cudaErrorMemoryAllocation, 2);  // also when it is asked again
 }
 TEST(GpuFailure, OfACallTheHandleGoesOn) {
     expect_to_go_on_after<DeviceError>(cudaErrorLaunchOutOfResources);
@@ -215,7 +243,7 @@ TEST(GpuFailure, OfACallTheHandleGoesOn) {
 
 TEST(GpuFailure, ThatIsFinalIsSaidByEveryOperationAfterIt) {
     for (const Work& work : all_work)
-        with_every_failure(work, cudaErrorIllegalAddress, [&](const Error* seen, const Device* device) {
+        with_every_failure(work, cudaErrorIllegalAddress, 1, [&](const Error* seen, const Device* device) {
             if (seen != nullptr) {  // else all that was left was to give memory back
                 EXPECT_NE(dynamic_cast<const DeviceError*>(seen), nullptr) << seen->what();
                 expect_parts(seen->what(), {"cuda:0", "cudaError 700"});

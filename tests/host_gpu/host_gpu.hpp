@@ -2,14 +2,13 @@
 // the .cu files of the CUDA backend are compiled as C++ and run on any machine. Kernels run on the grid of
 // the tests. They are the worst GPUs that the documentation allows:
 //     late        work waits in its stream until the host waits for it; host memory of a copy is taken and
-//     given
-//                 then, as if it were pinned
+//                 given then, as if it were pinned
 //     strangers   memory of the device is no memory of the host: AddressSanitizer reports who touches it
-//     outside
-//                 of the stream's work, before it was made or after it was given back; fresh memory is NaN
+//                 outside of the stream's work, before it was made or after it was given back; fresh memory
+//                 is NaN
+//     hoarding    a pool keeps what is given back for requests of the same size, until it is trimmed
 //     strict      streams, pointers, kinds of copies, leading dimensions, shared memory and captures that
-//     the
-//                 documentation does not allow are refused
+//                 the documentation does not allow are refused
 //     failing     on demand, at any call
 #pragma once
 
@@ -28,13 +27,14 @@ struct Machine {
     int compute_capability = 90;
     int multiprocessors = 3;
     std::int64_t memory = std::int64_t{1} << 30;  // of all GPUs
+    bool has_pools = true;                        // of memory
     bool has_code = true;                         // false: kernels are for another capability
 };
 Machine& machine();
 
-/// The call-th from now on, from 0, of the calls that can report `error` does so. Errors that CUDA does not
-/// let a process recover from are reported by every call after it.
-void fail(std::int64_t call, cudaError_t error);
+/// The call-th from now on, from 0, of the calls that can report `error` does so, and the `times` - 1 after
+/// it. Errors that CUDA does not let a process recover from are reported by every call after it.
+void fail(std::int64_t call, cudaError_t error, std::int64_t times = 1);
 /// Whether it has come to that.
 bool has_failed();
 /// A new process: no failure, no work; machine() as it is.

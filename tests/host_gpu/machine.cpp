@@ -30,8 +30,9 @@ Machine& machine() { return state().machine; }
 Alive alive() { return state().alive; }
 std::string take_fault() { return std::exchange(state().fault, {}); }
 
-void fail(std::int64_t call, cudaError_t error) {
+void fail(std::int64_t call, cudaError_t error, std::int64_t times) {
     state().calls_left = call;
+    state().times = times;
     state().error = error;
 }
 bool has_failed() { return state().error != cudaSuccess && state().calls_left < 0; }
@@ -41,6 +42,7 @@ void restart() {
     for (auto& stream : gpu.streams) stream->work.clear();
     gpu.last = gpu.final = gpu.error = cudaSuccess;
     gpu.calls_left = -1;
+    gpu.kept.clear();
     gpu.device = 0;
     gpu.alive = {};
     gpu.streams.clear();
@@ -56,7 +58,9 @@ cudaError_t against_the_rules(const std::string& what, cudaError_t code) {
 cudaError_t begin(Can can) {
     State& gpu = state();
     if (gpu.final != cudaSuccess) return gpu.final;
-    if (gpu.calls_left < 0 || !can_report(can, gpu.error) || gpu.calls_left-- > 0) return cudaSuccess;
+    if (gpu.error == cudaSuccess || gpu.calls_left <= -gpu.times || !can_report(can, gpu.error) ||
+        gpu.calls_left-- > 0)
+        return cudaSuccess;
     if (is_final(gpu.error)) gpu.final = gpu.error;
     return gpu.error;
 }
@@ -116,6 +120,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
             case cudaDevAttrMaxSharedMemoryPerBlockOptin:
                 // CUDA Programming Guide, technical specifications by compute capability
                 *value = (capability == 90 || capability == 100 ? 227 : capability == 80 ? 163 : 99) * 1024;
+                break;
+            case cudaDevAttrMemoryPoolsSupported:
+                *value = machine().has_pools ? 1 : 0;
                 break;
         }
         return cudaSuccess;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <numeric>
 
 #ifdef FNTK_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
@@ -28,6 +29,26 @@ void show(const Block& /*block*/) {}
 
 int depth = 0;  // of OnDevice
 
+std::int64_t kept_bytes() {
+    std::size_t bytes = 0;
+    for (const auto& [pool, kept] : state().kept)
+        for (const auto* sizes : {&kept.done, &kept.issued})
+            bytes = std::accumulate(sizes->begin(), sizes->end(), bytes);
+    return static_cast<std::int64_t>(bytes);
+}
+std::int64_t free_bytes() { return machine().memory - alive().bytes - kept_bytes(); }
+
+/// Whether the pool has had a block of that size, which is the caller's now.
+bool take_kept(cudaMemPool_t pool, std::size_t bytes) {
+    Kept& kept = state().kept[pool];
+    for (auto* sizes : {&kept.done, &kept.issued})
+        if (const auto found = sizes->find(bytes); found != sizes->end()) {
+            sizes->erase(found);
+            return true;
+        }
+    return false;
+}
+
 /// Fails unless `height` rows of `width` bytes, `pitch` apart, lie where they should.
 cudaError_t placed(const void* memory, std::size_t pitch, std::size_t width, std::size_t height,
                    bool on_device, const char* what) {
@@ -44,7 +65,7 @@ cudaError_t placed(const void* memory, std::size_t pitch, std::size_t width, std
 OnDevice::OnDevice() {
     if (depth++ == 0)
         for (const auto& [address, block] : state().blocks)
-            if (block.live) show(block);
+            if (block.live && !block.lent) show(block);
 }
 OnDevice::~OnDevice() {
     if (--depth == 0)
@@ -73,10 +94,13 @@ Block& make_block(std::size_t bytes) {
 }
 
 void make_fresh(Block& block) {
+    constexpr std::size_t most = 1 << 16;  // at each end: what lies between takes too long
     show(block);
-    for (std::size_t i = 0; i < block.bytes; i += sizeof(uninitialised))
+    for (std::size_t i = 0; i < block.bytes; i += sizeof(uninitialised)) {
+        if (i == most && block.bytes > 2 * most) i = block.bytes / most * most - most;
         std::memcpy(block.memory.get() + i, &uninitialised,
                     std::min(sizeof(uninitialised), block.bytes - i));
+    }
     if (depth == 0) hide(block);
 }
 
@@ -106,11 +130,19 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*at
                                     void* /*value*/) {
     return call(Can::fail, [] { return cudaSuccess; });
 }
+/// To no bytes.
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, std::size_t /*bytes*/) {
+    return call(Can::nothing, [&] {
+        state().kept[pool].done.clear();
+        return cudaSuccess;
+    });
+}
 cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool) {
     if (pool->open_blocks != 0 && state().final == cudaSuccess)
         against_the_rules("a pool ends with " + std::to_string(pool->open_blocks) + " blocks");
     for (auto& [address, block] : state().blocks)
         if (block.pool == pool) block.pool = nullptr;
+    state().kept.erase(pool);
     delete pool;
     --state().alive.pools;
     return begin(Can::nothing);
@@ -122,7 +154,7 @@ cudaError_t cudaMallocFromPoolAsync(void** memory, std::size_t bytes, cudaMemPoo
         if (const cudaError_t code = known(stream); code != cudaSuccess) return code;
         if (bytes == 0 || pool->device != stream->device)
             return against_the_rules("memory of no bytes, or of another device than the stream's");
-        if (static_cast<std::int64_t>(bytes) > machine().memory - alive().bytes)
+        if (!take_kept(pool, bytes) && static_cast<std::int64_t>(bytes) > free_bytes())
             return cudaErrorMemoryAllocation;
         Block& block = make_block(bytes);
         block.graph = stream->capture;
@@ -155,13 +187,49 @@ cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
         --block->pool->open_blocks;
         --state().alive.blocks;
         state().alive.bytes -= static_cast<std::int64_t>(block->bytes);
-        return submit(stream, [memory] { forget(static_cast<std::byte*>(memory)); });
+        state().kept[block->pool].issued.insert(block->bytes);
+        return submit(stream, [memory, pool = block->pool, bytes = block->bytes] {
+            forget(static_cast<std::byte*>(memory));
+            const auto kept = state().kept.find(pool);
+            if (kept == state().kept.end()) return;
+            const auto found = kept->second.issued.find(bytes);
+            if (found != kept->second.issued.end())
+                kept->second.done.insert(kept->second.issued.extract(found));
+        });
+    });
+}
+
+cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+    return call(Can::run_out_of_memory, [&] {
+        for (auto& stream : state().streams)
+            if (const cudaError_t code = not_while_recording(*stream); code != cudaSuccess) return code;
+        if (static_cast<std::int64_t>(bytes) > free_bytes()) return cudaErrorMemoryAllocation;
+        Block& block = make_block(bytes);
+        *memory = block.memory.get();
+        make_fresh(block);
+        return cudaSuccess;
+    });
+}
+/// Waits for what was issued to any stream.
+cudaError_t cudaFree(void* memory) {
+    return call(Can::find_the_end, [&] {
+        for (auto& stream : state().streams) {
+            if (const cudaError_t code = not_while_recording(*stream); code != cudaSuccess) return code;
+            if (const cudaError_t code = finish(*stream); code != cudaSuccess) return code;
+        }
+        const Block* const block = block_of(memory, 1);
+        if (block == nullptr || block->memory.get() != memory || block->pool != nullptr)
+            return against_the_rules("memory is given back that is none, or is a pool's");
+        --state().alive.blocks;
+        state().alive.bytes -= static_cast<std::int64_t>(block->bytes);
+        forget(static_cast<std::byte*>(memory));
+        return cudaSuccess;
     });
 }
 
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
     *total = static_cast<std::size_t>(machine().memory);
-    *free = static_cast<std::size_t>(std::max<std::int64_t>(0, machine().memory - alive().bytes));
+    *free = static_cast<std::size_t>(std::max<std::int64_t>(0, free_bytes()));
     return cudaSuccess;
 }
 

@@ -135,8 +135,21 @@ TEST_F(HostGpuTest, MemoryEnds) {
     EXPECT_EQ(free, 200U);
     EXPECT_EQ(total, 1000U);
     EXPECT_EQ(cudaFreeAsync(first, stream), cudaSuccess);
+    EXPECT_EQ(cudaFreeAsync(allocate(100), stream), cudaSuccess) << "the same block";
+    EXPECT_EQ(cudaMemPoolTrimTo(pool, 0), cudaSuccess);
+    EXPECT_EQ(cudaMallocFromPoolAsync(&second, 1000, pool, stream), cudaErrorMemoryAllocation)
+        << "the pool keeps it: nobody has waited until it was given back";
+    EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+    EXPECT_EQ(cudaMalloc(&second, 1000), cudaErrorMemoryAllocation);
+    EXPECT_EQ(cudaMemPoolTrimTo(pool, 0), cudaSuccess);
     EXPECT_EQ(cudaMallocFromPoolAsync(&second, 1000, pool, stream), cudaSuccess);
+    EXPECT_EQ(cudaFree(second), cudaErrorInvalidValue);
+    expect_fault("is a pool's");
     EXPECT_EQ(cudaFreeAsync(second, stream), cudaSuccess);
+    EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+    EXPECT_EQ(cudaMemPoolTrimTo(pool, 0), cudaSuccess);
+    EXPECT_EQ(cudaMalloc(&second, 1000), cudaSuccess);
+    EXPECT_EQ(cudaFree(second), cudaSuccess);
 }
 
 TEST_F(HostGpuTest, LaunchesKeepToWhatWasAskedFor) {
@@ -230,7 +243,9 @@ TEST_F(HostGpuTest, LibrariesRefuseWhatTheyDoNotPromise) {
     EXPECT_EQ(cublasCreate(&blas), CUBLAS_STATUS_SUCCESS);
     EXPECT_EQ(cublasSetStream(blas, stream), CUBLAS_STATUS_SUCCESS);
     const double one = 1, zero = 0;
-    const std::array<double, 4> here{};
+    std::array<double, 4> here{};
+    EXPECT_EQ(cublasSetWorkspace(blas, here.data(), 16), CUBLAS_STATUS_INVALID_VALUE);
+    expect_fault("cuBLAS's workspace");
     EXPECT_EQ(cublasDgemm_64(blas, CUBLAS_OP_N, CUBLAS_OP_N, 4, 2, 2, &one, a, 3, a, 2, &zero, a + 16, 4),
               CUBLAS_STATUS_INVALID_VALUE);
     expect_fault("a leading dimension of 3 for 4 rows");
@@ -274,6 +289,17 @@ TEST_F(HostGpuDeathTest, MemoryIsNotTouchedBehindItsEndNorAfterIt) {
     EXPECT_EQ(cudaFreeAsync(gone, stream), cudaSuccess);
     EXPECT_EQ(launch({gone}), cudaSuccess);
     EXPECT_DEATH(cudaStreamSynchronize(stream), "heap-use-after-free");
+    begin_anew();
+}
+
+TEST_F(HostGpuDeathTest, AKernelDoesNotTouchMemoryLentToALibrary) {
+    double* const numbers = allocate();
+    cublasHandle_t blas = nullptr;
+    EXPECT_EQ(cublasCreate(&blas), CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(cublasSetWorkspace(blas, numbers, 32 * sizeof(double)), CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(launch({numbers}), cudaSuccess);
+    EXPECT_DEATH(cudaStreamSynchronize(stream), "use-after-poison");
+    EXPECT_EQ(cublasDestroy(blas), CUBLAS_STATUS_SUCCESS);
     begin_anew();
 }
 

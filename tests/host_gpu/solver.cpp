@@ -56,8 +56,9 @@ cusolverStatus_t cusolverDnDestroyParams(cusolverDnParams_t params) {
     return solver_status(begin(Can::nothing));
 }
 cusolverStatus_t cusolverDnSetStream(cusolverDnHandle_t handle, cudaStream_t stream) {
-    handle->stream = stream;
-    return solver_status(begin(Can::fail));
+    const cudaError_t code = begin(Can::fail);
+    if (code == cudaSuccess) handle->stream = stream;
+    return solver_status(code);
 }
 
 cusolverStatus_t cusolverDnXsyevd_bufferSize(cusolverDnHandle_t handle, cusolverDnParams_t /*params*/,

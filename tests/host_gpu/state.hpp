@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <new>
+#include <set>
 #include <vector>
 
 struct CUstream_st {
@@ -29,8 +30,14 @@ struct Block {
     std::size_t bytes = 0;
     CUmemPoolHandle_st* pool = nullptr;
     CUgraph_st* graph = nullptr;  // whose node it is
+    bool lent = false;            // to a library, which alone touches it
     bool open = true;             // has not been given back by what was issued
     bool live = true;             // nor by what was done
+};
+
+/// Sizes of the blocks that a pool keeps: given back by what was done, or only by what was issued.
+struct Kept {
+    std::multiset<std::size_t> done, issued;
 };
 
 struct State {
@@ -39,10 +46,11 @@ struct State {
     std::string fault;
     cudaError_t last = cudaSuccess, final = cudaSuccess;
     cudaError_t error = cudaSuccess;  // to be reported by a call
-    std::int64_t calls_left = -1;
+    std::int64_t calls_left = -1, times = 1;
     int device = 0;                            // the current one
     std::map<const std::byte*, Block> blocks;  // by their addresses
-    std::map<const void*, int> shared_bytes;   // that a kernel may have, by its entry
+    std::map<const CUmemPoolHandle_st*, Kept> kept;
+    std::map<const void*, int> shared_bytes;  // that a kernel may have, by its entry
     std::vector<std::unique_ptr<CUstream_st>> streams;
 };
 State& state();

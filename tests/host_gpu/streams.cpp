@@ -109,6 +109,14 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     });
 }
 
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    return call(Can::find_the_end, [&] {
+        if (const cudaError_t code = known(stream); code != cudaSuccess) return code;
+        if (const cudaError_t code = not_while_recording(*stream); code != cudaSuccess) return code;
+        return stream->work.empty() ? cudaSuccess : cudaErrorNotReady;
+    });
+}
+
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned /*flags*/) {
     return call(Can::fail, [&] {
         *event = new CUevent_st{state().device};
@@ -177,6 +185,15 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode /*
         stream->capture = new CUgraph_st;
         stream->capture_is_valid = true;
         ++state().alive.graphs;
+        return cudaSuccess;
+    });
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+    return call(Can::nothing, [&] {
+        if (const cudaError_t code = known(stream); code != cudaSuccess) return code;
+        *status = stream->capture == nullptr  ? cudaStreamCaptureStatusNone
+                  : stream->capture_is_valid ? cudaStreamCaptureStatusActive
+                                             : cudaStreamCaptureStatusInvalidated;
         return cudaSuccess;
     });
 }

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::int64_t default_shared_bytes = 48 * 1024;  // more has to be asked for
 constexpr std::int64_t max_blocks = 0x7FFFFFFF;
+constexpr std::int64_t blas_workspace_bytes = 32 << 20;  // what cuBLAS recommends for Hopper, at most
 
 std::string text(cudaError_t code) {
     return std::string(cudaGetErrorName(code)) + ": " + cudaGetErrorString(code);
@@ -31,8 +32,8 @@ bool is_final(cudaError_t code) {
         case cudaErrorNvlinkUncorrectable:
         case cudaErrorUnknown:
             return true;
-        default:
-            return false;
+        default:  // contained, a leak of tensor memory, an external device: names of later toolkits
+            return code == 226 || code == 721 || code == 911;
     }
 }
 
@@ -89,6 +90,7 @@ Context::Context(int ordinal, cudaStream_t stream) : ordinal_(ordinal) {
             }
             stream_ = stream;
         }
+        if (attribute(ordinal, cudaDevAttrMemoryPoolsSupported) == 0) return;  // some virtual GPUs
         cudaMemPoolProps properties{};
         properties.allocType = cudaMemAllocationTypePinned;
         properties.location.type = cudaMemLocationTypeDevice;
@@ -109,6 +111,7 @@ Context::~Context() {
     if (solver_parameters_ != nullptr) cusolverDnDestroyParams(solver_parameters_);
     if (solver_ != nullptr) cusolverDnDestroy(solver_);
     if (blas_ != nullptr) cublasDestroy(blas_);
+    release(blas_workspace_);
     if (pool_ != nullptr) cudaMemPoolDestroy(pool_);
     if (owns_stream_) cudaStreamDestroy(stream_);
     cudaGetLastError();
@@ -142,21 +145,32 @@ void Context::check(cudaError_t code, const char* what) {
 
 void Context::check(cublasStatus_t code, const char* what) {
     if (code == CUBLAS_STATUS_SUCCESS) return;
-    if (code == CUBLAS_STATUS_ALLOC_FAILED)
+    if (code == CUBLAS_STATUS_ALLOC_FAILED) {
+        give_back_unused();
         throw MemoryError(std::string(what) + " on " + name() +
                           ": cuBLAS found no memory; use fewer rows at a time");
-    check(cudaPeekAtLastError(), what);
+    }
+    check(of_device(), what);
     throw DeviceError(std::string(what) + " failed on " + name() + ": " + cublasGetStatusString(code));
 }
 
 void Context::check(cusolverStatus_t code, const char* what) {
     if (code == CUSOLVER_STATUS_SUCCESS) return;
-    if (code == CUSOLVER_STATUS_ALLOC_FAILED)
+    if (code == CUSOLVER_STATUS_ALLOC_FAILED) {
+        give_back_unused();
         throw MemoryError(std::string(what) + " on " + name() +
                           ": cuSOLVER found no memory; use fewer rows at a time");
-    check(cudaPeekAtLastError(), what);
+    }
+    check(of_device(), what);
     throw DeviceError(std::string(what) + " failed on " + name() + ": cuSOLVER status " +
                       std::to_string(static_cast<int>(code)));
+}
+
+// The libraries have a runtime of their own, whose errors this one learns of by asking the device.
+cudaError_t Context::of_device() {
+    const cudaError_t code = cudaStreamQuery(stream_);
+    cudaGetLastError();
+    return is_final(code) ? code : cudaSuccess;
 }
 
 void require_argument(Place place, DType have, DType want) {
@@ -170,19 +184,32 @@ void require_argument(Place place, DType have, DType want) {
 }
 
 cublasHandle_t Context::blas() {
-    if (blas_ == nullptr) {
-        check(cublasCreate(&blas_), "making a cuBLAS handle");
-        check(cublasSetStream(blas_, stream_), "setting cuBLAS's stream");
+    if (blas_ != nullptr) return blas_;
+    cublasHandle_t made = nullptr;
+    check(cublasCreate(&made), "making a cuBLAS handle");  // never while the stream is recorded
+    try {
+        check(cublasSetStream(made, stream_), "setting cuBLAS's stream");
+        // Its own workspace would be memory of each graph, and another one than outside of graphs.
+        if (blas_workspace_ == nullptr) blas_workspace_ = allocate(blas_workspace_bytes);
+        check(cublasSetWorkspace(made, blas_workspace_, blas_workspace_bytes), "lending cuBLAS memory");
+    } catch (...) {
+        cublasDestroy(made);
+        throw;
     }
-    return blas_;
+    return blas_ = made;
 }
 
 cusolverDnHandle_t Context::solver() {
-    if (solver_ == nullptr) {
-        check(cusolverDnCreate(&solver_), "making a cuSOLVER handle");
-        check(cusolverDnSetStream(solver_, stream_), "setting cuSOLVER's stream");
+    if (solver_ != nullptr) return solver_;
+    cusolverDnHandle_t made = nullptr;
+    check(cusolverDnCreate(&made), "making a cuSOLVER handle");
+    try {
+        check(cusolverDnSetStream(made, stream_), "setting cuSOLVER's stream");
+    } catch (...) {
+        cusolverDnDestroy(made);
+        throw;
     }
-    return solver_;
+    return solver_ = made;
 }
 
 cusolverDnParams_t Context::solver_parameters() {
@@ -195,8 +222,13 @@ std::byte* Context::allocate(std::int64_t bytes) {
     require_usable();
     if (bytes == 0) return nullptr;
     void* memory = nullptr;
-    const cudaError_t code =
-        cudaMallocFromPoolAsync(&memory, static_cast<std::size_t>(bytes), pool_, stream_);
+    const auto take = [&] {
+        const auto size = static_cast<std::size_t>(bytes);
+        return pool_ == nullptr ? cudaMalloc(&memory, size)
+                                : cudaMallocFromPoolAsync(&memory, size, pool_, stream_);
+    };
+    cudaError_t code = take();
+    if (code == cudaErrorMemoryAllocation && give_back_unused()) code = take();
     if (code == cudaErrorMemoryAllocation) {
         cudaGetLastError();
         std::size_t free = 0, total = 0;
@@ -209,8 +241,23 @@ std::byte* Context::allocate(std::int64_t bytes) {
     return static_cast<std::byte*>(memory);
 }
 
+// cudaFree waits for whatever uses the memory.
 void Context::release(std::byte* memory) noexcept {
-    if (memory != nullptr && cudaFreeAsync(memory, stream_) != cudaSuccess) cudaGetLastError();
+    if (memory == nullptr) return;
+    if ((pool_ == nullptr ? cudaFree(memory) : cudaFreeAsync(memory, stream_)) != cudaSuccess)
+        cudaGetLastError();
+}
+
+bool Context::give_back_unused() noexcept {
+    cudaGetLastError();
+    cudaStreamCaptureStatus capture{};
+    if (pool_ == nullptr || cudaStreamIsCapturing(stream_, &capture) != cudaSuccess ||
+        capture != cudaStreamCaptureStatusNone)
+        return false;
+    const bool done =
+        cudaStreamSynchronize(stream_) == cudaSuccess && cudaMemPoolTrimTo(pool_, 0) == cudaSuccess;
+    cudaGetLastError();
+    return done;
 }
 
 void Context::wait() { check(cudaStreamSynchronize(stream_), "waiting for the device"); }

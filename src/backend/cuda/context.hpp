@@ -42,7 +42,8 @@ class Context {
     /// Throws DeviceError once an error has made the device unusable.
     void require_usable() const;
 
-    /// In the order of the stream; not zeroed. Null for no bytes. Throws MemoryError.
+    /// In the order of the stream; not zeroed. Null for no bytes. From a pool, where the device has pools;
+    /// what the pool keeps goes back to the device before it has nothing. Throws MemoryError.
     std::byte* allocate(std::int64_t bytes);
     void release(std::byte* memory) noexcept;
     void wait();
@@ -75,12 +76,17 @@ class Context {
     /// Throws NotSupported for a launch beyond the device, and asks for shared memory beyond 48 KiB.
     void prepare(const void* entry, const kernels::Launch& launch);
     [[nodiscard]] std::string name() const;
+    /// An error that the device has met and does not recover from, if any.
+    [[nodiscard]] cudaError_t of_device();
+    /// Memory that the pool keeps and nobody uses, to the device: waits. False where that is not possible.
+    bool give_back_unused() noexcept;
 
     int ordinal_;
     cudaStream_t stream_ = nullptr;
     bool owns_stream_ = false;
-    cudaMemPool_t pool_ = nullptr;
+    cudaMemPool_t pool_ = nullptr;  // null: the device has none
     cublasHandle_t blas_ = nullptr;
+    std::byte* blas_workspace_ = nullptr;
     cusolverDnHandle_t solver_ = nullptr;
     cusolverDnParams_t solver_parameters_ = nullptr;
     kernels::DeviceLimits limits_;
