@@ -336,7 +336,7 @@ class Trains(ProgramCase):
                 self.assertEqual((after["certificate_held"], after["network"]["outputs"]), (True, 3))
 
     def test_an_interrupted_run_goes_on_to_the_same_bytes(self):
-        checkpoint, steps = self.out / "c.safetensors", 4000
+        checkpoint, steps = self.out / "c.safetensors", 2000
         for extra in ((), ("--train", "down+up", "--batch", 32, "--momentum", 0.5)):
             with self.subTest(extra=extra):
                 command = ["train", self.data, "--labels", self.labels, "--width", 512, "--rank", 8, "--steps", steps, "--no-kernel",
