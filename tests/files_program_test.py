@@ -9,7 +9,7 @@ import numpy as np
 
 import fntk_files as files
 from fntk_files import fntk, run
-from program_test import ROWS, SMALL, ProgramCase, setUpModule  # noqa: F401
+from program_test import ROWS, SMALL, ProgramCase, report, setUpModule  # noqa: F401
 
 # Much work: whoever looks at files afterwards meets the time limit of run().
 LONG = ("--width", 400_000_000, "--rank", 8, "--threads", 1)
@@ -56,6 +56,25 @@ class Files(ProgramCase):
             self.assertEqual(process.stdout, "")
             self.assertEqual({path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}, before)
 
+    def test_info_says_what_a_file_holds(self):
+        tangent, checkpoint = self.out / "t", self.out / "c"
+        fntk("tangent", self.data, *SMALL, "--out", tangent)
+        fntk("train", self.data, "--labels", self.labels, *SMALL, "--steps", 2, "--checkpoint", checkpoint)
+        for path, name, wanted in ((self.network, "fntk-network", "spec"), (self.model, "fntk-model", "kernel"),
+                                   (checkpoint, "fntk-checkpoint", "run"), (tangent, "fntk-tangent", "spec")):
+            with self.subTest(file=name):
+                printed, written = report("info", path)
+                metadata, tensors = files.read_safetensors(path)
+                self.assertEqual(written["file"]["metadata"]["format"], name)
+                self.assertEqual(set(written["file"]["metadata"]), set(metadata))
+                self.assertIsInstance(written["file"]["metadata"][wanted], dict)
+                shapes = {tensor["name"]: tuple(tensor["shape"]) for tensor in written["file"]["tensors"]}
+                self.assertEqual(shapes, {key: tensor.shape for key, tensor in tensors.items()})
+                for word in (name, *tensors):
+                    self.assertIn(word, printed)
+        self.assertEqual(report("info", self.network)[1]["network"]["rank"], 8)
+        self.refused(4, ["x.npy", "safetensors"], "info", self.data)
+
     def test_every_output_of_every_command_can_be_written(self):
         missing = self.out / "missing" / "file"
         for command, (inputs, out, optional) in self.commands.items():
@@ -81,7 +100,7 @@ class Files(ProgramCase):
             out = self.commands[command][1]
             read = (self.data, *(("--labels", self.labels) if command in ("train", "fit") else ()), "--network", self.network)
             self.refused(3, ["--json", "--network", self.network], command, *read, *out, "--json", self.network)
-        self.refused(3, ["--json", "--network"], "info", "--network", self.network, "--json", self.network)
+        self.refused(3, ["--json", "FILE"], "info", self.network, "--json", self.network)
         other = self.npy("other.npy", self.x)
         self.refused(3, ["--out", "--against", other], "gram", self.data, "--against", other, "--out", other)
         self.refused(3, ["--json", "unfinished"], "gram", self.data, "--out", self.k, "--json", f"{self.k}.partial")

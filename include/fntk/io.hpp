@@ -115,6 +115,8 @@ class FNTK_API SafeTensors {
     SafeTensors(SafeTensors&&) = default;  // moves only: the views point into bytes_
     SafeTensors& operator=(SafeTensors&&) = default;
     [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return metadata_; }
+    /// By their names.
+    [[nodiscard]] const std::map<std::string, TensorView>& tensors() const { return tensors_; }
     [[nodiscard]] bool has(const std::string& name) const { return tensors_.contains(name); }
     /// Throws IoError that lists the names present.
     [[nodiscard]] const TensorView& tensor(const std::string& name) const;
