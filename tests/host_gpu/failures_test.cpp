@@ -86,12 +86,12 @@ TEST(GpuMemory, ThatIsKeptForLaterIsGivenBackBeforeThereIsNone) {
     gpu::machine().memory = 50 << 20;
     const Device device = Device::open("cuda");
     for (const std::int64_t megabytes : {20, 40, 30, 49}) {
-        const Matrix there = device.to_device(test::filled(megabytes, 1 << 17, DType::f64, [](auto i, auto j) {
-            return static_cast<double>(i + j);
-        }));
+        const Matrix there = device.to_device(test::filled(
+            megabytes, 1 << 17, DType::f64, [](auto i, auto j) { return static_cast<double>(i + j); }));
         EXPECT_EQ(memory_use(Place::cuda).current, megabytes << 20);
-        expect_parts(error_of<MemoryError>([&] { (void)device.to_device(Matrix(31, 1 << 17, DType::f64)); }),
-                     {"32505856 bytes cannot be had on device 'cuda:0'", "of 52428800 are free"});
+        expect_parts(
+            error_of<MemoryError>([&] { (void)device.to_device(Matrix(31, 1 << 17, DType::f64)); }),
+            {"32505856 bytes cannot be had on device 'cuda:0'", "of 52428800 are free"});
     }
 }
 
@@ -174,8 +174,9 @@ constexpr std::int64_t every = 5;  // of the calls: it takes ten times as long
 constexpr std::int64_t every = 1;
 #endif
 
-/// Runs the work with every call in turn failing, `times` in succession. `look` is given what the user sees: the error, or null
-/// where the work went on all the same, and the handle, or null where none could be had.
+/// Runs the work with every call in turn failing, `times` in succession. `look` is given what the user
+/// sees: the error, or null where the work went on all the same, and the handle, or null where none could
+/// be had.
 void with_every_failure(const Work& work, cudaError_t error, std::int64_t times,
                         const std::function<void(const Error*, const Device*)>& look) {
     for (std::int64_t call = 0; !::testing::Test::HasFailure(); call += every) {

@@ -191,7 +191,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode /*
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
     return call(Can::nothing, [&] {
         if (const cudaError_t code = known(stream); code != cudaSuccess) return code;
-        *status = stream->capture == nullptr  ? cudaStreamCaptureStatusNone
+        *status = stream->capture == nullptr ? cudaStreamCaptureStatusNone
                   : stream->capture_is_valid ? cudaStreamCaptureStatusActive
                                              : cudaStreamCaptureStatusInvalidated;
         return cudaSuccess;
