@@ -22,15 +22,17 @@ FNTK_DEVICE void butterflies(std::int32_t (&x)[count]) {
         }
 }
 
-/// The stages of the index bits below P that lie within `count` = 16 or 32 registers.
-template <int count>
-FNTK_DEVICE void transform_registers(std::int32_t (&x)[count], std::int64_t padded) {
-    if (padded > 1) butterflies<1>(x);
-    if (padded > 2) butterflies<2>(x);
-    if (padded > 4) butterflies<4>(x);
-    if (padded > 8) butterflies<8>(x);
-    if constexpr (count > 16)
-        if (padded > 16) butterflies<16>(x);
+/// The same, or nothing, without a branch around all registers.
+template <int half, int count>
+FNTK_DEVICE void butterflies(std::int32_t (&x)[count], bool wanted) {
+    const std::int32_t other = wanted ? 1 : 0, own = wanted ? -1 : 1;
+    FNTK_UNROLL
+    for (int j = 0; j < count; ++j)
+        if ((j & half) == 0) {
+            const std::int32_t a = x[j], b = x[j + half];
+            x[j] = a + other * b;
+            x[j + half] = other * a + own * b;
+        }
 }
 
 /// The stages of index bits 5 to 9: between lanes of a warp, all of which take part.

@@ -4,22 +4,26 @@
 //         gates: n × m bits          Ĝ: n × (k·p), added to: zeroed by the caller
 // in 2·log2 P additions per row of V and sample, instead of 2·p. All sums are exact, whatever the launch.
 //
-// A sample is held by L = max(P, 64)/32 threads, entry 32l + j of ĥ, of ẑ_b and of the sums in register j
+// Two samples are held by L = max(P, 64)/32 threads, their entries 32l + j of ĥ and of ẑ_b in registers j
 // of thread l (hadamard.hpp); a block of 256 threads has 256/L such places. A step of a place is one unit
 // of 32·L rows: one srht block, or 64/P of them when P < 64, whose sums are added in the end. A thread's 32
 // signs of ẑ are the 32 bits of its half of a word of gates; it exchanges them with its neighbour, and
-// every other thread writes the word. a ∘ gate is −1, 0 or 1 and its transform at most P/2 before the last
-// stage over registers, so that the second transform works on 16 words of two fields.
+// every other thread writes the word. ẑ − 1 in place of ẑ, from one entry that is one less, makes the sign
+// bit of every entry its closed gate.
 //
-// The width goes in tiles of 8192 rows: 256/L units, 256 words of s and of each a^c, drawn by the block
-// into shared memory for all its samples. Places share the work on a tile in `ways` ways: each has one of
-// `ways` parts of the units, and block/ways samples are in work at once.
+// a ∘ gate is −1, 0 or 1, so that the two samples, whose s and a are the same, share 32 words of two fields
+// of 16 bits in the second transform and in the sums, which go to memory before a field is full.
+//
+// The width goes in tiles of 8192 rows: 256/L units, whose s and a^c are drawn by the block into shared
+// memory for all its samples, ±1 in 32 bits each: a sign is a factor of a multiply-add. Places share the
+// work on a tile in `ways` ways: each has one of `ways` parts of the units, and 2·places/ways samples are
+// in work at once.
 //
 // Shared memory:
-//     signs      256 words: bit j of word u·L + l is the sign of entry 32l + j in unit u
-//     readout    outputs_at_once × 256 words: bit j of word u·L + l is a of row 32(u·L + l) + j of the tile
+//     signs      8 × 256 quads: word i of quad 256q + u·L + l is the sign of entry 32l + 4q + i in unit u
+//     readout    outputs_at_once times as many: that word is a of row 32(u·L + l) + 4q + i of the tile
 //     exchange   P > 1024 only: 32 × 256 words for the stages between warps
-// Barriers: words are read only after all are drawn, and drawn only after those of the tile before have
+// Barriers: signs are read only after all are there, and drawn only after those of the tile before have
 // been read.
 //
 // A block takes tasks (outputs_at_once outputs, range of tiles, samples) in turn. Ranges of one sample add
@@ -27,12 +31,13 @@
 #pragma once
 
 #include "hadamard.hpp"
+#include "quad.hpp"
 #include "sign_words.hpp"
 
 namespace fntk::kernels {
 
 /// outputs_at_once: gradients per pass over the width, 1 or 2; one more transform saved per output and
-/// pass, for 32 more registers.
+/// pass, for 32 more registers and 32 KiB of shared memory.
 template <int outputs_at_once_>
 struct WidePassSrht {
     static constexpr int outputs_at_once = outputs_at_once_;
@@ -45,19 +50,21 @@ struct WidePassSrht {
     Rows<const std::int32_t> h;    // n × p
     Rows<std::uint64_t> gates;     // n × ⌈m/64⌉ words, written in full; no data: not wanted
     Rows<std::int32_t> gradients;  // n × (k·p), added to; no data: not wanted
+    int largest_field = 0x7FFF;    // of the sums; at least P and 32
 
     /// Why a rank cannot be had, or null.
     static const char* unsupported(std::int64_t p, const DeviceLimits& limits) {
         const std::int64_t padded = next_power_of_two(p);
         if (padded > max_padded)
             return "a block of 256 threads holds 32 entries per thread: rank at most 8192";
+        if (padded < 32 && outputs_at_once > 1) return "ranks below 17 take one output at once";
         if (shared_bytes(padded) > limits.shared_bytes_per_block)
-            return "the stages between warps (rank above 1024) need 32 KiB of shared memory and the signs "
-                   "3";
+            return "the signs of 8192 rows need 32 KiB of shared memory, the readouts of each output as "
+                   "much, and so do the stages between warps (rank above 1024)";
         return nullptr;
     }
 
-    /// Two blocks per multiprocessor, each with a few tasks to even the load out.
+    /// Two blocks per multiprocessor, one after the other, each with a few tasks to even the load out.
     Launch launch(const DeviceLimits& limits) const {
         if (h.rows == 0 || m == 0 || chunks() == 0) return {};
         const std::int64_t most = smaller<std::int64_t>(h.rows * tiles() * chunks(), 0x7FFFFFFF);
@@ -68,53 +75,21 @@ struct WidePassSrht {
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
         const Shape shape(*this, grid.blocks());
-        auto* signs = grid.template shared<std::uint32_t>(max_threads);
-        auto* readout = grid.template shared<std::uint32_t>(outputs_at_once * max_threads);
+        auto* signs = grid.template shared<Quad>(quads_of_tile);
+        auto* readout = grid.template shared<Quad>(outputs_at_once * quads_of_tile);
         std::int32_t* exchange = nullptr;
         if (shape.padded > warp_size * warp_size)
             exchange = grid.template shared<std::int32_t>(32 * max_threads);
-
-        for (std::int64_t task = grid.block(); task < shape.tasks(); task += grid.blocks()) {
-            const std::int64_t group = task % shape.groups, rest = task / shape.groups;
-            const std::int64_t slice = rest % shape.slices, chunk = rest / shape.slices;
-            const Place place(shape, grid.thread(), group);
-            std::int32_t entries[32], x[32], sums[outputs_at_once][32] = {};
-            load(place, shape.padded, entries);
-            // Warps without a sample only draw, where no other warp needs them.
-            const bool work = grid.ballot(place.sample < h.rows) != 0 || exchange != nullptr;
-
-            const std::int64_t end = (slice + 1) * tiles() / shape.slices;
-            for (std::int64_t tile = slice * tiles() / shape.slices; tile < end; ++tile) {
-                grid.sync();  // the words of the tile before have been read
-                draw(grid.thread(), tile, chunk, shape.padded, signs, readout);
-                grid.sync();  // all words are there
-                const std::int64_t units =
-                    smaller<std::int64_t>(shape.places, ceil_div(m - tile * tile_rows, shape.unit_rows()));
-                for (std::int64_t u = 0; work && u < units; u += shape.ways) {
-                    const std::int64_t word = (u + place.way) * shape.threads + place.part;
-                    const std::int64_t row = tile * tile_rows + 32 * word;
-                    const std::uint32_t sign = signs[word];
-                    apply_signs(entries, sign, x);
-                    transform_registers(x, shape.padded);
-                    transform_lanes(grid, x, shape.padded);
-                    transform_warps<max_threads>(grid, x, shape.padded, exchange);
-                    const std::uint32_t open = positive(x) & low_bits(m - row);
-                    if (gates.data != nullptr && chunk == 0) write_gates(grid, place, row, open);
-                    if (gradients.data == nullptr) continue;
-                    FNTK_UNROLL
-                    for (int c = 0; c < outputs_at_once; ++c)
-                        add_gradients(grid, shape.padded, exchange, open, readout[c * max_threads + word],
-                                      sign, sums[c]);
-                }
-            }
-            if (gradients.data == nullptr || place.sample >= h.rows) continue;
-            FNTK_UNROLL
-            for (int c = 0; c < outputs_at_once; ++c)
-                add(grid, place, shape.padded, chunk * outputs_at_once + c, sums[c]);
-        }
+        if (outputs_at_once == 1 && shape.padded < 32)
+            run<outputs_at_once != 1>(grid, shape, signs, readout, exchange);
+        else
+            run<true>(grid, shape, signs, readout, exchange);
     }
 
   private:
+    static constexpr int samples_at_once = 2;
+    static constexpr int quads_of_tile = 8 * max_threads;
+
     FNTK_HD std::int64_t tiles() const { return ceil_div(m, tile_rows); }
     /// Passes over the width.
     FNTK_HD std::int64_t chunks() const {
@@ -122,51 +97,54 @@ struct WidePassSrht {
                                                   : (gates.data != nullptr ? 1 : 0);
     }
     static constexpr std::int64_t shared_bytes(std::int64_t padded) {
-        return shared_size<std::uint32_t>(max_threads) +
-               shared_size<std::uint32_t>(outputs_at_once * max_threads) +
+        return shared_size<Quad>(quads_of_tile) + shared_size<Quad>(outputs_at_once * quads_of_tile) +
                (padded > warp_size * warp_size ? shared_size<std::int32_t>(32 * max_threads) : 0);
     }
 
     /// How samples and rows go to places and tasks, such that every block has work.
     struct Shape {
-        std::int64_t padded, threads, places;  // P, L, 256/L
-        std::int64_t ways = 1, groups = 0, slices = 1, chunks;
+        int padded, threads, places;  // P, L, 256/L
+        int ways = 1;
+        std::int64_t groups = 0, slices = 1, chunks;
 
         FNTK_HD Shape(const WidePassSrht& pass, std::int64_t blocks)
-            : padded(next_power_of_two(pass.p)),
-              threads(larger<std::int64_t>(padded, 64) / 32),
+            : padded(static_cast<int>(next_power_of_two(pass.p))),
+              threads(larger(padded, 64) / 32),
               places(max_threads / threads),
               chunks(pass.chunks()) {
-            const std::int64_t n = pass.h.rows, tiles = pass.tiles();
+            const std::int64_t pairs = ceil_div(pass.h.rows, samples_at_once), tiles = pass.tiles();
             while (ways < places &&
-                   (2 * ways * n <= places || ceil_div(n, places / ways) * tiles * chunks < blocks))
+                   (2 * ways * pairs <= places || ceil_div(pairs, places / ways) * tiles * chunks < blocks))
                 ways *= 2;
-            groups = ceil_div(n, places / ways);
+            groups = ceil_div(pairs, places / ways);
             slices = larger<std::int64_t>(1, smaller(tiles, ceil_div(4 * blocks, groups * chunks)));
         }
         FNTK_HD std::int64_t tasks() const { return groups * slices * chunks; }
-        FNTK_HD std::int64_t unit_rows() const { return 32 * threads; }
+        FNTK_HD int unit_rows() const { return 32 * threads; }
     };
 
-    /// What a thread works on: its part of a sample, and its share of a tile's units.
+    /// What a thread works on: its part of `sample` and the next one, and its share of a tile's units.
     struct Place {
-        std::int64_t part, way, sample;
+        int part, way;
+        std::int64_t sample;
 
         FNTK_HD Place(const Shape& shape, int thread, std::int64_t group)
             : part(thread % shape.threads),
               way(thread / shape.threads % shape.ways),
-              sample(group * (shape.places / shape.ways) + thread / shape.threads / shape.ways) {}
+              sample(samples_at_once *
+                     (group * (shape.places / shape.ways) + thread / shape.threads / shape.ways)) {}
     };
 
     /// The columns of a thread are first, first + 1, ...; those from p on are zeros. For P < 32 the entries
     /// repeat.
-    FNTK_DEVICE static std::int64_t first_column(const Place& place, std::int64_t padded) {
+    FNTK_DEVICE static int first_column(const Place& place, int padded) {
         return 32 * place.part & (padded - 1);
     }
-    FNTK_DEVICE void load(const Place& place, std::int64_t padded, std::int32_t (&entries)[32]) const {
-        const std::int64_t first = first_column(place, padded);
-        const std::int64_t count = place.sample < h.rows ? p - first : 0;
-        const std::int32_t* row = count > 0 ? h.row(place.sample) + first : nullptr;
+    FNTK_DEVICE void load(const Place& place, std::int64_t sample, int padded,
+                          std::int32_t (&entries)[32]) const {
+        const int first = first_column(place, padded);
+        const int count = sample < h.rows ? static_cast<int>(p) - first : 0;
+        const std::int32_t* row = count > 0 ? h.row(sample) + first : nullptr;
         FNTK_UNROLL
         for (int j = 0; j < 32; ++j) entries[j] = j < count ? row[j] : 0;
         FNTK_UNROLL
@@ -176,99 +154,209 @@ struct WidePassSrht {
         }
     }
 
-    /// The words of a tile. For P ≥ 32 those of s follow one another as those of a do: four to a Philox
-    /// block. For P < 32 a word gathers the signs of the 32/P srht blocks of its 32 rows.
-    FNTK_DEVICE void draw(int thread, std::int64_t tile, std::int64_t chunk, std::int64_t padded,
-                          std::uint32_t* signs, std::uint32_t* readout) const {
-        const auto first = static_cast<std::uint64_t>(tile * max_threads);
-        const int stream = thread / (max_threads / 4), four = thread % (max_threads / 4);
-        if (padded < 32) {
-            const int vectors = static_cast<int>(32 / padded);
-            std::uint32_t word = 0;
-            for (int v = 0; v < vectors; ++v)
-                word |=
-                    (word_at(up_seed, Stream::up_signs, (first + thread) * vectors + v) & low_bits(padded))
-                    << (v * padded);
-            signs[thread] = word;
-        } else if (stream == 0) {
-            put(random_block(up_seed, Stream::up_signs, first / 4 + four), signs + 4 * four);
-        }
-        const std::int64_t output = chunk * outputs_at_once + stream - 1;
-        if (stream >= 1 && stream <= outputs_at_once && output < k)
-            put(random_block(readout_seed, Stream::readout, (readout_word(output) + first) / 4 + four),
-                readout + (stream - 1) * max_threads + 4 * four);
-    }
-    FNTK_DEVICE static void put(const Philox4& block, std::uint32_t* words) {
-        FNTK_UNROLL
-        for (int w = 0; w < 4; ++w) words[w] = block.word[w];
-    }
+    /// whole: P ≥ 32, every register takes part in every stage between registers.
+    template <bool whole, class Grid>
+    FNTK_DEVICE void run(Grid& grid, const Shape& shape, Quad* signs, Quad* readout,
+                         std::int32_t* exchange) const {
+        const int most_units = largest_field / larger(shape.padded, 32);
+        for (std::int64_t task = grid.block(); task < shape.tasks(); task += grid.blocks()) {
+            const std::int64_t group = task % shape.groups, rest = task / shape.groups;
+            const std::int64_t slice = rest % shape.slices, chunk = rest / shape.slices;
+            const Place place(shape, grid.thread(), group);
+            std::int32_t entries[samples_at_once][32], sums[outputs_at_once][32] = {};
+            FNTK_UNROLL
+            for (int a = 0; a < samples_at_once; ++a)
+                load(place, place.sample + a, shape.padded, entries[a]);
+            // Warps without a sample only draw, where no other warp needs them.
+            const bool work = grid.ballot(place.sample < h.rows) != 0 || exchange != nullptr;
+            int units_in_sums = 0;
 
-    FNTK_DEVICE static void apply_signs(const std::int32_t (&entries)[32], std::uint32_t sign,
-                                        std::int32_t (&x)[32]) {
-        FNTK_UNROLL
-        for (int j = 0; j < 32; ++j) x[j] = (sign >> j & 1U) != 0 ? entries[j] : -entries[j];
-    }
-
-    /// Bit j: x_j > 0, the sign bit of −x_j.
-    FNTK_DEVICE static std::uint32_t positive(const std::int32_t (&x)[32]) {
-        std::uint32_t bits = 0;
-        FNTK_UNROLL
-        for (int j = 31; j >= 0; --j) bits = bits << 1 | static_cast<std::uint32_t>(-x[j]) >> 31;
-        return bits;
-    }
-
-    /// Rows `row` to row + 31 of a sample; its even parts begin a word.
-    template <class Grid>
-    FNTK_DEVICE void write_gates(Grid& grid, const Place& place, std::int64_t row,
-                                 std::uint32_t open) const {
-        const std::uint64_t other = grid.shuffle_xor(open, 1);
-        if (place.part % 2 == 0 && row < m && place.sample < h.rows)
-            gates.row(place.sample)[row / 64] = open | other << 32;
-    }
-
-    /// sums += s ∘ H (a ∘ gate), with entries j and j + 16 in the two fields of word j.
-    template <class Grid>
-    FNTK_DEVICE void add_gradients(Grid& grid, std::int64_t padded, std::int32_t* exchange,
-                                   std::uint32_t open, std::uint32_t readout, std::uint32_t sign,
-                                   std::int32_t (&sums)[32]) const {
-        constexpr std::uint32_t fields = 0x00010001U;
-        const std::uint32_t plus = open & readout, minus = open & ~readout;
-        std::int32_t word[16];
-        FNTK_UNROLL
-        for (int j = 0; j < 16; ++j)
-            word[j] = static_cast<std::int32_t>(plus >> j & fields) -
-                      static_cast<std::int32_t>(minus >> j & fields);
-        transform_registers(word, padded);
-        transform_lanes(grid, word, padded);
-        transform_warps<max_threads>(grid, word, padded, exchange);
-        FNTK_UNROLL
-        for (int j = 0; j < 16; ++j) {
-            std::int32_t low = static_cast<std::int16_t>(word[j]), high = (word[j] - low) >> 16;
-            if (padded > 16) {
-                const std::int32_t sum = low + high;
-                high = low - high;
-                low = sum;
+            const auto end = static_cast<int>((slice + 1) * tiles() / shape.slices);
+            for (auto tile = static_cast<int>(slice * tiles() / shape.slices); tile < end; ++tile) {
+                grid.sync();  // the signs of the tile before have been read
+                draw(grid.thread(), tile, chunk, shape.padded, signs, readout);
+                grid.sync();  // all signs are there
+                const auto rows = static_cast<int>(smaller(m - tile * tile_rows, tile_rows));
+                for (int u = 0; work && u * shape.unit_rows() < rows; u += shape.ways) {
+                    const int word = (u + place.way) * shape.threads + place.part;
+                    std::uint32_t open[samples_at_once];
+                    find_open<whole>(grid, place, shape.padded, exchange, signs + word, entries, open);
+                    FNTK_UNROLL
+                    for (int a = 0; a < samples_at_once; ++a) {
+                        open[a] &= low_bits(rows - 32 * word);
+                        if (gates.data != nullptr && chunk == 0)
+                            write_gates(grid, place, place.sample + a, tile, rows, word, open[a]);
+                    }
+                    if (gradients.data == nullptr) continue;
+                    FNTK_UNROLL
+                    for (int c = 0; c < outputs_at_once; ++c)
+                        add_gradients<whole>(grid, shape.padded, exchange, open,
+                                             readout + c * quads_of_tile + word, signs + word, sums[c]);
+                    if (++units_in_sums < most_units) continue;
+                    units_in_sums = 0;
+                    FNTK_UNROLL
+                    for (int c = 0; c < outputs_at_once; ++c)
+                        give<whole>(grid, place, shape.padded, chunk * outputs_at_once + c, sums[c]);
+                }
             }
-            sums[j] += (sign >> j & 1U) != 0 ? low : -low;
-            sums[j + 16] += (sign >> (j + 16) & 1U) != 0 ? high : -high;
+            if (gradients.data == nullptr) continue;
+            FNTK_UNROLL
+            for (int c = 0; c < outputs_at_once; ++c)
+                give<whole>(grid, place, shape.padded, chunk * outputs_at_once + c, sums[c]);
         }
     }
 
-    /// A thread's sums to those of output c; for P < 32 registers P apart belong to one column.
-    template <class Grid>
-    FNTK_DEVICE void add(Grid& grid, const Place& place, std::int64_t padded, std::int64_t c,
-                         std::int32_t (&sums)[32]) const {
-        if (c >= k) return;
+    /// The signs and readouts of a tile, a word of 32 to each thread. For P ≥ 32 the words of s follow one
+    /// another as those of a do; for P < 32 a word gathers the signs of the 32/P srht blocks of its rows.
+    FNTK_DEVICE void draw(int thread, int tile, std::int64_t chunk, int padded, Quad* signs,
+                          Quad* readout) const {
+        const auto index = static_cast<std::uint64_t>(tile * max_threads + thread);
+        const int vectors = padded < 32 ? static_cast<int>(32 / padded) : 1;
+        std::uint32_t word = 0;
+        for (int v = 0; v < vectors; ++v)
+            word |= (word_at(up_seed, Stream::up_signs, index * vectors + v) & low_bits(padded))
+                    << (v * padded & 31);
+        expand(word, signs + thread);
         FNTK_UNROLL
-        for (int j = 31; j >= 1; --j) {
-            const int half = j >= 16 ? 16 : j >= 8 ? 8 : j >= 4 ? 4 : j >= 2 ? 2 : 1;
-            if (padded <= half) sums[j - half] += sums[j];
+        for (int c = 0; c < outputs_at_once; ++c)
+            expand(
+                word_at(readout_seed, Stream::readout, readout_word(chunk * outputs_at_once + c) + index),
+                readout + c * quads_of_tile + thread);
+    }
+    /// Bit j to ±1: word j % 4 of quad j / 4, max_threads quads apart.
+    FNTK_DEVICE static void expand(std::uint32_t word, Quad* to) {
+        FNTK_UNROLL
+        for (int q = 0; q < 8; ++q) {
+            Quad quad;
+            FNTK_UNROLL
+            for (int i = 0; i < 4; ++i) quad.word[i] = 2 * (word >> (4 * q + i) & 1U) - 1;
+            to[q * max_threads] = quad;
         }
-        const std::int64_t first = first_column(place, padded), count = p - first;
-        std::int32_t* row = count > 0 ? gradients.row(place.sample) + c * p + first : nullptr;
+    }
+
+    /// x = sign ∘ x, and for whole the stage of index bit 0 of its transform.
+    template <bool whole>
+    FNTK_DEVICE static void apply_signs(const Quad& sign, std::int32_t* x) {
         FNTK_UNROLL
-        for (int j = 0; j < 32; ++j)
-            if (j < count && sums[j] != 0) grid.atomic_add(row + j, sums[j]);
+        for (int i = 0; i < 4; i += 2) {
+            const std::int32_t first = x[i] * static_cast<std::int32_t>(sign.word[i]),
+                               second = x[i + 1] * static_cast<std::int32_t>(sign.word[i + 1]);
+            x[i] = whole ? first + second : first;
+            x[i + 1] = whole ? first - second : second;
+        }
+    }
+    template <bool whole, class Grid>
+    FNTK_DEVICE static void transform(Grid& grid, std::int32_t (&x)[32], int padded,
+                                      std::int32_t* exchange) {
+        if constexpr (whole) {
+            butterflies<2>(x);
+            butterflies<4>(x);
+            butterflies<8>(x);
+            butterflies<16>(x);
+            transform_lanes(grid, x, padded);
+            transform_warps<max_threads>(grid, x, padded, exchange);
+        } else {
+            butterflies<1>(x, padded > 1);
+            butterflies<2>(x, padded > 2);
+            butterflies<4>(x, padded > 4);
+            butterflies<8>(x, padded > 8);
+        }
+    }
+
+    /// Bit j: ẑ of row j of the unit's 32 rows of this thread is above 0.
+    template <bool whole, class Grid>
+    FNTK_DEVICE static void find_open(Grid& grid, const Place& place, int padded, std::int32_t* exchange,
+                                      const Quad* signs, const std::int32_t (&entries)[samples_at_once][32],
+                                      std::uint32_t (&open)[samples_at_once]) {
+        const std::int32_t one = first_column(place, padded) == 0 ? 1 : 0;
+        const std::uint32_t firsts = whole ? 0 : ~0U / low_bits(padded);  // bits P apart
+        FNTK_UNROLL
+        for (int a = 0; a < samples_at_once; ++a) {
+            std::int32_t x[32];
+            FNTK_UNROLL
+            for (int q = 0; q < 8; ++q) {
+                FNTK_UNROLL
+                for (int i = 0; i < 4; ++i) x[4 * q + i] = entries[a][4 * q + i];
+                apply_signs<whole>(signs[q * max_threads], x + 4 * q);
+            }
+            if (whole) {  // entry 0 is in both of the first sums
+                x[0] -= one;
+                x[1] -= one;
+            } else {
+                FNTK_UNROLL
+                for (int j = 0; j < 32; ++j) x[j] -= static_cast<std::int32_t>(firsts >> j & 1U);
+            }
+            transform<whole>(grid, x, padded, exchange);
+            std::uint32_t closed = 0;
+            FNTK_UNROLL
+            for (int j = 31; j >= 0; --j) closed = closed << 1 | static_cast<std::uint32_t>(x[j]) >> 31;
+            open[a] = ~closed;
+        }
+    }
+
+    /// The 32 rows of a word of a tile, which has `rows` rows; even parts begin a word of gates.
+    template <class Grid>
+    FNTK_DEVICE void write_gates(Grid& grid, const Place& place, std::int64_t sample, int tile, int rows,
+                                 int word, std::uint32_t open) const {
+        const std::uint64_t other = grid.shuffle_xor(open, 1);
+        if (place.part % 2 == 0 && 32 * word < rows && sample < h.rows)
+            gates.row(sample)[tile * (tile_rows / 64) + word / 2] = open | other << 32;
+    }
+
+    /// sums += s ∘ H (a ∘ gate), of both samples in the two fields of a word.
+    template <bool whole, class Grid>
+    FNTK_DEVICE static void add_gradients(Grid& grid, int padded, std::int32_t* exchange,
+                                          const std::uint32_t (&open)[samples_at_once], const Quad* readout,
+                                          const Quad* signs, std::int32_t (&sums)[32]) {
+        constexpr std::uint32_t fields = 0x00010001U;
+        const std::uint32_t low = (open[0] & 0xFFFFU) | open[1] << 16,
+                            high = open[0] >> 16 | (open[1] & 0xFFFF0000U);
+        std::int32_t word[32];
+        FNTK_UNROLL
+        for (int q = 0; q < 8; ++q) {
+            FNTK_UNROLL
+            for (int i = 0; i < 4; ++i)
+                word[4 * q + i] =
+                    static_cast<std::int32_t>((q < 4 ? low : high) >> (4 * q + i) % 16 & fields);
+            apply_signs<whole>(readout[q * max_threads], word + 4 * q);
+        }
+        transform<whole>(grid, word, padded, exchange);
+        FNTK_UNROLL
+        for (int q = 0; q < 8; ++q) {
+            const Quad sign = signs[q * max_threads];
+            FNTK_UNROLL
+            for (int i = 0; i < 4; ++i)
+                sums[4 * q + i] += word[4 * q + i] * static_cast<std::int32_t>(sign.word[i]);
+        }
+    }
+
+    /// A thread's sums to those of output c, and zero again; for P < 32 registers P apart belong to one
+    /// column.
+    template <bool whole, class Grid>
+    FNTK_DEVICE void give(Grid& grid, const Place& place, int padded, std::int64_t c,
+                          std::int32_t (&sums)[32]) const {
+        if (!whole) {
+            FNTK_UNROLL
+            for (int j = 31; j >= 1; --j) {
+                const int half = j >= 16 ? 16 : j >= 8 ? 8 : j >= 4 ? 4 : j >= 2 ? 2 : 1;
+                if (padded <= half) sums[j - half] += sums[j];
+            }
+        }
+        const int first = first_column(place, padded);
+        const int count = c < k ? static_cast<int>(p) - first : 0;
+        for (int a = 0; a < samples_at_once; ++a) {
+            const std::int64_t sample = place.sample + a;
+            if (count <= 0 || sample >= h.rows) break;
+            std::int32_t* row = gradients.row(sample) + c * p + first;
+            FNTK_UNROLL
+            for (int j = 0; j < 32; ++j) {
+                const std::int32_t low = static_cast<std::int16_t>(sums[j]);
+                const std::int32_t sum = a == 0 ? low : (sums[j] - low) >> 16;
+                if (j < count && sum != 0) grid.atomic_add(row + j, sum);
+            }
+        }
+        FNTK_UNROLL
+        for (int j = 0; j < 32; ++j) sums[j] = 0;
     }
 };
 

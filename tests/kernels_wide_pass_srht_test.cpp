@@ -36,10 +36,11 @@ TEST(WidePassSrht, TakesTwoOutputsAtOnce) {
     }
 }
 
-// From 2048 entries on, several warps hold a sample.
+// From 2048 entries on, several warps hold a sample. After three srht blocks of 8192 rows fields of sums
+// are full.
 TEST(WidePassSrht, EqualsTheReferenceForRanksOfSeveralWarps) {
-    for (const auto& [p, m, k] : {std::tuple{1500, 2100, 1}, {4096, 130, 3}, {5000, 70, 1}}) {
-        const WideProblem problem({Up::srht, DType::i32, 2, p, m, k});
+    for (const auto& [n, p, m, k] : {std::tuple{2, 1500, 2100, 1}, {2, 4096, 130, 3}, {1, 5000, 70, 1}}) {
+        const WideProblem problem({Up::srht, DType::i32, n, p, m, k});
         expect_sums(pass_of<1>(problem), problem, {.limits = limits_of(1)});
     }
 }
@@ -55,11 +56,27 @@ TEST(WidePassSrht, DoesNotDependOnTheLaunch) {
     }
 }
 
+TEST(WidePassSrht, GivesItsSumsToMemoryBeforeTheirFieldsAreFull) {
+    for (const auto& [n, p, m, k] : {std::tuple{35, 256, 2000, 1}, {3, 32, 700, 3}, {2, 5, 500, 1}}) {
+        const WideProblem problem({Up::srht, DType::i32, n, p, m, k});
+        for (const int units : {1, 2}) {
+            auto one = pass_of<1>(problem);
+            auto two = pass_of<2>(problem);
+            one.largest_field = two.largest_field = units * static_cast<int>(std::max<std::int64_t>(p, 32));
+            expect_sums(one, problem, {.limits = limits_of(1), .blocks = 1});
+            if (p > 16) expect_sums(two, problem, {.limits = limits_of(1), .blocks = 1});
+        }
+    }
+}
+
 TEST(WidePassSrht, ComputesWhatIsWanted) {
     const WideProblem problem({Up::srht, DType::i32, 4, 64, 130, 2});
-    expect_sums(pass_of<1>(problem), problem, {}, {.gates = true, .gradients = false});
-    expect_sums(pass_of<1>(problem), problem, {}, {.gates = false, .gradients = true});
-    expect_sums(pass_of<2>(problem), problem, {}, {.gates = false, .gradients = false});
+    const auto expect = [&](const auto& pass, Wanted wanted) {
+        expect_sums(pass, problem, {.limits = limits_of(1)}, wanted);
+    };
+    expect(pass_of<1>(problem), {.gates = true, .gradients = false});
+    expect(pass_of<1>(problem), {.gates = false, .gradients = true});
+    expect(pass_of<2>(problem), {.gates = false, .gradients = false});
 }
 
 TEST(WidePassSrht, HasNothingToDoForEmptyExtents) {
@@ -68,17 +85,23 @@ TEST(WidePassSrht, HasNothingToDoForEmptyExtents) {
         kernels::WidePassSrht<1> pass;
         pass.h = {nullptr, n, 8, 8};
         if (n > 0) pass.h = problem.rows<std::int32_t>();
-        expect_sums(pass, problem);
+        expect_sums(pass, problem, {.limits = limits_of(1)});
     }
 }
 
 TEST(WidePassSrht, NamesTheRanksItLeavesToOthers) {
     using Pass = kernels::WidePassSrht<1>;
-    const kernels::DeviceLimits small{};
-    EXPECT_EQ(Pass::unsupported(8192, small), nullptr);
-    EXPECT_NE(Pass::unsupported(8193, small), nullptr);
-    EXPECT_NE(Pass::unsupported(1025, {.shared_bytes_per_block = 32 * 1024}), nullptr);
-    EXPECT_EQ(Pass::unsupported(1024, {.shared_bytes_per_block = 32 * 1024}), nullptr);
+    const kernels::DeviceLimits smallest{.shared_bytes_per_block = 99 * 1024};  // of 8.0 and later
+    EXPECT_EQ(Pass::unsupported(8192, smallest), nullptr);
+    EXPECT_NE(Pass::unsupported(8193, smallest), nullptr);
+    EXPECT_NE(Pass::unsupported(1025, {.shared_bytes_per_block = 64 * 1024}), nullptr);
+    EXPECT_EQ(Pass::unsupported(1024, {.shared_bytes_per_block = 64 * 1024}), nullptr);
+    using Two = kernels::WidePassSrht<2>;
+    EXPECT_NE(Two::unsupported(16, smallest), nullptr);
+    EXPECT_EQ(Two::unsupported(17, smallest), nullptr);
+    EXPECT_EQ(Two::unsupported(1024, smallest), nullptr);
+    EXPECT_NE(Two::unsupported(1025, smallest), nullptr);
+    EXPECT_EQ(Two::unsupported(8192, {.shared_bytes_per_block = 163 * 1024}), nullptr);
 }
 
 }  // namespace

@@ -63,8 +63,9 @@ void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatr
 
 void Cuda::transform(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                      MatrixView gradients) {
-    if (readout.outputs > 1)
-        context_->run(pass_of<kernels::WidePassSrht<2>>(up, readout, h, gates, gradients));
+    using Two = kernels::WidePassSrht<2>;
+    if (readout.outputs > 1 && Two::unsupported(up.rank, context_->limits()) == nullptr)
+        context_->run(pass_of<Two>(up, readout, h, gates, gradients));
     else
         context_->run(pass_of<kernels::WidePassSrht<1>>(up, readout, h, gates, gradients));
 }
