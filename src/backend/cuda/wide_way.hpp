@@ -20,8 +20,8 @@ enum class WideWay : std::uint8_t {
 /// Ranks above the first have sums that do not fit the registers of a block: Ĝ comes from the gates, which
 /// kernels/wide_pass_wgmma.hpp finds up to the second.
 inline constexpr std::int64_t most_fused_rank = 256, most_gated_rank = 512;
-/// Up to this rank of a srht V the products of wgmma are chosen before the transform: by instructions that
-/// a multiprocessor issues for an entry, 40 of the transform against products of p; not yet by the clock.
+/// Up to this rank of a srht V the products of wgmma are chosen before the transform: by what either issues
+/// for an entry, near each other at this rank (docs/cuda.md); not yet by the clock.
 inline constexpr std::int64_t most_srht_product = 128;
 
 struct WideChoice {
