@@ -34,6 +34,8 @@
 #include "quad.hpp"
 #include "sign_words.hpp"
 
+#include <type_traits>
+
 namespace fntk::kernels {
 
 /// outputs_at_once: gradients per pass over the width, 1 or 2; one more transform saved per output and
@@ -154,14 +156,16 @@ struct WidePassSrht {
         }
     }
 
+    FNTK_HD int room_of_sums(int padded) const { return largest_field / larger(padded, 32); }
+
     /// whole: P ≥ 32, every register takes part in every stage between registers.
     template <bool whole, class Grid>
     FNTK_DEVICE void run(Grid& grid, const Shape& shape, Quad* signs, Quad* readout,
                          std::int32_t* exchange) const {
-        const int most_units = largest_field / larger(shape.padded, 32);
         for (std::int64_t task = grid.block(); task < shape.tasks(); task += grid.blocks()) {
             const std::int64_t group = task % shape.groups, rest = task / shape.groups;
-            const std::int64_t slice = rest % shape.slices, chunk = rest / shape.slices;
+            const std::int64_t slice = rest % shape.slices;
+            const auto chunk = static_cast<int>(rest / shape.slices);
             const Place place(shape, grid.thread(), group);
             std::int32_t entries[samples_at_once][32], sums[outputs_at_once][32] = {};
             FNTK_UNROLL
@@ -169,7 +173,7 @@ struct WidePassSrht {
                 load(place, place.sample + a, shape.padded, entries[a]);
             // Warps without a sample only draw, where no other warp needs them.
             const bool work = grid.ballot(place.sample < h.rows) != 0 || exchange != nullptr;
-            int units_in_sums = 0;
+            int room = room_of_sums(shape.padded);  // units that still fit their fields
 
             const auto end = static_cast<int>((slice + 1) * tiles() / shape.slices);
             for (auto tile = static_cast<int>(slice * tiles() / shape.slices); tile < end; ++tile) {
@@ -192,24 +196,20 @@ struct WidePassSrht {
                     for (int c = 0; c < outputs_at_once; ++c)
                         add_gradients<whole>(grid, shape.padded, exchange, open,
                                              readout + c * quads_of_tile + word, signs + word, sums[c]);
-                    if (++units_in_sums < most_units) continue;
-                    units_in_sums = 0;
+                    const bool last = tile + 1 == end && (u + shape.ways) * shape.unit_rows() >= rows;
+                    if (--room > 0 && !last) continue;
+                    room = room_of_sums(shape.padded);
                     FNTK_UNROLL
                     for (int c = 0; c < outputs_at_once; ++c)
                         give<whole>(grid, place, shape.padded, chunk * outputs_at_once + c, sums[c]);
                 }
             }
-            if (gradients.data == nullptr) continue;
-            FNTK_UNROLL
-            for (int c = 0; c < outputs_at_once; ++c)
-                give<whole>(grid, place, shape.padded, chunk * outputs_at_once + c, sums[c]);
         }
     }
 
     /// The signs and readouts of a tile, a word of 32 to each thread. For P ≥ 32 the words of s follow one
     /// another as those of a do; for P < 32 a word gathers the signs of the 32/P srht blocks of its rows.
-    FNTK_DEVICE void draw(int thread, int tile, std::int64_t chunk, int padded, Quad* signs,
-                          Quad* readout) const {
+    FNTK_DEVICE void draw(int thread, int tile, int chunk, int padded, Quad* signs, Quad* readout) const {
         const auto index = static_cast<std::uint64_t>(tile * max_threads + thread);
         const int vectors = padded < 32 ? static_cast<int>(32 / padded) : 1;
         std::uint32_t word = 0;
@@ -333,30 +333,57 @@ struct WidePassSrht {
     /// A thread's sums to those of output c, and zero again; for P < 32 registers P apart belong to one
     /// column.
     template <bool whole, class Grid>
-    FNTK_DEVICE void give(Grid& grid, const Place& place, int padded, std::int64_t c,
+    FNTK_DEVICE void give(Grid& grid, const Place& place, int padded, int c,
                           std::int32_t (&sums)[32]) const {
-        if (!whole) {
+        // late: 32 columns are not to be kept for the next time.
+        const int threads = larger(padded, 64) / 32, part = grid.late_thread() & (threads - 1);
+        const int lanes = whole ? smaller(threads, warp_size) : 1, lane = part & (lanes - 1);
+        if constexpr (whole) {
+            swap_lanes_and_registers(grid, lane, lanes, sums);
+        } else {
             FNTK_UNROLL
             for (int j = 31; j >= 1; --j) {
                 const int half = j >= 16 ? 16 : j >= 8 ? 8 : j >= 4 ? 4 : j >= 2 ? 2 : 1;
                 if (padded <= half) sums[j - half] += sums[j];
             }
         }
-        const int first = first_column(place, padded);
-        const int count = c < k ? static_cast<int>(p) - first : 0;
-        for (int a = 0; a < samples_at_once; ++a) {
-            const std::int64_t sample = place.sample + a;
-            if (count <= 0 || sample >= h.rows) break;
-            std::int32_t* row = gradients.row(sample) + c * p + first;
-            FNTK_UNROLL
-            for (int j = 0; j < 32; ++j) {
-                const std::int32_t low = static_cast<std::int16_t>(sums[j]);
-                const std::int32_t sum = a == 0 ? low : (sums[j] - low) >> 16;
-                if (j < count && sum != 0) grid.atomic_add(row + j, sum);
-            }
-        }
+        const bool first = c < k && place.sample < h.rows, second = c < k && place.sample + 1 < h.rows;
+        std::int32_t* row = first ? gradients.row(place.sample) + c * p : nullptr;
         FNTK_UNROLL
-        for (int j = 0; j < 32; ++j) sums[j] = 0;
+        for (int j = 0; j < 32; ++j) {
+            const std::int32_t low = static_cast<std::int16_t>(sums[j]), high = (sums[j] - low) >> 16;
+            sums[j] = 0;
+            // Register j held register j − j % lanes + lane of lane j % lanes.
+            const int from = j & (lanes - 1);
+            const int column = (32 * (part - lane + from) & (padded - 1)) + j - from + lane;
+            if (column >= p || (!whole && j >= padded)) continue;
+            if (first && low != 0) grid.atomic_add(row + column, low);
+            if (second && high != 0) grid.atomic_add(row + gradients.stride + column, high);
+        }
+    }
+
+    /// Register j of lane l and register j − j % lanes + l of lane j % lanes change places: then lanes have
+    /// columns side by side, and atomics of a warp few sectors.
+    template <class Grid>
+    FNTK_DEVICE static void swap_lanes_and_registers(Grid& grid, int lane, int lanes,
+                                                     std::int32_t (&x)[32]) {
+        const auto swap = [&](auto step_) {
+            constexpr int step = decltype(step_)::value;
+            if (step >= lanes) return;
+            const bool upper = (lane & step) != 0;
+            FNTK_UNROLL
+            for (int j = 0; j < 32; ++j)
+                if ((j & step) == 0) {
+                    const std::int32_t other = grid.shuffle_xor(upper ? x[j] : x[j + step], step);
+                    x[j] = upper ? other : x[j];
+                    x[j + step] = upper ? x[j + step] : other;
+                }
+        };
+        swap(std::integral_constant<int, 1>{});
+        swap(std::integral_constant<int, 2>{});
+        swap(std::integral_constant<int, 4>{});
+        swap(std::integral_constant<int, 8>{});
+        swap(std::integral_constant<int, 16>{});
     }
 };
 
