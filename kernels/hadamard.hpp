@@ -8,6 +8,8 @@
 
 #include "grid.hpp"
 
+#include <type_traits>
+
 namespace fntk::kernels {
 
 /// The stage of one index bit: (a, b) → (a + b, a − b) for registers j and j + half.
@@ -66,6 +68,29 @@ FNTK_DEVICE void transform_warps(Grid& grid, std::int32_t (&x)[count], std::int6
         for (int j = 0; j < count; ++j) x[j] += sign * exchange[j * threads + first + w * warp_size];
     }
     grid.sync();  // `exchange` has been read and may be written again
+}
+
+/// Register j of lane l and register j − j % lanes + l of lane j % lanes change places: then neighbouring
+/// lanes have neighbouring entries, and a warp's atomics few sectors.
+template <class Grid>
+FNTK_DEVICE void swap_lanes_and_registers(Grid& grid, int lane, int lanes, std::int32_t (&x)[32]) {
+    const auto swap = [&](auto step_) {
+        constexpr int step = decltype(step_)::value;
+        if (step >= lanes) return;
+        const bool upper = (lane & step) != 0;
+        FNTK_UNROLL
+        for (int j = 0; j < 32; ++j)
+            if ((j & step) == 0) {
+                const std::int32_t other = grid.shuffle_xor(upper ? x[j] : x[j + step], step);
+                x[j] = upper ? other : x[j];
+                x[j + step] = upper ? x[j + step] : other;
+            }
+    };
+    swap(std::integral_constant<int, 1>{});
+    swap(std::integral_constant<int, 2>{});
+    swap(std::integral_constant<int, 4>{});
+    swap(std::integral_constant<int, 8>{});
+    swap(std::integral_constant<int, 16>{});
 }
 
 }  // namespace fntk::kernels

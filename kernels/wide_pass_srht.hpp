@@ -34,8 +34,6 @@
 #include "quad.hpp"
 #include "sign_words.hpp"
 
-#include <type_traits>
-
 namespace fntk::kernels {
 
 /// outputs_at_once: gradients per pass over the width, 1 or 2; one more transform saved per output and
@@ -360,30 +358,6 @@ struct WidePassSrht {
             if (first && low != 0) grid.atomic_add(row + column, low);
             if (second && high != 0) grid.atomic_add(row + gradients.stride + column, high);
         }
-    }
-
-    /// Register j of lane l and register j − j % lanes + l of lane j % lanes change places: then lanes have
-    /// columns side by side, and atomics of a warp few sectors.
-    template <class Grid>
-    FNTK_DEVICE static void swap_lanes_and_registers(Grid& grid, int lane, int lanes,
-                                                     std::int32_t (&x)[32]) {
-        const auto swap = [&](auto step_) {
-            constexpr int step = decltype(step_)::value;
-            if (step >= lanes) return;
-            const bool upper = (lane & step) != 0;
-            FNTK_UNROLL
-            for (int j = 0; j < 32; ++j)
-                if ((j & step) == 0) {
-                    const std::int32_t other = grid.shuffle_xor(upper ? x[j] : x[j + step], step);
-                    x[j] = upper ? other : x[j];
-                    x[j + step] = upper ? x[j + step] : other;
-                }
-        };
-        swap(std::integral_constant<int, 1>{});
-        swap(std::integral_constant<int, 2>{});
-        swap(std::integral_constant<int, 4>{});
-        swap(std::integral_constant<int, 8>{});
-        swap(std::integral_constant<int, 16>{});
     }
 };
 

@@ -23,7 +23,7 @@ Json parsed(const std::string& text) {
     return value.is_structured() ? value : Json(text);
 }
 
-/// {format, metadata, tensors: name, dtype, shape}.
+/// Its metadata and tensors; of a network the spec too, where every report has it.
 void print_file(const std::string& path, Report& report) {
     const SafeTensors file(path);
     Json metadata = Json::object(), tensors = Json::array();
@@ -35,7 +35,7 @@ void print_file(const std::string& path, Report& report) {
     }
     report["file"] = {{"metadata", std::move(metadata)}, {"tensors", std::move(tensors)}};
     const auto format = file.metadata().find("format");
-    if (format != file.metadata().end() && format->second.starts_with("fntk-network"))
+    if (format != file.metadata().end() && format->second == "fntk-network")
         report.network(load_network(path));
 }
 

@@ -47,10 +47,10 @@ struct State {
     cudaError_t last = cudaSuccess, final = cudaSuccess;
     cudaError_t error = cudaSuccess;  // to be reported by a call
     std::int64_t calls_left = -1, times = 1;
-    int device = 0;                            // the current one
-    std::map<const std::byte*, Block> blocks;  // by their addresses
-    std::map<const CUmemPoolHandle_st*, Kept> kept;
-    std::map<const void*, int> shared_bytes;  // that a kernel may have, by its entry
+    int device = 0;                                  // the current one
+    std::map<const std::byte*, Block> blocks;        // by their addresses
+    std::map<const CUmemPoolHandle_st*, Kept> kept;  // by the pools
+    std::map<const void*, int> shared_bytes;         // that a kernel may have, by its entry
     std::vector<std::unique_ptr<CUstream_st>> streams;
 };
 State& state();

@@ -145,25 +145,23 @@ void Context::check(cudaError_t code, const char* what) {
 
 void Context::check(cublasStatus_t code, const char* what) {
     if (code == CUBLAS_STATUS_SUCCESS) return;
-    if (code == CUBLAS_STATUS_ALLOC_FAILED) {
-        give_back_unused();
-        throw MemoryError(std::string(what) + " on " + name() +
-                          ": cuBLAS found no memory; use fewer rows at a time");
-    }
+    if (code == CUBLAS_STATUS_ALLOC_FAILED) refuse_without_memory(what, "cuBLAS");
     check(of_device(), what);
     throw DeviceError(std::string(what) + " failed on " + name() + ": " + cublasGetStatusString(code));
 }
 
 void Context::check(cusolverStatus_t code, const char* what) {
     if (code == CUSOLVER_STATUS_SUCCESS) return;
-    if (code == CUSOLVER_STATUS_ALLOC_FAILED) {
-        give_back_unused();
-        throw MemoryError(std::string(what) + " on " + name() +
-                          ": cuSOLVER found no memory; use fewer rows at a time");
-    }
+    if (code == CUSOLVER_STATUS_ALLOC_FAILED) refuse_without_memory(what, "cuSOLVER");
     check(of_device(), what);
     throw DeviceError(std::string(what) + " failed on " + name() + ": cuSOLVER status " +
                       std::to_string(static_cast<int>(code)));
+}
+
+void Context::refuse_without_memory(const char* what, const char* library) {
+    give_back_unused();
+    throw MemoryError(std::string(what) + " on " + name() + ": " + library +
+                      " found no memory; use fewer rows at a time");
 }
 
 // The libraries have a runtime of their own, whose errors this one learns of by asking the device.

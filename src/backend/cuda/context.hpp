@@ -80,6 +80,8 @@ class Context {
     [[nodiscard]] cudaError_t of_device();
     /// Memory that the pool keeps and nobody uses, to the device: waits. False where that is not possible.
     bool give_back_unused() noexcept;
+    /// Throws MemoryError; the next try finds what the pool has kept.
+    [[noreturn]] void refuse_without_memory(const char* what, const char* library);
 
     int ordinal_;
     cudaStream_t stream_ = nullptr;
