@@ -208,7 +208,7 @@ struct WidePassSrht {
     /// The signs and readouts of a tile, a word of 32 to each thread. For P ≥ 32 the words of s follow one
     /// another as those of a do; for P < 32 a word gathers the signs of the 32/P srht blocks of its rows.
     FNTK_DEVICE void draw(int thread, int tile, int chunk, int padded, Quad* signs, Quad* readout) const {
-        const auto index = static_cast<std::uint64_t>(tile * max_threads + thread);
+        const auto index = static_cast<std::uint64_t>(tile) * max_threads + thread;
         const int vectors = padded < 32 ? static_cast<int>(32 / padded) : 1;
         std::uint32_t word = 0;
         for (int v = 0; v < vectors; ++v)
