@@ -1,4 +1,5 @@
 #include <backend/blas.hpp>
+#include <backend/ops.hpp>
 #include <backend/scalar.hpp>
 
 #include <fntk/error.hpp>
