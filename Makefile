@@ -30,8 +30,7 @@ format:  ## Format every source file in place
 	clang-format -i $(SOURCES)
 
 tidy:  ## Run clang-tidy on the library and the program
-	cmake --preset clang
-	run-clang-tidy -quiet -j $(JOBS) -p build/clang '/src/.*\.cpp$$' '/Unity/.*\.cxx$$'
+	.ci/run tidy
 
 clean:  ## Remove every build
 	rm -rf build
