@@ -113,12 +113,11 @@ Owner copied(backend::Ops& ops, Owner to, View matrix) {
 Place Device::place() const { return ops_->place(); }
 
 Matrix Device::zeros(std::int64_t rows, std::int64_t cols, DType dtype) const {
-    const auto element = static_cast<std::int64_t>(size_of(dtype));
-    return {ops_->allocate(rows, cols < 0 ? cols : cols * element), rows, cols, dtype};
+    return {ops_->allocate(rows, detail::row_bytes(cols, dtype)), rows, cols, dtype};
 }
 
 BitMatrix Device::zero_bits(std::int64_t rows, std::int64_t cols) const {
-    return {ops_->allocate(rows, cols <= 0 ? cols : BitMatrix::stride_of(cols) * 8), rows, cols};
+    return {ops_->allocate(rows, detail::bit_row_bytes(cols)), rows, cols};
 }
 
 Matrix Device::to_device(ConstMatrixView matrix) const {

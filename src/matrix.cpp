@@ -78,12 +78,37 @@ void FreeMemory::operator()(std::byte* memory) const {
     account(place).current -= bytes;
 }
 
+namespace {
+
+constexpr std::int64_t address_space = std::int64_t{1} << 60;
+
+void require_columns(std::int64_t cols, std::int64_t most) {
+    if (cols < 0)
+        throw ValueError(fmt::format("a matrix of {} columns: extents must not be negative", cols));
+    if (cols > most)
+        throw MemoryError(
+            fmt::format("a row of {} columns does not fit the address space; use fewer columns", cols));
+}
+
+}  // namespace
+
+std::int64_t row_bytes(std::int64_t cols, DType dtype) {
+    const auto element = static_cast<std::int64_t>(size_of(dtype));
+    require_columns(cols, address_space / element);
+    return cols * element;
+}
+
+std::int64_t bit_row_bytes(std::int64_t cols) {
+    require_columns(cols, address_space);
+    return cols == 0 ? 0 : BitMatrix::stride_of(cols) * 8;
+}
+
 std::int64_t extent_bytes(std::int64_t rows, std::int64_t bytes_per_row) {
     if (rows < 0 || bytes_per_row < 0)
         throw ValueError(fmt::format("a matrix of {} rows of {} bytes: extents must not be negative", rows,
                                      bytes_per_row));
     std::int64_t bytes = 0;
-    if (__builtin_mul_overflow(rows, bytes_per_row, &bytes) || bytes > (std::int64_t{1} << 60))
+    if (__builtin_mul_overflow(rows, bytes_per_row, &bytes) || bytes > address_space)
         throw MemoryError(fmt::format(
             "a matrix of {} rows of {} bytes does not fit the address space; use smaller blocks", rows,
             bytes_per_row));
@@ -152,7 +177,7 @@ void reset_memory_peak() {
 }
 
 Matrix::Matrix(std::int64_t rows, std::int64_t cols, DType dtype)
-    : memory_(detail::allocate(rows, cols < 0 ? cols : cols * static_cast<std::int64_t>(size_of(dtype)))),
+    : memory_(detail::allocate(rows, detail::row_bytes(cols, dtype))),
       rows_(rows),
       cols_(cols),
       dtype_(dtype) {}
@@ -190,11 +215,13 @@ void with_type(DType dtype, F&& f) {
 
 Matrix Matrix::converted(ConstMatrixView source, DType dtype) {
     detail::check_host(source.place, "Matrix::converted reads host memory; its source");
+    source.require_memory("the source of Matrix::converted");
     const bool from_real = source.dtype == DType::f32 || source.dtype == DType::f64;
     const bool to_real = dtype == DType::f32 || dtype == DType::f64;
-    if (from_real && !to_real)
-        throw ValueError(fmt::format("a {} matrix cannot become {}: it would lose its fractions",
-                                     name(source.dtype), name(dtype)));
+    if (!to_real && (from_real || size_of(dtype) < size_of(source.dtype)))
+        throw ValueError(fmt::format("a {} matrix cannot become {}: it would lose its {}",
+                                     name(source.dtype), name(dtype),
+                                     from_real ? "fractions" : "upper bits"));
     if (source.dtype == dtype) return copy_of(source);
     Matrix result(source.rows, source.cols, dtype);
     with_type(source.dtype, [&](auto from) {
@@ -236,6 +263,6 @@ void require_finite(ConstMatrixView view, const char* argument) {
 }
 
 BitMatrix::BitMatrix(std::int64_t rows, std::int64_t cols)
-    : memory_(detail::allocate(rows, cols <= 0 ? cols : stride_of(cols) * 8)), rows_(rows), cols_(cols) {}
+    : memory_(detail::allocate(rows, detail::bit_row_bytes(cols))), rows_(rows), cols_(cols) {}
 
 }  // namespace fntk

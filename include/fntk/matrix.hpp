@@ -21,7 +21,11 @@ FNTK_API std::size_t size_of(DType dtype);
 /// "float32", "float64", "int32", "int64".
 FNTK_API const char* name(DType dtype);
 
+/// The C++ types of the four. Others, unsigned char say, do not compile.
 template <class T>
+concept MatrixElement = std::is_same_v<T, float> || std::is_same_v<T, double> ||
+    std::is_same_v<T, std::int32_t> || std::is_same_v<T, std::int64_t>;
+template <MatrixElement T>
 inline constexpr DType dtype_of = std::is_same_v<T, float>          ? DType::f32
                                   : std::is_same_v<T, double>       ? DType::f64
                                   : std::is_same_v<T, std::int32_t> ? DType::i32
@@ -68,7 +72,7 @@ struct BasicMatrixView {
     /// Contiguous host memory of T.
     template <class T>
     BasicMatrixView(T* values, std::int64_t rows_,
-                    std::int64_t cols_) requires(!std::is_same_v<std::remove_const_t<T>, std::byte>)
+                    std::int64_t cols_) requires MatrixElement<std::remove_const_t<T>>
         : data(reinterpret_cast<Byte*>(values)),
           rows(rows_),
           cols(cols_),
@@ -139,7 +143,11 @@ struct FreeMemory {
     FNTK_API void operator()(std::byte* memory) const;
 };
 using Buffer = std::unique_ptr<std::byte, FreeMemory>;
-/// rows · bytes_per_row. Throws ValueError for a negative extent, MemoryError beyond the address space.
+/// Bytes of a row of `cols` elements, and of a BitMatrix's. Throw ValueError for a negative extent,
+/// MemoryError beyond the address space.
+FNTK_API std::int64_t row_bytes(std::int64_t cols, DType dtype);
+FNTK_API std::int64_t bit_row_bytes(std::int64_t cols);
+/// rows · bytes_per_row. Throws as they do.
 FNTK_API std::int64_t extent_bytes(std::int64_t rows, std::int64_t bytes_per_row);
 /// Zeroed host memory, aligned to 64 bytes. Throws MemoryError.
 FNTK_API Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row);
@@ -174,8 +182,8 @@ class FNTK_API Matrix {
         : memory_(std::move(memory)), rows_(rows), cols_(cols), dtype_(dtype) {}
     /// A copy of any view of host memory, contiguous. Throws ValueError for a device's memory.
     static Matrix copy_of(ConstMatrixView source);
-    /// A copy in another element type, from host memory to host memory; float to integer is refused by
-    /// ValueError.
+    /// A copy in another element type, from host memory to host memory; float to integer and int64 to int32
+    /// are refused by ValueError.
     static Matrix converted(ConstMatrixView source, DType dtype);
 
     [[nodiscard]] Matrix copy() const { return copy_of(*this); }

@@ -9,7 +9,7 @@ namespace fntk::backend {
 namespace {
 
 Matrix matrix_of(Ops& ops, std::int64_t rows, std::int64_t cols, DType dtype) {
-    return {ops.allocate(rows, cols * static_cast<std::int64_t>(size_of(dtype))), rows, cols, dtype};
+    return {ops.allocate(rows, detail::row_bytes(cols, dtype)), rows, cols, dtype};
 }
 
 }  // namespace
