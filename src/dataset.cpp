@@ -97,7 +97,7 @@ Matrix read_inputs(const Table& table, std::int64_t rows, bool normalize) {
     return inputs;
 }
 
-/// The first `max_rows` rows (0: all) and their labels.
+/// The first `max_rows` rows (0: all) and their labels; without labels_path they have none.
 Samples read_samples(const Table& table, std::vector<double> labels, const std::string& labels_path,
                      std::int64_t max_rows, const LoadOptions& options) {
     if (table.rows == 0 || table.cols == 0)
@@ -119,15 +119,15 @@ std::int64_t count_classes(const Dataset& data, TargetKind kind) {
     constexpr double most_classes = 4096;
     if (kind == TargetKind::values) return 0;
     double largest = -1;
-    for (const auto* labels : {&data.train.labels, &data.test.labels})
+    for (const auto& [split, labels] : {std::pair{"", &data.train.labels}, {"test ", &data.test.labels}})
         for (std::size_t i = 0; i < labels->size(); ++i) {
             const double label = (*labels)[i];
             if (label < 0 || label >= most_classes || label != std::floor(label)) {
                 if (kind == TargetKind::automatic) return 0;
-                throw ValueError(
-                    fmt::format("targets = classes: the label of row {} (from 0) is {}, no whole number in "
-                                "[0, {}); number the classes from 0, or take targets = values",
-                                i, label, most_classes));
+                throw ValueError(fmt::format(
+                    "targets = classes: the label of {}row {} (from 0) is {}, no whole number in "
+                    "[0, {}); number the classes from 0, or take targets = values",
+                    split, i, label, most_classes));
             }
             largest = std::max(largest, label);
         }
@@ -163,10 +163,20 @@ fs::path fashion_folder() {
                     files, fmt::join(folders, ", ")));
 }
 
+void require_same_columns(const Dataset& data, const std::string& train, const std::string& test) {
+    const std::int64_t columns = data.train.inputs.cols(), found = data.test.inputs.cols();
+    if (found != columns)
+        throw ShapeError(fmt::format("{}: it has {} columns, {} has {}; give rows of the same columns",
+                                     test, found, train, columns));
+}
+
 Dataset load_fashion(const LoadOptions& options) {
-    if (!options.labels.empty())
-        throw ValueError(fmt::format(
-            "labels: '{}' given for fashion-mnist, which has its own; leave it empty", options.labels));
+    for (const auto& [argument, given] : {std::pair{"labels", &options.labels},
+                                          {"test", &options.test},
+                                          {"test_labels", &options.test_labels}})
+        if (!given->empty())
+            throw ValueError(fmt::format(
+                "{}: '{}' given for fashion-mnist, which has its own; leave it empty", argument, *given));
     const fs::path folder = fashion_folder();
     const auto split = [&](std::size_t first, std::int64_t max_rows) {
         const std::string labels = folder / fashion_files[first + 1];
@@ -177,20 +187,30 @@ Dataset load_fashion(const LoadOptions& options) {
     data.name = "fashion-mnist";
     data.train = split(0, options.max_samples);
     data.test = split(2, options.max_test_samples);
-    if (data.train.inputs.cols() != data.test.inputs.cols())
-        throw IoError(
-            fmt::format("{}: {} columns in the training images, {} in the test images; install them again",
-                        folder.string(), data.train.inputs.cols(), data.test.inputs.cols()));
+    require_same_columns(data, folder / fashion_files[0], folder / fashion_files[2]);
     return data;
 }
 
+Samples load_split(const std::string& source, const std::string& labels, std::int64_t max_rows,
+                   const LoadOptions& options) {
+    const Table table = open_table(source, Content::inputs, max_rows);
+    return read_samples(table, labels.empty() ? std::vector<double>{} : load_labels(labels), labels,
+                        max_rows, options);
+}
+
 Dataset load_file(const std::string& source, const LoadOptions& options) {
-    const Table table = open_table(source, Content::inputs, options.max_samples);
-    std::vector<double> labels;
-    if (!options.labels.empty()) labels = load_labels(options.labels);
+    const bool tested = !options.test.empty();
+    if (tested != !options.test_labels.empty() || (tested && options.labels.empty()))
+        throw ValueError(fmt::format(
+            "labels, test and test_labels are '{}', '{}' and '{}'; a test split takes all three",
+            options.labels, options.test, options.test_labels));
     Dataset data;
     data.name = fs::path(source).filename().string();
-    data.train = read_samples(table, std::move(labels), options.labels, options.max_samples, options);
+    data.train = load_split(source, options.labels, options.max_samples, options);
+    if (tested) {
+        data.test = load_split(options.test, options.test_labels, options.max_test_samples, options);
+        require_same_columns(data, source, options.test);
+    }
     return data;
 }
 

@@ -7,7 +7,7 @@ import unittest
 import numpy as np
 
 import fntk_files as files
-from program_test import ProgramCase, clusters, report, setUpModule  # noqa: F401
+from program_test import DIM, ProgramCase, clusters, report, setUpModule  # noqa: F401
 
 
 ROW_FIELDS = """name width rank down up train parameters_trained bytes_stored flops_per_step seconds peak_bytes lambda_min lambda_max
@@ -71,6 +71,25 @@ class Compares(ProgramCase):
         for row in written["rows"]:
             self.assertTrue(all(0.8 <= accuracy <= 1 for accuracy in row["test_accuracy"].values()), row)
         self.assertGreater(written["limit"]["test_accuracy"]["ridge"], 0.9)
+
+    def test_errors_on_a_test_split_of_ones_own(self):
+        test = files.sphere(30, DIM, 9)
+        y, y_test = (3 * x[:, 0] + np.sin(4 * x[:, 1]) for x in (self.x, test))
+        split = ("--labels", self.npy("y.npy", y), "--test", self.npy("t.npy", test), "--test-labels", self.npy("yt.npy", y_test))
+        printed, written = report("compare", self.data, *split, "--widths", 256, "--ranks", 8, "--steps", 40, "--plot", self.out / "p.html")
+        self.assertEqual((written["data"]["targets"], written["data"]["test_samples"]), ("real", 30))
+        self.assertRegex(printed, r"cert +rms[.]gd rms[.]krr\n")
+        files.fntk("limit", self.data, "--out", self.out / "k.npy")
+        files.fntk("limit", self.npy("t.npy", test), "--against", self.data, "--out", self.out / "c.npy")
+        kernel, cross = (np.load(self.out / name).astype(np.float64) for name in ("k.npy", "c.npy"))
+        ridge = written["limit"]["ridge"] * np.mean(np.diag(kernel))
+        error = cross @ np.linalg.solve(kernel + ridge * np.eye(len(y)), y) - y_test
+        found = written["limit"]["test_rmse"]["ridge"]
+        self.assertAlmostEqual(found / np.sqrt(np.mean(error**2)), 1, places=3)
+        self.assertRegex(printed, rf"infinite width .* {found:.4g}\n")
+        for row in written["rows"]:
+            self.assertRegex(printed, rf"{row['name']} .* {row['test_rmse']['trained']:.4g} +{row['test_rmse']['ridge']:.4g}\n")
+        self.assertIn("test RMSE", (self.out / "p.html").read_text(encoding="utf-8"))
 
     def test_beyond_whole_up_to_what_is_known_agrees(self):
         x, labels = clusters(160, 10, 16, 6)

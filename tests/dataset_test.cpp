@@ -4,6 +4,7 @@
 #include <fntk/error.hpp>
 #include <fntk/io.hpp>
 
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -193,6 +194,51 @@ TEST(Labels, OfEveryNpyType) {
     EXPECT_EQ(load("<i8", "\x01"s + std::string(7, '\0') + std::string(8, '\xff')), (Values{1, -1}));
     expect_parts(error_of<ValueError>([&] { load("<f2", "\x00\x7c\x00\x00"s); }), {"row 0", "inf"});
     expect_parts(error_of<ValueError>([&] { load(">i2", "\x00\x01\x00\x02"s); }), {"big-endian"});
+}
+
+// ---- a test split of one's own -------------------------------------------------------------------
+
+TEST(TestSplit, IsLoadedAsTheTrainingRowsAre) {
+    const TempFolder folder;
+    const std::string path = save<float>(folder, "x.npy", 3, 2, {3, 4, 1, 0, 0, 2});
+    LoadOptions options = with_labels(folder.write("y.csv", "0\n1\n1\n"));
+    options.normalize = true;
+    options.test = folder.write("t.csv", "a,b\n0,5\n-6,8\n");
+    options.test_labels = save<std::int32_t>(folder, "v.npy", 2, 1, {2, 0});
+    const Dataset data = load_dataset(path, options);
+    EXPECT_EQ(data.name, "x.npy");
+    EXPECT_EQ(data.train.inputs.rows(), 3);
+    EXPECT_EQ(data.train.labels, (Values{0, 1, 1}));
+    EXPECT_EQ(flat(data.test.inputs), (Values{0, 1, -0.6, 0.8}));
+    EXPECT_EQ(data.test.labels, (Values{2, 0}));
+    EXPECT_EQ(data.classes, 3);  // of both splits
+    options.max_test_samples = 1;
+    const Dataset cut = load_dataset(path, options);
+    EXPECT_EQ(cut.train.inputs.rows(), 3);
+    EXPECT_EQ(cut.test.labels, (Values{2}));
+}
+
+TEST(TestSplit, TakesAllItsFilesAndTheSameColumns) {
+    const TempFolder folder;
+    const std::string x = save<float>(folder, "x.npy", 1, 2, {3, 4}), y = folder.write("y.csv", "0\n"),
+                      narrow = save<float>(folder, "t.npy", 1, 1, {3}),
+                      half = folder.write("z.csv", "0.5\n");
+    const auto load = [&](const std::string& labels, const std::string& test,
+                          const std::string& test_labels, TargetKind targets = TargetKind::automatic) {
+        load_dataset(x, {.labels = labels, .test = test, .test_labels = test_labels, .targets = targets});
+    };
+    for (const auto& [labels, test, test_labels] :
+         {std::array{y, x, std::string()}, {y, std::string(), y}, {std::string(), x, y}})
+        expect_parts(error_of<ValueError>([&] { load(labels, test, test_labels); }),
+                     {"'" + labels + "', '" + test + "' and '" + test_labels + "'", "all three"});
+    expect_parts(error_of<ShapeError>([&] { load(y, narrow, y); }), {narrow, "1 columns", x, "has 2"});
+    expect_parts(error_of<ValueError>([&] { load(y, x, half, TargetKind::classes); }),
+                 {"test row 0", "is 0.5"});
+    for (const auto& [test, test_labels] : {std::pair{x, std::string()}, {std::string(), y}})
+        expect_parts(error_of<ValueError>([&] {
+                         load_dataset("fashion-mnist", {.test = test, .test_labels = test_labels});
+                     }),
+                     {test + test_labels, "its own"});
 }
 
 TEST(Labels, AreOneColumn) {

@@ -79,6 +79,19 @@ class Fits(ProgramCase):
             self.assertAlmostEqual(written["test_rmse"] / expected, 1, places=10)
         self.assertIn(f"test rmse {expected:.4f}", printed)
 
+    def test_a_test_split_of_ones_own(self):
+        y = self.test[:, 0] + self.test[:, 1] * self.test[:, 2]
+        split = ("--test", self.other, "--test-labels", self.npy("yt.npy", y))
+        printed, fitted = self.fit("--limit", *split)
+        self.predict()
+        error = np.load(self.mean)[:, 0] - y
+        self.assertAlmostEqual(fitted["test_rmse"] / np.sqrt(np.mean(error**2)), 1, places=10)
+        self.assertIn(f"test rmse {fitted['test_rmse']:.4f}", printed)
+        _, fitted = self.fit("--limit", *split, "--test-samples", 7)
+        self.assertAlmostEqual(fitted["test_rmse"] / np.sqrt(np.mean(error[:7] ** 2)), 1, places=10)
+        _, trained = report("train", self.data, "--labels", self.labels, *split, *SMALL, "--steps", 2)
+        self.assertGreater(trained["test_rmse"], 0)
+
     @staticmethod
     def fashion_labels(split):
         folders = [Path("/usr/share/datasets"), Path("/usr/local/share/datasets")]

@@ -200,6 +200,22 @@ TEST(Plot, EscapesEveryString) {
     EXPECT_EQ(page.find('\x01'), page.npos);
 }
 
+TEST(Plot, ShowsErrorsOfValuesInTheTable) {
+    json rows = typical_rows();
+    EXPECT_EQ(compare_plot(report(rows)).find("RMSE"), std::string::npos);
+    for (json& r : rows) {
+        r["test_accuracy"] = {{"trained", nullptr}, {"ridge", nullptr}};
+        r["test_rmse"] = {{"trained", 0.25}, {"ridge", nullptr}};
+    }
+    rows[1]["test_rmse"]["trained"] = 1234.5;
+    const std::string page = compare_plot(report(rows));
+    expect_sound(page);
+    EXPECT_EQ(occurrences(page, "<th>test RMSE"), 1U);  // trained alone: ridge's are null
+    EXPECT_EQ(occurrences(page, "<td>0.250</td>"), rows.size() - 1);
+    EXPECT_EQ(occurrences(page, "<td>1234</td>"), 1U);
+    EXPECT_EQ(page.find("<th>accuracy"), page.npos);
+}
+
 TEST(Plot, LeavesOutWhatIsNull) {
     json rows = typical_rows();
     for (json& r : rows) r["test_accuracy"] = r["certificate_held"] = r["peak_bytes"] = nullptr;

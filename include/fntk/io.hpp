@@ -62,7 +62,7 @@ struct Samples {
 struct Dataset {
     std::string name;
     Samples train;
-    Samples test;  ///< inputs empty when the source has no test split
+    Samples test;  ///< inputs empty without a test split
     /// > 0 when the labels are classes, integers in [0, classes), at most 4096; 0 for values or none.
     std::int64_t classes = 0;
 };
@@ -73,7 +73,9 @@ FNTK_API TargetKind parse_target_kind(std::string_view text);
 struct LoadOptions {
     DType dtype = DType::f32;
     std::string labels = {};  ///< a file of n labels: .npy (any integer or float type), .csv, .idx[.gz]
-    bool normalize = true;    ///< rows to unit length; a row of zeros is then refused by its number
+    std::string test = {};    ///< a file with the rows of a test split
+    std::string test_labels = {};  ///< its labels; given together with test and labels
+    bool normalize = true;         ///< rows to unit length; a row of zeros is then refused by its number
     std::int64_t max_samples = 0;  ///< first rows of the training data only; 0 = all
     std::int64_t max_test_samples = 0;
     TargetKind targets = TargetKind::automatic;
@@ -84,8 +86,9 @@ struct LoadOptions {
 /// in share/datasets/fashion-mnist under /usr and /usr/local. Rows are checked, normalised in double and
 /// rounded to options.dtype one at a time; with max_samples the rows behind it are neither read from a .npy
 /// nor decompressed. Labels are counted against all rows of the file, then cut. Throws IoError, and
-/// ValueError for 0 rows, NaN or infinity (file, row, column), a zero row, labels of another length,
-/// and labels that are no classes where options.targets says they are.
+/// ValueError for 0 rows, NaN or infinity (file, row, column), a zero row, labels of another length, a test
+/// split without labels, and labels that are no classes where options.targets says they are; ShapeError for
+/// a test split of other columns.
 FNTK_API Dataset load_dataset(const std::string& source, const LoadOptions& options = {});
 /// The files that load_dataset reads of `source`: itself, or the four of fashion-mnist. Throws IoError
 /// where those are missing.

@@ -15,7 +15,6 @@ struct CompareArguments {
     RunOptions run;
     DataOptions data;
     CompareOptions compare;
-    std::int64_t test_samples = 2000;
     std::vector<std::int64_t> widths = {1024, 4096}, ranks;
     std::vector<std::string> bases = {"pca"};
     std::string up = "srht", activation = "relu", precision = "float32", network, plot;
@@ -89,14 +88,8 @@ int run_compare(CompareArguments& options) {
     std::optional<Network> given;
     if (!options.network.empty()) given = load_network(options.network);
     const DType dtype = given ? given->spec().precision : parse_precision(options.precision);
-    if (options.data.samples < 0 || options.test_samples < 0)
-        throw ValueError(
-            fmt::format("samples is {} and test-samples {}; each must be at least 1, or 0 for all",
-                        options.data.samples, options.test_samples));
-    LoadOptions load = options.data.load_options(dtype);
-    load.max_test_samples = options.test_samples;
-    const Dataset dataset = report.phase("load", [&] { return load_dataset(options.data.source, load); });
-    refuse_guessed_classes(dataset, load.targets);
+    const Dataset dataset = report.phase("load", [&] { return options.data.load(dtype); });
+    refuse_guessed_classes(dataset, parse_target_kind(options.data.targets));
     const std::int64_t dim = dataset.train.inputs.cols();
     if (options.ranks.empty()) options.ranks = default_ranks(dim);
 
@@ -171,7 +164,7 @@ void add_compare(CLI::App& app, Action& run) {
     auto* command = app.add_subcommand(
         "compare", "dense against factorised widths on DATA: kernel, spectrum, training, cost, accuracy");
     auto options = std::make_shared<CompareArguments>();
-    options->data.samples = 2000;
+    options->data.samples = options->data.test_samples = 2000;
     options->data.add(*command, true);
     command->get_option("--labels")
         ->description(
@@ -179,8 +172,6 @@ void add_compare(CLI::App& app, Action& run) {
             "random targets of +1/2 and -1/2");
     options->data.add_targets(*command);
     options->run.add(*command);
-    command->add_option("--test-samples", options->test_samples, "first N rows of the test split")
-        ->capture_default_str();
     command->add_option("--widths", options->widths, "m, several, with commas or spaces")
         ->delimiter(',')
         ->capture_default_str();

@@ -35,6 +35,12 @@ const char* held(const Json& row) {
     return value.get<bool>() ? "held" : "no";
 }
 
+/// On the test rows: accuracy for classes, root mean square error for values.
+std::string score(const Json& row, const char* method) {
+    return row.contains("test_rmse") ? number(row.at("test_rmse").at(method), "{:.4g}")
+                                     : number(row.at("test_accuracy").at(method), "{:.3f}");
+}
+
 }  // namespace
 
 std::string compare_table(const Json& report) {
@@ -51,15 +57,15 @@ std::string compare_table(const Json& report) {
     constexpr const char* line =
         "{:<27} {:>8} {:>9} {:>9} {:>8} {:>8} {:>8} {:>10} {:>9} {:>8} {:>9} {:>8} {:>6} {:>5} {:>8} "
         "{:>7}\n";
+    const bool real = data.at("targets") == "real";
     out += fmt::format(fmt::runtime(line), "network", "trained", "stored", "flop/step", "tangent", "gram",
-                       "step", "lambda_min", "cond", "error", "=dense m", "loss", "drift", "cert", "acc.gd",
-                       "acc.krr");
+                       "step", "lambda_min", "cond", "error", "=dense m", "loss", "drift", "cert",
+                       real ? "rms.gd" : "acc.gd", real ? "rms.krr" : "acc.krr");
     out += fmt::format(fmt::runtime(line), "infinite width", "", "", "", "", "", "",
                        number(limit.at("lambda_min"), "{:.3e}"), number(limit.at("condition"), "{:.2g}"),
-                       "0", "inf", "", "", "", "", number(limit.at("test_accuracy").at("ridge"), "{:.3f}"));
+                       "0", "inf", "", "", "", "", score(limit, "ridge"));
     for (const Json& row : report.at("rows")) {
         const Json& time = row.at("seconds");
-        const Json& score = row.at("test_accuracy");
         out += fmt::format(
             fmt::runtime(line), row.at("name").get<std::string>(),
             si(row.at("parameters_trained").get<double>(), ""),
@@ -68,8 +74,7 @@ std::string compare_table(const Json& report) {
             number(row.at("lambda_min"), "{:.3e}"), number(row.at("condition"), "{:.2g}"),
             number(row.at("relative_error"), "{:.4f}"),
             number(row.at("dense_width_of_equal_error"), "{:.0f}"), number(row.at("train_loss"), "{:.4g}"),
-            number(row.at("drift"), "{:.3f}"), held(row), number(score.at("trained"), "{:.3f}"),
-            number(score.at("ridge"), "{:.3f}"));
+            number(row.at("drift"), "{:.3f}"), held(row), score(row, "trained"), score(row, "ridge"));
     }
     const std::int64_t compared = report.at("limit").at("compared_samples").get<std::int64_t>();
     if (report.at("options").at("whole_up_to").get<std::int64_t>() < data.at("samples").get<std::int64_t>())
@@ -77,11 +82,12 @@ std::string compare_table(const Json& report) {
             "\ngram and error: of the kernel of {} samples; what takes all eigenvalues is left out (see "
             "--whole-up-to)",
             compared);
-    out +=
+    out += fmt::format(
         "\nerror: |K - K_inf|_F/|K_inf|_F; =dense m: width of the dense network with that error; cert: "
-        "|y-f(t)|^2 <= "
-        "(1-eta*lambda/2)^t |y-f(0)|^2 at every step; acc.gd, acc.krr: test accuracy after training and by "
-        "kernel ridge regression\n";
+        "|y-f(t)|^2 <= (1-eta*lambda/2)^t |y-f(0)|^2 at every step; {} after training and by kernel ridge "
+        "regression\n",
+        real ? "rms.gd, rms.krr: root mean square error on the test rows"
+             : "acc.gd, acc.krr: test accuracy");
     if (std::ranges::any_of(report.at("rows"),
                             [](const Json& row) { return std::string_view(held(row)) == "none"; }))
         out += "cert none: there is no certificate, since lambda_min is not positive beyond rounding\n";

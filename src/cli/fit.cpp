@@ -15,7 +15,6 @@ namespace {
 struct FitCommand : CommandOptions {
     FitOptions fit;
     std::string kernel = "trace", solver = "auto", selection = "leave-one-out", out;
-    std::int64_t test_samples = 0;
     MemoryOption memory;
     bool limit = false, variance = false, dry_run = false;
 };
@@ -77,11 +76,8 @@ int run_fit(FitCommand& options) {
     options.fit.selection = parse_selection(options.selection);
     const Device device = options.run.open();
     report.device(device);
-    const Dataset dataset = report.phase("load", [&] {
-        LoadOptions load = options.data.load_options(options.network.dtype());
-        load.max_test_samples = options.test_samples;
-        return load_dataset(options.data.source, load);
-    });
+    const Dataset dataset =
+        report.phase("load", [&] { return options.data.load(options.network.dtype()); });
     report["data"] = DataOptions::describe(dataset);
     if (dataset.train.labels.empty())
         throw ValueError(
@@ -192,10 +188,6 @@ void add_fit(CLI::App& app, Action& run) {
     command->add_option("--tolerance", fit.tolerance, "of cg: relative residual")->capture_default_str();
     command->add_option("--max-iterations", fit.max_iterations, "of cg")->capture_default_str();
     command->add_option("--preconditioner-rank", fit.preconditioner_rank, "of cg; -1: the plan's choice")
-        ->capture_default_str();
-    command
-        ->add_option("--test-samples", options->test_samples,
-                     "first N rows of the data set's test split; 0: all")
         ->capture_default_str();
     command->add_flag("--variance", options->variance,
                       "keep the training data in the model: variances need them");

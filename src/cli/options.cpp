@@ -40,26 +40,33 @@ void DataOptions::add_targets(CLI::App& app) {
            "what labels are: classes (one-hot columns), values (numbers), or auto: classes when all "
            "of them are whole numbers from 0 to 4095")
         ->capture_default_str();
-}
-
-LoadOptions DataOptions::load_options(DType dtype) const {
-    if (samples < 0)
-        throw ValueError(fmt::format("samples is {}; it must be at least 1, or 0 for all rows", samples));
-    return {.dtype = dtype,
-            .labels = labels,
-            .normalize = !no_normalize,
-            .max_samples = samples,
-            .targets = parse_target_kind(targets)};
+    app.add_option("--test", test, "a file with rows to test on, as DATA; fashion-mnist has its own");
+    app.add_option("--test-labels", test_labels, "their labels, as --labels");
+    app.add_option("--test-samples", test_samples, "first N rows of the test split; 0: all")
+        ->capture_default_str();
 }
 
 Files DataOptions::files() const {
-    Files result{{"--labels", labels}};
+    Files result{{"--labels", labels}, {"--test", test}, {"--test-labels", test_labels}};
     for (const std::string& file : dataset_files(source))
         result.push_back({file == source ? "DATA" : "fashion-mnist's file", file});
     return result;
 }
 
-Dataset DataOptions::load(DType dtype) const { return load_dataset(source, load_options(dtype)); }
+Dataset DataOptions::load(DType dtype) const {
+    for (const auto& [option, rows] : {std::pair{"samples", samples}, {"test-samples", test_samples}})
+        if (rows < 0)
+            throw ValueError(
+                fmt::format("{} is {}; it must be at least 1, or 0 for all rows", option, rows));
+    return load_dataset(source, {.dtype = dtype,
+                                 .labels = labels,
+                                 .test = test,
+                                 .test_labels = test_labels,
+                                 .normalize = !no_normalize,
+                                 .max_samples = samples,
+                                 .max_test_samples = test_samples,
+                                 .targets = parse_target_kind(targets)});
+}
 
 Dataset DataOptions::load_other(const std::string& other, DType dtype) const {
     return load_dataset(other, {.dtype = dtype, .labels = {}, .normalize = !no_normalize});

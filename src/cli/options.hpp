@@ -21,15 +21,14 @@ struct RunOptions {
 
 struct DataOptions {
     std::string source;
-    std::string labels, targets = "auto";
+    std::string labels, test, test_labels, targets = "auto";
     bool no_normalize = false;
-    std::int64_t samples = 0;
+    std::int64_t samples = 0, test_samples = 0;
 
     void add(CLI::App& app, bool with_labels);
-    /// --targets, of commands that fit labels.
+    /// --targets and the test split, of commands that fit labels.
     void add_targets(CLI::App& app);
-    [[nodiscard]] LoadOptions load_options(DType dtype) const;
-    /// DATA and --labels. Throws IoError where fashion-mnist is missing.
+    /// DATA, its labels and its test split. Throws IoError where fashion-mnist is missing.
     [[nodiscard]] Files files() const;
     [[nodiscard]] Dataset load(DType dtype) const;
     /// Another file loaded the same way: --against.

@@ -163,6 +163,10 @@ std::string table(const Comparison& c) {
          [](const Row& r) { return r.trained_accuracy.has_value(); }},
         {"accuracy<br/>ridge", [](const Row& r) { return accuracy(r.ridge_accuracy); },
          [](const Row& r) { return r.ridge_accuracy.has_value(); }},
+        {"test RMSE<br/>trained", [](const Row& r) { return plain(r.trained_rmse); },
+         [](const Row& r) { return r.trained_rmse.has_value(); }},
+        {"test RMSE<br/>ridge", [](const Row& r) { return plain(r.ridge_rmse); },
+         [](const Row& r) { return r.ridge_rmse.has_value(); }},
     };
     // A column that no row has a value for says nothing.
     std::vector<const Column*> shown;

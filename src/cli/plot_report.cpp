@@ -52,6 +52,8 @@ Row read_row(const json& row) {
     r.drift = number(at(row, "drift"));
     r.trained_accuracy = number(at(at(row, "test_accuracy"), "trained"));
     r.ridge_accuracy = number(at(at(row, "test_accuracy"), "ridge"));
+    r.trained_rmse = number(at(at(row, "test_rmse"), "trained"));
+    r.ridge_rmse = number(at(at(row, "test_rmse"), "ridge"));
     r.seeds = number(at(row, "seeds"));
     if (at(row, "certificate_held").is_boolean()) r.certificate = at(row, "certificate_held").get<bool>();
     return r;

@@ -23,7 +23,7 @@ struct Row {
     Number width, rank, parameters, bytes, flops;
     Number tangent_seconds, gram_seconds, step_seconds, peak_bytes;
     Number lambda_min, lambda_max, condition, error;
-    Number loss, drift, trained_accuracy, ridge_accuracy, seeds;
+    Number loss, drift, trained_accuracy, ridge_accuracy, trained_rmse, ridge_rmse, seeds;
     std::optional<bool> certificate;
 
     std::size_t family = 0;  // index into Comparison::families

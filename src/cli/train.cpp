@@ -16,7 +16,6 @@ namespace {
 
 struct TrainArguments : CommandOptions {
     TrainingOptions training;
-    std::int64_t test_samples = 0;
     std::string step_size = "auto", loss = "squared", out;
     MemoryOption memory;
     bool resume = false, dry_run = false;
@@ -97,14 +96,13 @@ int run_train(TrainArguments& options) {
     if (options.resume && training.checkpoint.empty())
         throw ValueError("--resume needs the file to go on from; name it with --checkpoint");
 
-    LoadOptions load = options.data.load_options(options.network.dtype());
-    load.max_test_samples = options.test_samples;
-    const Dataset dataset = report.phase("load", [&] { return load_dataset(options.data.source, load); });
+    const Dataset dataset =
+        report.phase("load", [&] { return options.data.load(options.network.dtype()); });
     report["data"] = DataOptions::describe(dataset);
     if (dataset.train.labels.empty())
         throw ValueError(
             fmt::format("DATA {} has no labels of its own; give them with --labels", options.data.source));
-    refuse_guessed_classes(dataset, load.targets);
+    refuse_guessed_classes(dataset, parse_target_kind(options.data.targets));
     if (training.loss == Loss::cross_entropy && dataset.classes == 0)
         throw ValueError(
             "loss is cross-entropy, which needs classes; the labels are values: take --loss squared");
@@ -193,10 +191,6 @@ void add_train(CLI::App& app, Action& run) {
     training.kernel_drift = true;
     options->add(*command, true);
     options->data.add_targets(*command);
-    command
-        ->add_option("--test-samples", options->test_samples,
-                     "first N rows of the data set's test split; 0: all")
-        ->capture_default_str();
     command->add_option("--steps", training.steps, "gradient steps in all")->capture_default_str();
     command
         ->add_option("--step-size", options->step_size,
