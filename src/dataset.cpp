@@ -98,30 +98,41 @@ Matrix read_inputs(const Table& table, std::int64_t rows, bool normalize) {
 }
 
 /// The first `max_rows` rows (0: all) and their labels; without labels_path they have none.
-Samples read_samples(const Table& table, std::vector<double> labels, const std::string& labels_path,
-                     std::int64_t max_rows, const LoadOptions& options) {
+Samples read_samples(const Table& table, const std::string& labels_path, std::int64_t max_rows,
+                     const LoadOptions& options) {
     if (table.rows == 0 || table.cols == 0)
         throw ValueError(fmt::format("{}: it holds {} rows of {} columns; at least one of each is needed",
                                      table.path, table.rows, table.cols));
-    if (!labels_path.empty() && std::ssize(labels) != table.rows)
-        throw ValueError(fmt::format("{}: it holds {} labels, {} has {} rows; give one label for each row",
-                                     labels_path, labels.size(), table.path, table.rows));
     const std::int64_t rows = max_rows > 0 ? std::min(max_rows, table.rows) : table.rows;
-    if (!labels.empty()) labels.resize(static_cast<std::size_t>(rows));
+    Matrix labels;
+    if (!labels_path.empty()) {
+        labels = load_labels(labels_path);
+        if (labels.rows() != table.rows)
+            throw ValueError(
+                fmt::format("{}: it holds {} labels, {} has {} rows; give one label for each row",
+                            labels_path, labels.rows(), table.path, table.rows));
+        if (rows < table.rows) labels = Matrix::copy_of(labels.view().row_block(0, rows));
+    }
     return {options.dtype == DType::f32 ? read_inputs<float>(table, rows, options.normalize)
                                         : read_inputs<double>(table, rows, options.normalize),
             std::move(labels)};
 }
 
-/// max + 1 (at least 2) when every label is an integer in [0, 4096), else 0, or a refusal where classes
-/// were promised.
+/// max + 1 (at least 2) when labels are one column of integers in [0, 4096), else 0, or a refusal where
+/// classes were promised.
 std::int64_t count_classes(const Dataset& data, TargetKind kind) {
     constexpr double most_classes = 4096;
-    if (kind == TargetKind::values) return 0;
+    const std::int64_t columns = data.train.labels.cols();
+    if (kind == TargetKind::classes && columns > 1)
+        throw ValueError(fmt::format(
+            "targets = classes: labels have {} columns; give the numbers of the classes in one, or take "
+            "targets = values",
+            columns));
+    if (kind == TargetKind::values || columns != 1) return 0;
     double largest = -1;
     for (const auto& [split, labels] : {std::pair{"", &data.train.labels}, {"test ", &data.test.labels}})
-        for (std::size_t i = 0; i < labels->size(); ++i) {
-            const double label = (*labels)[i];
+        for (std::int64_t i = 0; i < labels->rows(); ++i) {
+            const double label = labels->at<double>(i, 0);
             if (label < 0 || label >= most_classes || label != std::floor(label)) {
                 if (kind == TargetKind::automatic) return 0;
                 throw ValueError(fmt::format(
@@ -163,11 +174,11 @@ fs::path fashion_folder() {
                     files, fmt::join(folders, ", ")));
 }
 
-void require_same_columns(const Dataset& data, const std::string& train, const std::string& test) {
-    const std::int64_t columns = data.train.inputs.cols(), found = data.test.inputs.cols();
-    if (found != columns)
+void require_same_columns(const Matrix& train, const std::string& train_path, const Matrix& test,
+                          const std::string& test_path) {
+    if (test.cols() != train.cols())
         throw ShapeError(fmt::format("{}: it has {} columns, {} has {}; give rows of the same columns",
-                                     test, found, train, columns));
+                                     test_path, test.cols(), train_path, train.cols()));
 }
 
 Dataset load_fashion(const LoadOptions& options) {
@@ -179,23 +190,16 @@ Dataset load_fashion(const LoadOptions& options) {
                 "{}: '{}' given for fashion-mnist, which has its own; leave it empty", argument, *given));
     const fs::path folder = fashion_folder();
     const auto split = [&](std::size_t first, std::int64_t max_rows) {
-        const std::string labels = folder / fashion_files[first + 1];
         return read_samples(idx_table(folder / fashion_files[first], Content::inputs, max_rows),
-                            load_labels(labels), labels, max_rows, options);
+                            folder / fashion_files[first + 1], max_rows, options);
     };
     Dataset data;
     data.name = "fashion-mnist";
     data.train = split(0, options.max_samples);
     data.test = split(2, options.max_test_samples);
-    require_same_columns(data, folder / fashion_files[0], folder / fashion_files[2]);
+    require_same_columns(data.train.inputs, folder / fashion_files[0], data.test.inputs,
+                         folder / fashion_files[2]);
     return data;
-}
-
-Samples load_split(const std::string& source, const std::string& labels, std::int64_t max_rows,
-                   const LoadOptions& options) {
-    const Table table = open_table(source, Content::inputs, max_rows);
-    return read_samples(table, labels.empty() ? std::vector<double>{} : load_labels(labels), labels,
-                        max_rows, options);
 }
 
 Dataset load_file(const std::string& source, const LoadOptions& options) {
@@ -206,10 +210,14 @@ Dataset load_file(const std::string& source, const LoadOptions& options) {
             options.labels, options.test, options.test_labels));
     Dataset data;
     data.name = fs::path(source).filename().string();
-    data.train = load_split(source, options.labels, options.max_samples, options);
+    const auto split = [&](const std::string& path, const std::string& labels, std::int64_t max_rows) {
+        return read_samples(open_table(path, Content::inputs, max_rows), labels, max_rows, options);
+    };
+    data.train = split(source, options.labels, options.max_samples);
     if (tested) {
-        data.test = load_split(options.test, options.test_labels, options.max_test_samples, options);
-        require_same_columns(data, source, options.test);
+        data.test = split(options.test, options.test_labels, options.max_test_samples);
+        require_same_columns(data.train.inputs, source, data.test.inputs, options.test);
+        require_same_columns(data.train.labels, options.labels, data.test.labels, options.test_labels);
     }
     return data;
 }
@@ -246,22 +254,21 @@ TargetKind parse_target_kind(std::string_view text) {
     throw ValueError(fmt::format("targets is '{}'; choose auto, classes or values", text));
 }
 
-std::vector<double> load_labels(const std::string& path) {
+Matrix load_labels(const std::string& path) {
     const detail::Table table = detail::open_table(path, detail::Content::labels, 0);
-    if (table.rows > 0 && table.cols != 1)
+    if (table.rows > 0 && table.cols < 1)
         throw ValueError(
-            fmt::format("{}: labels are one number a row, it has {} columns; save the column of the labels "
-                        "alone",
-                        path, table.cols));
-    std::vector<double> labels(static_cast<std::size_t>(table.rows));
+            fmt::format("{}: its {} rows have no columns; at least one is needed", path, table.rows));
+    Matrix labels(table.rows, table.cols, DType::f64);
     for (std::int64_t i = 0; i < table.rows; ++i) {
-        double& label = labels[static_cast<std::size_t>(i)];
-        table.read(i, &label);
-        if (!std::isfinite(label))
-            throw ValueError(fmt::format(
-                "{}: row {}, column 0 (both from 0) holds {}; every label must be finite: remove "
-                "its row from data and labels",
-                path, i, label));
+        double* row = labels.row<double>(i);
+        table.read(i, row);
+        for (std::int64_t j = 0; j < table.cols; ++j)
+            if (!std::isfinite(row[j]))
+                throw ValueError(
+                    fmt::format("{}: row {}, column {} (both from 0) holds {}; every label must be finite: "
+                                "remove its row from data and labels",
+                                path, i, j, row[j]));
     }
     return labels;
 }

@@ -124,9 +124,9 @@ TEST(Labels, CountAsManyAsTheFileHasRowsAndAreCutWithThem) {
     const std::string path = save<float>(folder, "x.npy", 3, 1, {1, 2, 3});
     LoadOptions options = with_labels(save<std::int64_t>(folder, "y.npy", 3, 1, {7, 8, 9}));
     options.max_samples = 2;
-    EXPECT_EQ(load_dataset(path, options).train.labels, (Values{7, 8}));
+    EXPECT_EQ(flat(load_dataset(path, options).train.labels), (Values{7, 8}));
     options.max_samples = 10;
-    EXPECT_EQ(load_dataset(path, options).train.labels, (Values{7, 8, 9}));
+    EXPECT_EQ(flat(load_dataset(path, options).train.labels), (Values{7, 8, 9}));
     for (const std::int64_t count : {0, 2, 4}) {
         options.labels =
             save<double>(folder, "z.npy", count, 1, Values(static_cast<std::size_t>(count), 1.0));
@@ -158,7 +158,7 @@ TEST(Labels, AreWhatTheCallerSaysTheyAre) {
     options.targets = TargetKind::values;
     const Dataset values = load_dataset(path, options);
     EXPECT_EQ(values.classes, 0);
-    EXPECT_EQ(values.train.labels, (Values{346, 25}));
+    EXPECT_EQ(flat(values.train.labels), (Values{346, 25}));
     options.targets = TargetKind::classes;
     EXPECT_EQ(load_dataset(path, options).classes, 347);
     for (const auto& [label, text] : {std::pair{0.5, "0.5"}, {-1.0, "-1"}, {4096.0, "4096"}}) {
@@ -177,8 +177,9 @@ TEST(Labels, OfEveryNpyType) {
     const TempFolder folder;
     const auto load = [&](const std::string& descr, const std::string& data) {
         const std::string dict = "{'descr': '" + descr + "', 'fortran_order': False, 'shape': (2,), }";
-        return load_labels(folder.write("y.npy", std::string("\x93NUMPY\x01\x00", 8) +
-                                                     static_cast<char>(dict.size()) + '\0' + dict + data));
+        return flat(
+            load_labels(folder.write("y.npy", std::string("\x93NUMPY\x01\x00", 8) +
+                                                  static_cast<char>(dict.size()) + '\0' + dict + data)));
     };
     using namespace std::string_literals;
     EXPECT_EQ(load("|u1", "\x01\xff"s), (Values{1, 255}));
@@ -208,14 +209,14 @@ TEST(TestSplit, IsLoadedAsTheTrainingRowsAre) {
     const Dataset data = load_dataset(path, options);
     EXPECT_EQ(data.name, "x.npy");
     EXPECT_EQ(data.train.inputs.rows(), 3);
-    EXPECT_EQ(data.train.labels, (Values{0, 1, 1}));
+    EXPECT_EQ(flat(data.train.labels), (Values{0, 1, 1}));
     EXPECT_EQ(flat(data.test.inputs), (Values{0, 1, -0.6, 0.8}));
-    EXPECT_EQ(data.test.labels, (Values{2, 0}));
+    EXPECT_EQ(flat(data.test.labels), (Values{2, 0}));
     EXPECT_EQ(data.classes, 3);  // of both splits
     options.max_test_samples = 1;
     const Dataset cut = load_dataset(path, options);
     EXPECT_EQ(cut.train.inputs.rows(), 3);
-    EXPECT_EQ(cut.test.labels, (Values{2}));
+    EXPECT_EQ(flat(cut.test.labels), (Values{2}));
 }
 
 TEST(TestSplit, TakesAllItsFilesAndTheSameColumns) {
@@ -241,12 +242,34 @@ TEST(TestSplit, TakesAllItsFilesAndTheSameColumns) {
                      {test + test_labels, "its own"});
 }
 
-TEST(Labels, AreOneColumn) {
+TEST(Labels, AreOneColumnOrSeveral) {
     const TempFolder folder;
-    EXPECT_EQ(load_labels(folder.write("y.csv", "label\n3\n-1.5\n")), (Values{3, -1.5}));
-    const std::string wide = folder.write("wide.csv", "1,2\n");
-    expect_parts(error_of<ValueError>([&] { load_labels(wide); }), {wide, "2 columns"});
+    EXPECT_EQ(flat(load_labels(folder.write("y.csv", "label\n3\n-1.5\n"))), (Values{3, -1.5}));
+    const Matrix wide = load_labels(folder.write("wide.csv", "1,2\n0,0.25\n"));
+    EXPECT_EQ(wide.cols(), 2);
+    EXPECT_EQ(flat(wide), (Values{1, 2, 0, 0.25}));
     expect_parts(error_of<ValueError>([&] { load_labels("y.txt"); }), {"y.txt", "ending"});
+    const std::string none = save<double>(folder, "none.npy", 2, 0, {});
+    expect_parts(error_of<ValueError>([&] { load_labels(none); }), {none, "2 rows", "no columns"});
+}
+
+TEST(Labels, OfSeveralColumnsAreValues) {
+    const TempFolder folder;
+    const std::string path = save<float>(folder, "x.npy", 3, 1, {1, 2, 3});
+    LoadOptions options = with_labels(save<std::int64_t>(folder, "y.npy", 3, 2, {0, 1, 1, 0, 2, 2}));
+    options.max_samples = 2;
+    const Dataset data = load_dataset(path, options);
+    EXPECT_EQ(data.classes, 0);
+    EXPECT_EQ(data.train.labels.cols(), 2);
+    EXPECT_EQ(flat(data.train.labels), (Values{0, 1, 1, 0}));
+    options.targets = TargetKind::classes;
+    expect_parts(error_of<ValueError>([&] { load_dataset(path, options); }),
+                 {"2 columns", "targets = values"});
+    options.targets = TargetKind::automatic;
+    options.test = path;
+    options.test_labels = save<double>(folder, "t.npy", 3, 1, {0, 1, 2});
+    expect_parts(error_of<ShapeError>([&] { load_dataset(path, options); }),
+                 {options.test_labels, "1 columns", options.labels, "has 2"});
 }
 
 // ---- fashion-mnist
@@ -287,7 +310,7 @@ TEST(FashionMnist, ReadsBothSplitsFromTheDataFolder) {
     EXPECT_EQ(dataset_files("x.npy"), std::vector<std::string>{"x.npy"});
     EXPECT_EQ(data.name, "fashion-mnist");
     EXPECT_EQ(flat(data.train.inputs), (Values{1 / 255.0, 2 / 255.0, 3 / 255.0, 4 / 255.0}));
-    EXPECT_EQ(data.train.labels, (Values{1, 2}));
+    EXPECT_EQ(flat(data.train.labels), (Values{1, 2}));
     EXPECT_EQ(flat(data.test.inputs), (Values{7 / 255.0, 8 / 255.0}));
     EXPECT_EQ(data.classes, 10);
     expect_parts(error_of<ValueError>([&] { load_dataset("fashion-mnist", with_labels("y.npy")); }),

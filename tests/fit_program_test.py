@@ -92,6 +92,30 @@ class Fits(ProgramCase):
         _, trained = report("train", self.data, "--labels", self.labels, *split, *SMALL, "--steps", 2)
         self.assertGreater(trained["test_rmse"], 0)
 
+    def test_labels_of_several_columns_are_fitted_together(self):
+        y = np.column_stack([self.y, 3 - 2 * self.x[:, 2], self.x[:, 1] > 0])
+        y_test = np.column_stack([self.test[:, :2], np.ones(25)])
+        for kernel in (("--limit",), ("--train", "down", "--kernel", "full", "--width", 64, "--rank", 4)):
+            with self.subTest(kernel=kernel):
+                both = ("--labels", self.npy("three.npy", y), "--precision", "float64", "--out", self.model, *kernel)
+                _, fitted = report("fit", self.data, *both, "--test", self.other, "--test-labels", self.npy("yt.npy", y_test))
+                printed, written = self.predict("--labels", self.folder / "yt.npy")
+                mean = np.load(self.mean)
+                self.assertEqual(mean.shape, (25, 3))
+                for scored in (fitted, written):
+                    self.assertAlmostEqual(scored["test_rmse"] / np.sqrt(np.mean((mean - y_test) ** 2)), 1, places=10)
+                if kernel == ("--limit",):  # of the full kernel outputs depend on each other
+                    for column in range(3):
+                        report("fit", self.data, "--labels", self.npy("one.npy", y[:, column]), "--targets", "values",
+                               "--precision", "float64", "--out", self.model, *kernel)
+                        self.predict()
+                        self.assertLess(files.largest_difference(np.load(self.mean)[:, 0], mean[:, column]), 1e-9)
+                        process = run("predict", self.model, self.other, "--labels", self.folder / "yt.npy", "--out", self.mean)
+                        self.assertEqual(process.returncode, 3)
+                        self.assertIn("labels have 3 columns, the model was fitted to 1", process.stderr)
+        _, trained = report("train", self.data, "--labels", self.folder / "three.npy", *SMALL, "--steps", 3)
+        self.assertEqual(trained["network"]["outputs"], 3)
+
     @staticmethod
     def fashion_labels(split):
         folders = [Path("/usr/share/datasets"), Path("/usr/local/share/datasets")]

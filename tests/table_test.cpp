@@ -64,7 +64,7 @@ TEST(Csv, CountsTheRowsBehindMaxSamplesWithoutReadingThem) {
     options.max_samples = 1;
     const Dataset data = load_dataset(folder.write("x.csv", "1,2\n3,4\nfive,6\n"), options);
     EXPECT_EQ(flat(data.train.inputs), (Values{1, 2}));
-    EXPECT_EQ(data.train.labels, Values{0});
+    EXPECT_EQ(flat(data.train.labels), Values{0});
 }
 
 // ---- idx ----------------------------------------------------------------------------------------
@@ -110,7 +110,8 @@ TEST(Idx, MultipliesTheDimensionsBehindTheRows) {
 
 TEST(Idx, LabelsAreNotDivided) {
     const TempFolder folder;
-    EXPECT_EQ(load_labels(write_gz(folder, "y.idx.gz", idx(0x08, {3}, "\x09\x07\x01"))), (Values{9, 7, 1}));
+    EXPECT_EQ(flat(load_labels(write_gz(folder, "y.idx.gz", idx(0x08, {3}, "\x09\x07\x01")))),
+              (Values{9, 7, 1}));
 }
 
 TEST(Idx, ReadsOnlyTheRowsAskedFor) {

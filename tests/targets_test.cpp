@@ -12,9 +12,11 @@ using cli::Targets;
 using test::error_of;
 using test::expect_parts;
 
-Dataset labelled(std::vector<double> labels, std::int64_t classes) {
+Dataset labelled(const std::vector<double>& labels, std::int64_t classes, std::int64_t columns = 1) {
+    const auto rows = static_cast<std::int64_t>(labels.size()) / columns;
     Dataset data;
-    data.train = {Matrix(static_cast<std::int64_t>(labels.size()), 2, DType::f32), std::move(labels)};
+    data.train = {Matrix(rows, 2, DType::f32),
+                  Matrix::copy_of(ConstMatrixView(labels.data(), rows, columns))};
     data.classes = classes;
     return data;
 }
@@ -28,7 +30,7 @@ TEST(Targets, OfClassesAreColumns) {
     EXPECT_EQ(wide.matrix().cols, 5);
     for (std::int64_t i = 0; i < 4; ++i)
         for (std::int64_t c = 0; c < 3; ++c) {
-            const bool own = data.train.labels[static_cast<std::size_t>(i)] == static_cast<double>(c);
+            const bool own = data.train.labels.at<double>(i, 0) == static_cast<double>(c);
             EXPECT_EQ(value(squared.matrix(), i, c) > 0, own);
             EXPECT_EQ(value(probabilities.matrix(), i, c), own ? 1 : 0);
         }
@@ -36,7 +38,7 @@ TEST(Targets, OfClassesAreColumns) {
                  {"outputs is 2", "3 classes need 3", "--outputs 3"});
 }
 
-TEST(Targets, OfValuesAreOneColumn) {
+TEST(Targets, OfValuesAreTheirColumns) {
     const Dataset data = labelled({25, 346, 151}, 0);
     EXPECT_EQ(default_outputs(data), 1);
     const Targets targets(data, 1);
@@ -47,6 +49,14 @@ TEST(Targets, OfValuesAreOneColumn) {
     EXPECT_DOUBLE_EQ(targets.score(ConstMatrixView(scores.data(), 3, 1), data.train), std::sqrt(3.0));
     expect_parts(error_of<ValueError>([&] { const Targets two(data, 2); }),
                  {"outputs is 2", "real targets", "--outputs 1"});
+    const Dataset pairs = labelled({1, 2, 3, 4, 5, 6}, 0, 2);
+    EXPECT_EQ(default_outputs(pairs), 2);
+    const Targets both(pairs, 2);
+    EXPECT_EQ(value(both.matrix(), 2, 1), 6);
+    const std::vector<double> near{1, 4, 3, 4, 7, 8};  // off by 2, 2, 2 of six
+    EXPECT_DOUBLE_EQ(both.score(ConstMatrixView(near.data(), 3, 2), pairs.train), std::sqrt(2.0));
+    expect_parts(error_of<ValueError>([&] { const Targets one(pairs, 1); }),
+                 {"outputs is 1", "have 2", "--outputs 2"});
 }
 
 TEST(Targets, MoreClassesThanLabelsAreNotGuessed) {

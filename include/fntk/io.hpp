@@ -56,8 +56,8 @@ class FNTK_API FileReservation {
 
 /// Labelled rows.
 struct Samples {
-    Matrix inputs;               ///< n × d
-    std::vector<double> labels;  ///< n, or empty
+    Matrix inputs;  ///< n × d
+    Matrix labels;  ///< n × c in float64, or empty; c = 1 for classes
 };
 struct Dataset {
     std::string name;
@@ -66,14 +66,15 @@ struct Dataset {
     /// > 0 when the labels are classes, integers in [0, classes), at most 4096; 0 for values or none.
     std::int64_t classes = 0;
 };
-/// What labels stand for. automatic: classes when all of them are integers in [0, 4096), else values.
+/// What labels stand for. automatic: classes when they are one column of integers in [0, 4096), else
+/// values.
 enum class TargetKind : std::uint8_t { automatic, classes, values };
 /// "auto", "classes" or "values"; throws ValueError.
 FNTK_API TargetKind parse_target_kind(std::string_view text);
 struct LoadOptions {
     DType dtype = DType::f32;
-    std::string labels = {};  ///< a file of n labels: .npy (any integer or float type), .csv, .idx[.gz]
-    std::string test = {};    ///< a file with the rows of a test split
+    std::string labels = {};       ///< a file of n rows: .npy (any integer or float type), .csv, .idx[.gz]
+    std::string test = {};         ///< a file with the rows of a test split
     std::string test_labels = {};  ///< its labels; given together with test and labels
     bool normalize = true;         ///< rows to unit length; a row of zeros is then refused by its number
     std::int64_t max_samples = 0;  ///< first rows of the training data only; 0 = all
@@ -88,13 +89,13 @@ struct LoadOptions {
 /// nor decompressed. Labels are counted against all rows of the file, then cut. Throws IoError, and
 /// ValueError for 0 rows, NaN or infinity (file, row, column), a zero row, labels of another length, a test
 /// split without labels, and labels that are no classes where options.targets says they are; ShapeError for
-/// a test split of other columns.
+/// a test split of other columns, of inputs or labels.
 FNTK_API Dataset load_dataset(const std::string& source, const LoadOptions& options = {});
 /// The files that load_dataset reads of `source`: itself, or the four of fashion-mnist. Throws IoError
 /// where those are missing.
 FNTK_API std::vector<std::string> dataset_files(const std::string& source);
-/// Labels alone: one finite number a row, in a file of one column (unsigned bytes stand for themselves).
-FNTK_API std::vector<double> load_labels(const std::string& path);
+/// Labels alone, finite numbers, in float64 (unsigned bytes stand for themselves).
+FNTK_API Matrix load_labels(const std::string& path);
 
 /// A tensor in a safetensors file. dtype: "F32", "F64", "I32", "I64", "U8".
 struct TensorView {

@@ -168,7 +168,8 @@ void add_compare(CLI::App& app, Action& run) {
     options->data.add(*command, true);
     command->get_option("--labels")
         ->description(
-            "a file with one label a row (.npy, .csv, .idx[.gz]); DATA without labels is trained on "
+            "a file with a row of labels for each row (.npy, .csv, .idx[.gz]); DATA without labels is "
+            "trained on "
             "random targets of +1/2 and -1/2");
     options->data.add_targets(*command);
     options->run.add(*command);

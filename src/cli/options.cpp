@@ -28,7 +28,8 @@ void DataOptions::add(CLI::App& app, bool with_labels) {
            "inputs, a row each: .npy (float32 or float64), .csv, .idx, .idx.gz, or the name fashion-mnist")
         ->required();
     if (with_labels)
-        app.add_option("--labels", labels, "a file with one label a row (.npy, .csv, .idx[.gz])");
+        app.add_option("--labels", labels,
+                       "a file with a row of labels for each row (.npy, .csv, .idx[.gz])");
     app.add_option("--samples", samples, "take the first N rows; 0 takes all")->capture_default_str();
     app.add_flag("--no-normalize", no_normalize,
                  "leave the rows as they are instead of scaling them to unit length");
@@ -37,8 +38,8 @@ void DataOptions::add(CLI::App& app, bool with_labels) {
 void DataOptions::add_targets(CLI::App& app) {
     app.add_option(
            "--targets", targets,
-           "what labels are: classes (one-hot columns), values (numbers), or auto: classes when all "
-           "of them are whole numbers from 0 to 4095")
+           "what labels are: classes (one-hot columns), values (numbers, of one column or several), or "
+           "auto: classes when they are one column of whole numbers from 0 to 4095")
         ->capture_default_str();
     app.add_option("--test", test, "a file with rows to test on, as DATA; fashion-mnist has its own");
     app.add_option("--test-labels", test_labels, "their labels, as --labels");

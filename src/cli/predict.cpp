@@ -52,6 +52,9 @@ int run_predict(PredictArguments& options) {
                         dataset.classes, fitted, fitted));
     const bool split = !dataset.test.inputs.empty();  // what the model has not been fitted to
     const Samples& samples = split ? dataset.test : dataset.train;
+    if (fitted == 0 && !samples.labels.empty() && samples.labels.cols() != model.targets)
+        throw ShapeError(fmt::format("the labels have {} columns, the model was fitted to {}; give as many",
+                                     samples.labels.cols(), model.targets));
     std::optional<Targets> known;
     if (!samples.labels.empty()) {
         dataset.classes = fitted;

@@ -10,16 +10,19 @@ namespace fntk::cli {
 
 namespace {
 
-std::vector<std::int64_t> as_classes(const std::vector<double>& labels) {
-    return {labels.begin(), labels.end()};
+std::vector<std::int64_t> as_classes(const Matrix& labels) {
+    return {labels.row<double>(0), labels.row<double>(0) + labels.rows()};
 }
 
 }  // namespace
 
-std::int64_t default_outputs(const Dataset& dataset) { return dataset.classes > 2 ? dataset.classes : 1; }
+std::int64_t default_outputs(const Dataset& dataset) {
+    if (dataset.classes > 0) return dataset.classes > 2 ? dataset.classes : 1;
+    return std::max<std::int64_t>(dataset.train.labels.cols(), 1);
+}
 
 void refuse_guessed_classes(const Dataset& dataset, TargetKind kind) {
-    const auto labels = static_cast<std::int64_t>(dataset.train.labels.size() + dataset.test.labels.size());
+    const auto labels = dataset.train.labels.rows() + dataset.test.labels.rows();
     const std::int64_t least = dataset.classes > 32 ? 2 * dataset.classes : dataset.classes;
     if (kind != TargetKind::automatic || dataset.classes <= 2 || labels >= least) return;
     throw ValueError(fmt::format(
@@ -43,21 +46,27 @@ Targets::Targets(const Dataset& dataset, std::int64_t outputs, Loss loss)
                     matrix_.at<double>(i, c) = matrix_.at<double>(i, c) > 0 ? 1 : 0;
         return;
     }
-    if (outputs != 1)
-        throw ValueError(fmt::format("outputs is {}; {} have one: set --outputs 1", outputs,
-                                     labelled_ ? "real targets" : "unlabelled data's random signs"));
+    const std::int64_t columns = default_outputs(dataset);
+    if (outputs != columns)
+        throw ValueError(fmt::format("outputs is {}; {} have {}: set --outputs {}", outputs,
+                                     labelled_ ? "real targets" : "unlabelled data's random signs", columns,
+                                     columns));
+    if (labelled_) {
+        matrix_ = dataset.train.labels.copy();
+        return;
+    }
     matrix_ = Matrix(n, 1, DType::f64);
     std::mt19937_64 random(0);
-    for (std::int64_t i = 0; i < n; ++i)
-        matrix_.at<double>(i, 0) = labelled_ ? dataset.train.labels[i] : (random() >> 63) != 0 ? 0.5 : -0.5;
+    for (std::int64_t i = 0; i < n; ++i) matrix_.at<double>(i, 0) = (random() >> 63) != 0 ? 0.5 : -0.5;
 }
 
 double Targets::score(ConstMatrixView scores, const Samples& samples) const {
     if (classification_) return accuracy(scores, as_classes(samples.labels));
     double sum = 0;
     for (std::int64_t i = 0; i < scores.rows; ++i)
-        sum += std::pow(value(scores, i, 0) - samples.labels[i], 2);
-    return std::sqrt(sum / static_cast<double>(scores.rows));
+        for (std::int64_t j = 0; j < scores.cols; ++j)
+            sum += std::pow(value(scores, i, j) - samples.labels.at<double>(i, j), 2);
+    return std::sqrt(sum / static_cast<double>(scores.size()));
 }
 
 void report_score(Report& report, const std::string& prefix, const Targets& targets, ConstMatrixView mean,

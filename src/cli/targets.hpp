@@ -1,12 +1,12 @@
-// Labels as targets of a network: one-hot columns for classes, one column for real values, random signs
-// without labels.
+// Labels as targets of a network: one-hot columns for classes, their own columns for real values, random
+// signs without labels.
 #pragma once
 
 #include "report.hpp"
 
 namespace fntk::cli {
 
-/// One output per class beyond two; one for two classes and for real targets.
+/// One output per class beyond two; one for two classes; one per column of real targets.
 std::int64_t default_outputs(const Dataset& dataset);
 
 /// Throws ValueError where labels are only taken for classes (TargetKind::automatic) and would be more
@@ -21,7 +21,7 @@ class Targets {
     [[nodiscard]] ConstMatrixView matrix() const { return matrix_; }
     [[nodiscard]] bool classification() const { return classification_; }
     [[nodiscard]] bool labelled() const { return labelled_; }
-    /// Accuracy of scores for classes, root mean square error for real targets.
+    /// Accuracy of scores for classes, root mean square error for real targets, over all their columns.
     [[nodiscard]] double score(ConstMatrixView scores, const Samples& samples) const;
 
   private:
