@@ -1,6 +1,8 @@
 // U: the isometries among its families, lengths kept on average, and its rounding to fixed point.
 #include "support.hpp"
 
+#include <fntk/spectrum.hpp>
+
 #include <algorithm>
 
 namespace fntk {
@@ -60,6 +62,43 @@ TEST(DownFactor, IdentityOrthonormalAndPcaAreIsometriesOnTheData) {
     double kept = 0;
     for (const double stretch : squared_stretch(short_pca, low)) kept = std::max(kept, 1 - stretch);
     EXPECT_GT(kept, 1e-3) << "one direction short, something must be lost";
+}
+
+TEST(DownFactor, PcaOfFewerRowsThanColumnsIsOfTheSameKind) {
+    const std::int64_t d = 300, n = 90;
+    Matrix x = normals(n, d, 5);
+    for (std::int64_t i = 0; i < n; ++i)  // singular values over six orders of magnitude
+        for (std::int64_t j = 0; j < d; ++j)
+            x.at<double>(i, j) *= std::pow(10.0, -6.0 * static_cast<double>(i) / static_cast<double>(n));
+    const auto pca = [&](std::int64_t p) {
+        return Network::create({.dim = d,
+                                .width = 8,
+                                .rank = p,
+                                .down = Down::pca,
+                                .up = Up::rademacher,
+                                .precision = DType::f64},
+                               x);
+    };
+    const Spectrum eigen = spectrum(test::cpu(), test::times_transposed(x, x));
+    double total = 0, top = 0;
+    for (const double value : eigen.eigenvalues) total += value;
+    for (std::int64_t q = 0; q < 20; ++q) top += eigen.eigenvalues[static_cast<std::size_t>(n - 1 - q)];
+    const std::vector<double> stretch = squared_stretch(pca(20), x);
+    double kept = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+        double square = 0;
+        for (std::int64_t j = 0; j < d; ++j) square += x.at<double>(i, j) * x.at<double>(i, j);
+        kept += stretch[static_cast<std::size_t>(i)] * square;
+    }
+    EXPECT_NEAR(kept / total, top / total, 1e-12);
+    for (const std::int64_t p : {n, n + 40}) {  // all of X, and any rows beyond
+        for (const double all : squared_stretch(pca(p), x)) EXPECT_NEAR(all, 1, 1e-9) << p;
+        const Matrix u = Matrix::converted(pca(p).materialize_down(), DType::f64);
+        const Matrix products = test::times_transposed(u, u);
+        for (std::int64_t q = 0; q < p; ++q)
+            for (std::int64_t r = 0; r <= q; ++r)
+                EXPECT_NEAR(products.at<double>(q, r) / static_cast<double>(p), q == r, 1e-12);
+    }
 }
 
 TEST(DownFactor, RowsOfOrthonormalAreOrthogonalAndOfLengthRootD) {
