@@ -111,34 +111,36 @@ void save_checkpoint(const Device& device, const std::string& path, const Traini
     save_safetensors(path, metadata, tensors);
 }
 
-TrainingState load_checkpoint(const Device& device, const std::string& path, TrainingOptions& options,
-                              std::uint64_t fingerprint) {
-    const SafeTensors file(path);
-    const auto field = [&](const char* key) -> const std::string& {
+namespace {
+
+/// The metadata of a checkpoint and what they stand for.
+class Contents {
+  public:
+    explicit Contents(const std::string& path) : file(path) {
+        if (field("format") != checkpoint_format)
+            throw IoError(fmt::format(
+                "{}: its format is '{}', not '{}'; give a file that fntk train --checkpoint wrote", path,
+                field("format"), checkpoint_format));
+        if (field("scheme") != std::to_string(random_scheme))
+            throw IoError(fmt::format(
+                "{}: it was made with random-number scheme {}, this version has scheme {}; resume it with "
+                "the version that wrote it",
+                path, field("scheme"), random_scheme));
+        run = json::parse(field("run"));
+    }
+
+    [[nodiscard]] const std::string& field(const char* key) const {
         const auto found = file.metadata().find(key);
         if (found == file.metadata().end())
             throw IoError(fmt::format(
                 "{}: its metadata has no '{}', so it is no checkpoint of fntk; give a file that "
                 "fntk train --checkpoint wrote",
-                path, key));
+                file.path(), key));
         return found->second;
-    };
-    if (field("format") != checkpoint_format)
-        throw IoError(
-            fmt::format("{}: its format is '{}', not '{}'; give a file that fntk train --checkpoint wrote",
-                        path, field("format"), checkpoint_format));
-    if (field("scheme") != std::to_string(random_scheme))
-        throw IoError(fmt::format(
-            "{}: it was made with random-number scheme {}, this version has scheme {}; resume it with "
-            "the version that wrote it",
-            path, field("scheme"), random_scheme));
-    try {
-        const json run = json::parse(field("run"));
-        if (run.at("data").get<std::string>() != fmt::format("{:016x}", fingerprint))
-            throw ValueError(fmt::format(
-                "{}: it was made with other inputs or targets; resume it with the data, samples and "
-                "precision of the first run",
-                path));
+    }
+    void set(TrainingOptions& options) const {
+        options.rule = StepRule::given;
+        options.step = run.at("step_size");
         options.loss = static_cast<Loss>(run.at("loss").get<int>());
         options.momentum = run.at("momentum");
         options.batch = run.at("batch");
@@ -146,22 +148,61 @@ TrainingState load_checkpoint(const Device& device, const std::string& path, Tra
         options.certificate = run.at("certificate");
         options.kernel_drift = run.at("kernel_drift");
         options.spectrum_every = run.at("spectrum_every");
+    }
+    [[nodiscard]] Network initial() const {
+        const Factors start(file, "initial.");
+        return Network::from_tensors(spec_from_json(field("spec")), {start.down, start.up, start.readout});
+    }
 
-        const Factors start(file, "initial."), now(file, "");
-        const NetworkSpec spec = spec_from_json(field("spec"));
-        TrainingState state(device, Network::from_tensors(spec, {start.down, start.up, start.readout}),
-                            options.momentum != 0);
-        if (spec.train.down) {
+    SafeTensors file;
+    json run;
+};
+
+/// body(contents of the file); what is wrong with its metadata is an IoError.
+template <class Body>
+auto read(const std::string& path, Body&& body) {
+    try {
+        return body(Contents(path));
+    } catch (const json::exception& error) {
+        throw IoError(
+            fmt::format("{}: its metadata cannot be read ({}); the file is damaged", path, error.what()));
+    }
+}
+
+}  // namespace
+
+CheckpointRun read_checkpoint(const std::string& path) {
+    return read(path, [](const Contents& contents) {
+        CheckpointRun result{.initial = contents.initial(), .options = {}, .step = contents.run.at("step")};
+        contents.set(result.options);
+        return result;
+    });
+}
+
+TrainingState load_checkpoint(const Device& device, const std::string& path, TrainingOptions& options,
+                              std::uint64_t fingerprint) {
+    return read(path, [&](const Contents& contents) {
+        const SafeTensors& file = contents.file;
+        const json& run = contents.run;
+        if (run.at("data").get<std::string>() != fmt::format("{:016x}", fingerprint))
+            throw ValueError(fmt::format(
+                "{}: it was made with other inputs or targets; resume it with the data, samples and "
+                "precision of the first run",
+                path));
+        contents.set(options);
+        TrainingState state(device, contents.initial(), options.momentum != 0);
+        const Train train = state.initial.spec().train;
+        if (train.down) {
             state.down = device.to_device(file.matrix("U"));
             if (run.at("step") != 0)
                 state.current =
                     state.current.with_down(device, file.matrix("U"));  // before, U is the start's own
         }
-        if (spec.train.up) {
+        if (train.up) {
             state.up = std::make_shared<Matrix>(device.to_device(file.matrix("V")));
             state.current = state.current.with_up(state.up);
         }
-        if (spec.train.readout) {
+        if (train.readout) {
             state.readout = std::make_shared<Matrix>(device.to_device(file.matrix("A")));
             state.current = state.current.with_readout(state.readout);
         }
@@ -169,16 +210,14 @@ TrainingState load_checkpoint(const Device& device, const std::string& path, Tra
         restore(device, file, "velocity.V", state.up_velocity);
         restore(device, file, "velocity.A", state.readout_velocity);
         state.step = run.at("step");
-        state.step_size = run.at("step_size");
+        state.step_size = options.step;
         state.lambda_max = run.at("lambda_max");
         state.lambda_min = run.at("lambda_min");
         state.certificate_held = run.at("certificate_held");
-        for (const json& row : json::parse(field("history"))) state.history.push_back(record_from(row));
+        for (const json& row : json::parse(contents.field("history")))
+            state.history.push_back(record_from(row));
         return state;
-    } catch (const json::exception& error) {
-        throw IoError(
-            fmt::format("{}: its metadata cannot be read ({}); the file is damaged", path, error.what()));
-    }
+    });
 }
 
 }  // namespace fntk

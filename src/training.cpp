@@ -304,8 +304,6 @@ TrainingResult resume(const Device& device, const std::string& checkpoint, Const
     TrainingOptions effective = options;
     TrainingState state =
         load_checkpoint(device, checkpoint, effective, fingerprint(device, {inputs, targets}));
-    effective.rule = StepRule::given;
-    effective.step = state.step_size;
     check(device, state.initial, {inputs, targets}, effective);
     if (effective.steps < state.step)
         throw ValueError(

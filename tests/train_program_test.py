@@ -95,6 +95,24 @@ class Trains(ProgramCase):
             self.assertIsNone(written["certificate_held"])
             self.assertIn(words, written["no_certificate"])
 
+    def test_a_resumed_run_is_that_of_its_checkpoint(self):
+        checkpoint = self.out / "c.safetensors"
+        data = ("train", self.data, "--labels", self.labels, "--checkpoint", checkpoint)
+        begun = ("--width", 128, "--rank", 8, "--seed", 5, "--momentum", 0.25, "--precision", "float64")
+        report(*data, *begun, "--steps", 3)
+        for again in (begun, ()):  # the same command, or nothing but the checkpoint
+            _, written = report(*data, *again, "--steps", 4, "--resume")
+            self.assertEqual((written["network"]["width"], written["network"]["seed"], written["network"]["precision"]), (128, 5, "float64"))
+            self.assertEqual(written["history"][-1]["step"], 4)
+        before = checkpoint.read_bytes()
+        for option, value, was in (("--width", 256, 128), ("--seed", 6, 5), ("--momentum", 0.5, 0.25), ("--rank", 4, 8),
+                                   ("--activation", "abs", "relu"), ("--batch", 7, 0), ("--train", "up", "down"),
+                                   ("--step-size", 1e-9, r"[0-9.e-]+"), ("--no-kernel", None, "the kernel"), ("--loss", "cross-entropy", "squared")):
+            process = run(*data, option, *([] if value is None else [value]), "--steps", 6, "--resume")
+            self.assertEqual((process.returncode, process.stdout), (3, ""), process.stderr)
+            self.assertRegex(process.stderr, rf"\Afntk: error: {option} is [^\n]*c.safetensors was begun with {was}; leave it out[^\n]*\n\Z")
+        self.assertEqual(checkpoint.read_bytes(), before)
+
     def test_options_that_mean_nothing_are_refused(self):
         train = ("train", self.data, "--labels", self.labels, *SMALL, "--steps", 2)
         checkpoint = ("--checkpoint", self.out / "c.safetensors")
@@ -105,6 +123,10 @@ class Trains(ProgramCase):
             self.assertEqual((process.returncode, process.stdout), (2, ""), process.stderr)
             for word in words:
                 self.assertIn(word, process.stderr)
+        for way in (("--spectrum-every", 2), ("--step-size", "auto2")):
+            process = run(*train, "--no-kernel", *way)
+            self.assertEqual((process.returncode, process.stdout), (3, ""), process.stderr)
+            self.assertIn("--no-kernel forms no kernel", process.stderr)
         self.assertEqual(list(self.out.iterdir()), [])
 
 

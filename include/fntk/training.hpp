@@ -87,9 +87,17 @@ struct TrainingResult {
 /// does, and Error when the loss is no longer finite (a step size too large), naming the step.
 FNTK_API TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs,
                               ConstMatrixView targets, const TrainingOptions& options = {});
+/// What a checkpoint says of its run.
+struct CheckpointRun {
+    Network initial;          ///< what the run began with, in host memory
+    TrainingOptions options;  ///< those that resume takes from it: step, loss, momentum, batch, seed,
+                              ///< certificate, kernel_drift, spectrum_every; others are the defaults
+    std::int64_t step = 0;    ///< steps that have been taken
+};
+/// Throws IoError for a file that is no checkpoint of this version's random numbers.
+FNTK_API CheckpointRun read_checkpoint(const std::string& path);
 /// Continues from a checkpoint to options.steps steps in all; with the same data, device and threads the
-/// result has the bits of a run that was never stopped. The checkpoint's step size, momentum, loss, batch
-/// and seed win over those of `options`.
+/// result has the bits of a run that was never stopped. What read_checkpoint tells wins over `options`.
 FNTK_API TrainingResult resume(const Device& device, const std::string& checkpoint, ConstMatrixView inputs,
                                ConstMatrixView targets, const TrainingOptions& options = {});
 

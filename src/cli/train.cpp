@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <exception>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 
 namespace fntk::cli {
@@ -29,10 +31,66 @@ void parse_step(const std::string& text, TrainingOptions& training) {
     }
     training.rule = StepRule::given;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), training.step);
-    if (error != std::errc{} || end != text.data() + text.size())
+    if (error != std::errc{} || end != text.data() + text.size() || !(training.step > 0))
         throw ValueError(fmt::format(
             "step-size is '{}'; give a positive number, auto (1/λ_max) or auto2 (2/(λ_max + λ_min))",
             text));
+}
+
+Loss parse_loss(const std::string& text) {
+    if (text == "squared") return Loss::squared;
+    if (text == "cross-entropy") return Loss::cross_entropy;
+    throw ValueError(fmt::format("loss is '{}'; choose squared or cross-entropy", text));
+}
+
+/// The options of the command line beside the run of a checkpoint, whose own win: what was given has to be
+/// the same, what was not is taken from the run.
+void go_on(const CLI::App& command, TrainArguments& options, const CheckpointRun& run) {
+    TrainingOptions& training = options.training;
+    const auto same = [&](const char* option, const auto& given, const auto& begun) {
+        if (command.count(option) > 0 && given != begun)
+            throw ValueError(fmt::format(
+                "{} is {}, the run of {} was begun with {}; leave it out, or begin another run without "
+                "--resume",
+                option, given, training.checkpoint, begun));
+    };
+    const NetworkSpec& spec = run.initial.spec();
+    const NetworkOptions& given = options.network;
+    same("--width", given.width, spec.width);
+    same("--rank", given.rank == 0 ? spec.rank : given.rank, spec.rank);
+    same("--outputs", given.outputs == 0 ? spec.outputs : given.outputs, spec.outputs);
+    same("--down", given.down, std::string(name(spec.down)));
+    same("--up", given.up, std::string(name(spec.up)));
+    same("--activation", given.activation, std::string(name(spec.activation.kind)));
+    same("--slope", given.slope, spec.activation.slope);
+    same("--seed", given.seed, spec.seed);
+    same("--precision", given.precision, std::string(name(spec.precision)));
+    same("--rounding", given.rounding, std::string(name(spec.rounding)));
+    if (command.count("--train") > 0)
+        same("--train", to_string(parse_train(given.train)), to_string(spec.train));
+    if (!given.file.empty()) same("--network", to_json(load_network(given.file).spec()), to_json(spec));
+    const TrainingOptions& begun = run.options;
+    same("--loss", options.loss, std::string(begun.loss == Loss::squared ? "squared" : "cross-entropy"));
+    same("--momentum", training.momentum, begun.momentum);
+    same("--batch", training.batch, begun.batch);
+    same("--spectrum-every", training.spectrum_every, begun.spectrum_every);
+    if (training.rule == StepRule::given) same("--step-size", training.step, begun.step);
+    if (!training.kernel_drift) same("--no-kernel", "given", begun.kernel_drift ? "the kernel" : "given");
+    TrainingOptions taken = begun;
+    taken.steps = training.steps;
+    taken.checkpoint = training.checkpoint;
+    taken.checkpoint_every = training.checkpoint_every;
+    training = std::move(taken);
+}
+
+/// Bytes of the trained network and of a checkpoint in files, but for their headers: at least so many.
+struct FileBytes {
+    std::int64_t network = 0, checkpoint = 0;
+};
+FileBytes file_bytes(const NetworkSpec& spec, std::int64_t samples, bool momentum) {
+    const Cost of = cost(spec, samples);
+    const std::int64_t trained = of.parameters_trained * static_cast<std::int64_t>(size_of(spec.precision));
+    return {trained, (momentum ? 2 : 1) * trained};
 }
 
 Json history_json(const std::vector<TrainingRecord>& history) {
@@ -82,7 +140,7 @@ std::string why_no_certificate(const TrainingOptions& training, const TrainingRe
                        result.lambda_min);
 }
 
-int run_train(TrainArguments& options) {
+int run_train(const CLI::App& command, TrainArguments& options) {
     Report report("train", options.run.json,
                   {{"--out", options.out}, {"--checkpoint", options.training.checkpoint}},
                   options.inputs());
@@ -90,14 +148,24 @@ int run_train(TrainArguments& options) {
     report.device(device);
     TrainingOptions& training = options.training;
     parse_step(options.step_size, training);
-    if (options.loss != "squared" && options.loss != "cross-entropy")
-        throw ValueError(fmt::format("loss is '{}'; choose squared or cross-entropy", options.loss));
-    training.loss = options.loss == "squared" ? Loss::squared : Loss::cross_entropy;
+    training.loss = parse_loss(options.loss);
     if (options.resume && training.checkpoint.empty())
         throw ValueError("--resume needs the file to go on from; name it with --checkpoint");
+    if (!training.kernel_drift &&
+        (training.spectrum_every > 0 || training.rule == StepRule::lambda_max_min))
+        throw ValueError(
+            "--no-kernel forms no kernel, which --spectrum-every and --step-size auto2 are of; drop "
+            "either");
+    std::optional<Network> begun;
+    if (options.resume) {
+        CheckpointRun run =
+            report.phase("checkpoint", [&] { return read_checkpoint(training.checkpoint); });
+        go_on(command, options, run);
+        begun = std::move(run.initial);
+    }
 
-    const Dataset dataset =
-        report.phase("load", [&] { return options.data.load(options.network.dtype()); });
+    const DType dtype = begun ? begun->spec().precision : options.network.dtype();
+    const Dataset dataset = report.phase("load", [&] { return options.data.load(dtype); });
     report["data"] = DataOptions::describe(dataset);
     if (dataset.train.labels.empty())
         throw ValueError(
@@ -108,14 +176,14 @@ int run_train(TrainArguments& options) {
             "loss is cross-entropy, which needs classes; the labels are values: take --loss squared");
     const std::int64_t wanted =
         training.loss == Loss::cross_entropy ? dataset.classes : default_outputs(dataset);
-    const Network start =
-        report.phase("network", [&] { return options.network.make(dataset.train.inputs, wanted); });
+    const Network start = report.phase(
+        "network", [&] { return begun ? *begun : options.network.make(dataset.train.inputs, wanted); });
     report.network(start);
     const Targets targets(dataset, start.spec().outputs, training.loss);
     training.seed = start.spec().seed;
     training.progress = progress_bar("training");
     const bool plain = training.momentum == 0 && training.batch == 0 && training.loss == Loss::squared;
-    training.certificate &= plain;
+    if (!begun) training.certificate = training.kernel_drift && plain;
     const std::int64_t samples = dataset.train.inputs.rows();
     std::error_code none;
     const auto in_file = options.resume ? std::filesystem::file_size(training.checkpoint, none) : 0;
@@ -137,12 +205,26 @@ int run_train(TrainArguments& options) {
         report.finish();
         return 0;
     }
+    const FileBytes bytes = file_bytes(start.spec(), samples, training.momentum != 0);
+    std::optional<FileReservation> room_of_network, room_of_checkpoint;
+    if (!options.out.empty()) room_of_network.emplace(options.out, bytes.network);
+    if (!training.checkpoint.empty()) {  // known before the work; steps write it, so that it is not kept
+        room_of_checkpoint.emplace(training.checkpoint, bytes.checkpoint);
+        room_of_checkpoint.reset();
+    }
     const TrainingResult result = report.phase_to_end("training", [&] {
         return options.resume
                    ? resume(device, training.checkpoint, dataset.train.inputs, targets.matrix(), training)
                    : train(device, start, dataset.train.inputs, targets.matrix(), training);
     });
-    if (!options.out.empty() && !result.cancelled) save_network(options.out, result.network);
+    // What was found out is reported even where the network cannot be saved.
+    std::exception_ptr failure;
+    room_of_network.reset();
+    if (!options.out.empty() && !result.cancelled) try {
+            save_network(options.out, result.network);
+        } catch (const IoError&) {
+            failure = std::current_exception();
+        }
     report["step_size"] = result.step;
     report["lambda_max"] = result.lambda_max > 0 ? Json(result.lambda_max) : Json(nullptr);
     report["lambda_min"] = training.certificate ? Json(result.lambda_min) : Json(nullptr);
@@ -173,6 +255,7 @@ int run_train(TrainArguments& options) {
     if (tested)
         fmt::print("test {} {:.4f}\n", targets.classification() ? "accuracy" : "rmse", score(dataset.test));
     report.finish();
+    if (failure) std::rethrow_exception(failure);
     if (!result.cancelled) return 0;
     fmt::print(stderr, "fntk: error: interrupted at step {}; {}\n", last.step,
                training.checkpoint.empty() ? "nothing was saved, use --checkpoint to be able to resume"
@@ -187,7 +270,6 @@ void add_train(CLI::App& app, Action& run) {
         "train", "gradient descent on labelled DATA, with step-size rule, certificate and checkpoints");
     auto options = std::make_shared<TrainArguments>();
     TrainingOptions& training = options->training;
-    training.certificate = true;
     training.kernel_drift = true;
     options->add(*command, true);
     options->data.add_targets(*command);
@@ -217,12 +299,7 @@ void add_train(CLI::App& app, Action& run) {
     command->add_flag("--dry-run", options->dry_run, "print the plan and stop");
     command->add_flag("--resume", options->resume, "go on from --checkpoint, bit for bit");
     command->add_option("--out", options->out, "write the trained network to this .safetensors file");
-    command->callback([=, &run] {
-        run = [=] {
-            options->training.certificate &= options->training.kernel_drift;
-            return run_train(*options);
-        };
-    });
+    command->callback([=, &run] { run = [=] { return run_train(*command, *options); }; });
 }
 
 }  // namespace fntk::cli
