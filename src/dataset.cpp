@@ -85,7 +85,7 @@ Matrix read_inputs(const Table& table, std::int64_t rows, bool normalize) {
         if (normalize && largest == 0)
             throw ValueError(
                 fmt::format("{}: row {} (from 0) is all zeros and has no direction; remove it or load "
-                            "without normalisation",
+                            "without normalisation (--no-normalize)",
                             table.path, i));
         if (normalize) normalize_row(row, largest);
         if (!normalize && largest > static_cast<double>(std::numeric_limits<T>::max()))
@@ -97,7 +97,7 @@ Matrix read_inputs(const Table& table, std::int64_t rows, bool normalize) {
     return inputs;
 }
 
-/// The first `max_rows` rows (0: all) and their labels; without labels_path they have none.
+/// The first `max_rows` rows (0: all) and all labels; without labels_path there are none.
 Samples read_samples(const Table& table, const std::string& labels_path, std::int64_t max_rows,
                      const LoadOptions& options) {
     if (table.rows == 0 || table.cols == 0)
@@ -111,38 +111,54 @@ Samples read_samples(const Table& table, const std::string& labels_path, std::in
             throw ValueError(
                 fmt::format("{}: it holds {} labels, {} has {} rows; give one label for each row",
                             labels_path, labels.rows(), table.path, table.rows));
-        if (rows < table.rows) labels = Matrix::copy_of(labels.view().row_block(0, rows));
     }
     return {options.dtype == DType::f32 ? read_inputs<float>(table, rows, options.normalize)
                                         : read_inputs<double>(table, rows, options.normalize),
             std::move(labels)};
 }
 
-/// max + 1 (at least 2) when labels are one column of integers in [0, 4096), else 0, or a refusal where
-/// classes were promised.
+constexpr double most_classes = 4096;
+
+/// The first row that holds no whole number in [0, classes); none: −1.
+std::int64_t first_other(const Matrix& labels, double classes) {
+    for (std::int64_t i = 0; i < labels.rows(); ++i) {
+        const double label = labels.at<double>(i, 0);
+        if (!(label >= 0 && label < classes && label == std::floor(label))) return i;
+    }
+    return -1;
+}
+
+/// max + 1 (at least 2) when the training labels are one column of integers in [0, 4096), else 0. Throws
+/// where classes were promised, and for test labels that are none of these classes.
 std::int64_t count_classes(const Dataset& data, TargetKind kind) {
-    constexpr double most_classes = 4096;
-    const std::int64_t columns = data.train.labels.cols();
-    if (kind == TargetKind::classes && columns > 1)
+    const Matrix &train = data.train.labels, &test = data.test.labels;
+    if (kind == TargetKind::classes && train.cols() > 1)
         throw ValueError(fmt::format(
             "targets = classes: labels have {} columns; give the numbers of the classes in one, or take "
             "targets = values",
-            columns));
-    if (kind == TargetKind::values || columns != 1) return 0;
-    double largest = -1;
-    for (const auto& [split, labels] : {std::pair{"", &data.train.labels}, {"test ", &data.test.labels}})
-        for (std::int64_t i = 0; i < labels->rows(); ++i) {
-            const double label = labels->at<double>(i, 0);
-            if (label < 0 || label >= most_classes || label != std::floor(label)) {
-                if (kind == TargetKind::automatic) return 0;
-                throw ValueError(fmt::format(
-                    "targets = classes: the label of {}row {} (from 0) is {}, no whole number in "
-                    "[0, {}); number the classes from 0, or take targets = values",
-                    split, i, label, most_classes));
-            }
-            largest = std::max(largest, label);
-        }
-    return largest < 0 ? 0 : std::max<std::int64_t>(2, static_cast<std::int64_t>(largest) + 1);
+            train.cols()));
+    if (kind == TargetKind::values || train.cols() != 1 || train.empty()) return 0;
+    if (const std::int64_t i = first_other(train, most_classes); i >= 0) {
+        if (kind == TargetKind::automatic) return 0;
+        throw ValueError(fmt::format(
+            "targets = classes: the label of row {} (from 0) is {}, no whole number in [0, {}); "
+            "number the classes from 0, or take targets = values",
+            i, train.at<double>(i, 0), most_classes));
+    }
+    double largest = 1;
+    for (std::int64_t i = 0; i < train.rows(); ++i) largest = std::max(largest, train.at<double>(i, 0));
+    if (const std::int64_t i = first_other(test, largest + 1); i >= 0)
+        throw ValueError(
+            fmt::format("the label of test row {} (from 0) is {}, the training labels are {} classes; give "
+                        "whole numbers in [0, {}), or take targets = values",
+                        i, test.at<double>(i, 0), largest + 1, largest + 1));
+    return static_cast<std::int64_t>(largest) + 1;
+}
+
+/// The labels of the rows that were read, once all have said what they are.
+void cut_labels(Samples& samples) {
+    if (samples.labels.rows() > samples.inputs.rows())
+        samples.labels = Matrix::copy_of(samples.labels.view().row_block(0, samples.inputs.rows()));
 }
 
 constexpr std::array fashion_files{"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
@@ -236,6 +252,8 @@ Dataset load_dataset(const std::string& source, const LoadOptions& options) {
     Dataset data =
         source == "fashion-mnist" ? detail::load_fashion(options) : detail::load_file(source, options);
     data.classes = detail::count_classes(data, options.targets);
+    detail::cut_labels(data.train);
+    detail::cut_labels(data.test);
     return data;
 }
 

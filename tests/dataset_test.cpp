@@ -202,21 +202,29 @@ TEST(Labels, OfEveryNpyType) {
 TEST(TestSplit, IsLoadedAsTheTrainingRowsAre) {
     const TempFolder folder;
     const std::string path = save<float>(folder, "x.npy", 3, 2, {3, 4, 1, 0, 0, 2});
-    LoadOptions options = with_labels(folder.write("y.csv", "0\n1\n1\n"));
+    LoadOptions options = with_labels(folder.write("y.csv", "0\n1\n2\n"));
     options.normalize = true;
     options.test = folder.write("t.csv", "a,b\n0,5\n-6,8\n");
     options.test_labels = save<std::int32_t>(folder, "v.npy", 2, 1, {2, 0});
     const Dataset data = load_dataset(path, options);
     EXPECT_EQ(data.name, "x.npy");
     EXPECT_EQ(data.train.inputs.rows(), 3);
-    EXPECT_EQ(flat(data.train.labels), (Values{0, 1, 1}));
+    EXPECT_EQ(flat(data.train.labels), (Values{0, 1, 2}));
     EXPECT_EQ(flat(data.test.inputs), (Values{0, 1, -0.6, 0.8}));
     EXPECT_EQ(flat(data.test.labels), (Values{2, 0}));
-    EXPECT_EQ(data.classes, 3);  // of both splits
-    options.max_test_samples = 1;
+    EXPECT_EQ(data.classes, 3);
+    options.max_samples = options.max_test_samples = 1;
     const Dataset cut = load_dataset(path, options);
-    EXPECT_EQ(cut.train.inputs.rows(), 3);
+    EXPECT_EQ(cut.classes, 3);  // of the whole file of labels
+    EXPECT_EQ(flat(cut.train.labels), (Values{0}));
     EXPECT_EQ(flat(cut.test.labels), (Values{2}));
+    for (const auto& [label, text] : {std::pair{3.0, "is 3"}, {0.5, "is 0.5"}}) {
+        options.test_labels = save<double>(folder, "v.npy", 2, 1, {2, label});
+        expect_parts(error_of<ValueError>([&] { load_dataset(path, options); }),
+                     {"test row 1", text, "3 classes", "[0, 3)", "targets = values"});
+    }
+    options.targets = TargetKind::values;
+    EXPECT_EQ(flat(load_dataset(path, options).test.labels), (Values{2}));
 }
 
 TEST(TestSplit, TakesAllItsFilesAndTheSameColumns) {
@@ -296,7 +304,7 @@ TEST(FashionMnist, ReadsBothSplitsFromTheDataFolder) {
     std::filesystem::create_directory(folder.path("fashion-mnist"));
     write_gz(folder, "fashion-mnist/train-images-idx3-ubyte.gz",
              idx(0x08, {3, 2, 1}, "\x01\x02\x03\x04\x05\x06"));
-    write_gz(folder, "fashion-mnist/train-labels-idx1-ubyte.gz", idx(0x08, {3}, "\x01\x02\x03"));
+    write_gz(folder, "fashion-mnist/train-labels-idx1-ubyte.gz", idx(0x08, {3}, "\x01\x02\x09"));
     write_gz(folder, "fashion-mnist/t10k-images-idx3-ubyte.gz", idx(0x08, {2, 2, 1}, "\x07\x08\x09\x0a"));
     write_gz(folder, "fashion-mnist/t10k-labels-idx1-ubyte.gz", idx(0x08, {2}, "\x09\x04"));
     const Environment variable("FNTK_DATA_DIR", folder.path("."));

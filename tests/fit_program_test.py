@@ -220,6 +220,8 @@ class Fits(ProgramCase):
         self.assertIn("test split", printed)
         self.assertEqual(np.load(self.mean).shape, (10000, 10))
         self.assertGreater(again["test_accuracy"], 0.7)
+        _, few = report("predict", self.model, "fashion-mnist", "--samples", 40, "--out", self.mean)
+        self.assertEqual((np.load(self.mean).shape, few["data"]["samples"]), ((40, 10), 1))
 
     def test_a_target_that_cannot_be_written_is_known_before_the_work(self):
         self.fit("--limit")

@@ -63,7 +63,8 @@ struct Dataset {
     std::string name;
     Samples train;
     Samples test;  ///< inputs empty without a test split
-    /// > 0 when the labels are classes, integers in [0, classes), at most 4096; 0 for values or none.
+    /// > 0 when the labels are classes, integers in [0, classes), at most 4096, as all training labels of
+    /// the source tell; 0 for values or none.
     std::int64_t classes = 0;
 };
 /// What labels stand for. automatic: classes when they are one column of integers in [0, 4096), else
@@ -89,7 +90,8 @@ struct LoadOptions {
 /// nor decompressed. Labels are counted against all rows of the file, then cut. Throws IoError, and
 /// ValueError for 0 rows, NaN or infinity (file, row, column), a zero row, labels of another length, a test
 /// split without labels, and labels that are no classes where options.targets says they are; ShapeError for
-/// a test split of other columns, of inputs or labels.
+/// a test split of other columns, of inputs or labels; ValueError for test labels that are none of the
+/// classes of the training labels.
 FNTK_API Dataset load_dataset(const std::string& source, const LoadOptions& options = {});
 /// The files that load_dataset reads of `source`: itself, or the four of fashion-mnist. Throws IoError
 /// where those are missing.

@@ -44,6 +44,10 @@ int run_predict(PredictArguments& options) {
     const std::int64_t fitted = classes.empty() ? 0 : std::stoll(classes);
     options.data.no_normalize |= note("normalize") == "no";
     options.data.targets = fitted > 0 ? "classes" : "values";
+    if (options.data.source == "fashion-mnist") {  // its test split, and as little as can be of the other
+        options.data.test_samples = options.data.samples;
+        options.data.samples = 1;
+    }
     Dataset dataset = report.phase("load", [&] { return options.data.load(model.function.precision()); });
     report["data"] = DataOptions::describe(dataset);
     if (dataset.classes > fitted)
