@@ -36,7 +36,9 @@ int choose_threads(int threads) {
 DeviceError unknown(const std::string& name) {
     std::string known = "auto";
     for (const DeviceInfo& info : devices()) known += ", " + info.name;
-    return DeviceError(fmt::format("device '{}' is unknown; choose one of {}, cuda:1, ...", name, known));
+    const char* forced = std::getenv("FNTK_DEVICE");
+    return DeviceError(fmt::format("device '{}'{} is unknown; choose one of {}, cuda:1, ...", name,
+                                   forced != nullptr && name == forced ? " of FNTK_DEVICE" : "", known));
 }
 
 /// 0 for "cuda", N for "cuda:N".

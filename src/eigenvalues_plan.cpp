@@ -23,7 +23,8 @@ namespace fntk {
 std::int64_t subspace_of(std::int64_t n, const ExtremalOptions& options) {
     const std::int64_t k = options.count;
     if (k < 1 || k > n)
-        throw ValueError(fmt::format("count = {}: it must be in [1, {}], the order of the kernel", k, n));
+        throw ValueError(fmt::format(
+            "count = {}: it must be in [1, {}], the order of the kernel; ask for fewer eigenvalues", k, n));
     if (options.subspace != 0 && options.subspace <= k)
         throw ValueError(fmt::format(
             "subspace = {}: it must exceed count = {}; 0 takes max(2·count + 1, 20)", options.subspace, k));

@@ -215,7 +215,10 @@ FitPlan plan_fit(const KernelFunction& function, std::int64_t samples, std::int6
     const bool cheap = x.features() > 0 && x.features() < std::min(x.rows, 200 * x.rhs) && !keep_inputs;
     if (!path && (options.solver == Solver::primal || (any && cheap)))
         add(primal(x),
-            fmt::format("{:.0f} features are fewer than the {:.0f} rows of K", x.features(), x.rows));
+            x.features() < x.rows
+                ? fmt::format("{:.0f} features are fewer than the {:.0f} rows of K", x.features(), x.rows)
+                : fmt::format("as asked for, though {:.0f} features are no fewer than the {:.0f} rows of K",
+                              x.features(), x.rows));
     if (!path && (options.solver == Solver::cg || any)) {
         const auto positive =
             std::any_of(options.ridges.begin(), options.ridges.end(), [](double r) { return r > 0; });

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <memory>
 #include <optional>
@@ -35,6 +36,13 @@ std::string_view take(std::string_view& rest, char separator) {
 
 std::int64_t fields_of(std::string_view line) { return std::ranges::count(line, ',') + 1; }
 
+/// What tables write where they have no number: a row of these is data, and refused as such.
+bool is_missing(std::string_view field) {
+    constexpr std::array<std::string_view, 9> marks{"",     "NA",   "N/A", "na", "null",
+                                                    "NULL", "None", "?",   "-"};
+    return std::ranges::find(marks, trim(field)) != marks.end();
+}
+
 /// Independent of the locale; "nan" and "inf" are numbers here and refused later, by row and column.
 std::optional<double> parse_number(std::string_view field) {
     field = trim(field);
@@ -45,10 +53,20 @@ std::optional<double> parse_number(std::string_view field) {
     return value;
 }
 
+/// No field is a number, or too large or small for one, and one at least is a name.
 bool is_header(std::string_view line) {
-    while (!line.empty())
-        if (parse_number(take(line, ','))) return false;
-    return true;
+    bool named = false;
+    while (!line.empty()) {
+        const std::string_view field = take(line, ',');
+        double value = 0;
+        const std::string_view digits = trim(field);
+        if (parse_number(field) ||
+            std::from_chars(digits.data(), digits.data() + digits.size(), value).ec ==
+                std::errc::result_out_of_range)
+            return false;
+        named |= !is_missing(field);
+    }
+    return named;
 }
 
 void append_row(std::string_view line, std::int64_t line_number, const std::string& path,

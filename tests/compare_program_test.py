@@ -141,6 +141,22 @@ class Compares(ProgramCase):
         self.assertNotIn("random", printed)
         self.assertRegex(re.sub(r"\s+", " ", files.fntk("compare", "--help")), r"--labels[^-]*without labels[^-]*random targets")
 
+    def test_a_network_of_a_file_sets_precision_and_activation(self):
+        path = self.out / "n.safetensors"
+        few = ("--widths", 64, "--ranks", 8, "--steps", 1, "--network", path)
+        files.fntk("network", self.data, "--width", 96, "--rank", 8, "--activation", "abs", "--precision", "float64", "--out", path)
+        _, written = report("compare", self.data, *few)
+        self.assertEqual((written["options"]["activation"], written["options"]["precision"]), ("abs", "float64"))
+        self.assertEqual(written["rows"][-1]["width"], 96)
+        for option, value in (("--activation", "relu"), ("--precision", "float32")):
+            process = files.run("compare", self.data, *few, option, value)
+            self.assertEqual((process.returncode, process.stdout), (3, ""), process.stderr)
+            self.assertIn(f"{option} is {value}, --network {path} has ", process.stderr)
+        files.fntk("network", self.data, "--width", 96, "--rank", 8, "--train", "down+up", "--out", path)
+        process = files.run("compare", self.data, *few)
+        self.assertEqual((process.returncode, process.stdout), (3, ""), process.stderr)
+        self.assertIn("train = down+up", process.stderr)
+
     def test_lists_with_commas_or_spaces(self):
         rows = [[row["name"] for row in report("compare", self.data, "--steps", 0, *lists)[1]["rows"]]
                 for lists in (("--widths", "64,128", "--ranks", "4,8", "--bases", "pca,srht"),

@@ -168,6 +168,17 @@ class GramFiles(ProgramCase):
                 self.assertGreater(peak, size)
                 self.kernel.unlink()
 
+    def test_a_kernel_that_leaves_its_range_is_not_written(self):
+        large = self.npy("large.npy", files.sphere(5, DIM, 8, np.float64) * 1e25)
+        limit = ("limit", large, "--no-normalize", "--out", self.kernel, *SMALL)
+        for way in (("--fixed-down",), ("--kernel", "full", "--outputs", 2), (), ("--dtype", "float64"),
+                    ("--precision", "float64", "--dtype", "float32", "--fixed-down")):
+            process = run(*limit, *way)
+            self.assertEqual((process.returncode, process.stdout, list(self.out.iterdir())), (3, "", []), process.stderr)
+            self.assertRegex(process.stderr, r"K is -?inf at row 0, column 0: it leaves the range of float32; [^\n]*--?precision float64|take precision float64")
+        fntk(*limit, "--precision", "float64", "--fixed-down")
+        self.assertTrue(np.isfinite(np.load(self.kernel)).all())
+
     def test_gates_that_do_not_fit_are_not_made(self):
         command = ("gram", self.many, "--train", "up", "--width", 2**30, "--rank", 8, "--out", self.kernel)
         gates = 3000 * 2**30 / 8 / MIB

@@ -6,6 +6,7 @@ import filecmp
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -90,6 +91,26 @@ class RefusesBadInput(ProgramCase):
 
     def tangent_refused(self, code, words, *arguments, **conditions):
         self.refused(code, words, "tangent", *arguments, "--out", self.out / "t.safetensors", **conditions)
+
+    def test_numbers_that_would_be_taken_for_others(self):
+        network = ("network", self.data, "--out", self.out / "n.safetensors")
+        for option, text, words in (("--seed", "010", "whole number"), ("--samples", "010", "begins with a zero"),
+                                    ("--width", "0x10", "--width"), ("--width", "", "is no number"), ("--slope", "", "is no number"),
+                                    ("--samples", "99999999999999999999", "out of range")):
+            self.refused(2, [option, words], *network, option, text)
+        fntk(*network, "--seed", 2**64 - 1, "--slope", "00.5")
+
+    def test_what_standard_output_does_not_take_is_an_error(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            process = subprocess.run([files.program(), "info"], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        self.assertEqual(process.returncode, 4, process.stderr)
+        self.assertIn("standard output", process.stderr)
+
+    def test_names_that_are_not_text_in_reports(self):
+        name = os.fsencode(self.folder) + b"/x\xff.npy"
+        shutil.copy(self.data, name)
+        subprocess.run([files.program(), "gram", name, "--out", self.out / "k.npy", "--json", self.out / "k.json"], check=True, timeout=60)
+        self.assertIn("\ufffd", json.loads((self.out / "k.json").read_text(encoding="utf-8"))["data"]["name"])
 
     def test_files_that_cannot_be_read(self):
         self.tangent_refused(4, ["none.npy", "No such file", "check the path"], self.folder / "none.npy")

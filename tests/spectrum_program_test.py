@@ -12,6 +12,13 @@ from program_test import DIM, SMALL, WORKSPACES, ProgramCase, report, setUpModul
 
 
 class Spectrum(ProgramCase):
+    def test_the_full_kernel_at_infinite_width_is_referred_to_the_trace_kernel(self):
+        limit = (self.data, *SMALL, "--outputs", 3, "--limit")
+        process = run("spectrum", *limit, "--kernel", "full")
+        self.assertEqual((process.returncode, process.stdout), (3, ""), process.stderr)
+        self.assertIn("3 times each; take --kernel trace", process.stderr)
+        self.assertIn("eigenvalues of the infinite-width kernel of down", fntk("spectrum", *limit))
+
     def test_spectrum_is_that_of_the_gram_matrix(self):
         eigenvalues, kernel = self.out / "w.npy", self.out / "k.npy"
         _, written = report("spectrum", self.data, *SMALL, "--eigenvalues", eigenvalues)

@@ -51,6 +51,10 @@ TEST(Csv, NamesLineAndColumnOfWhatIsNoNumber) {
         expect_parts(error_of<IoError>([&] { load_dataset(path); }),
                      {path, "line 2, column 2", "'" + field + "'"});
     }
+    for (const char* first : {"NA,null", "1e-400,x", ",?"})  // data that is no number, and no names
+        expect_parts(
+            error_of<IoError>([&] { load_dataset(folder.write("x.csv", std::string(first) + "\n3,4\n")); }),
+            {"line 1, column"});
     const std::string half_header =
         folder.write("x.csv", "id,2\n3,4\n");  // a header names every column, data none
     expect_parts(error_of<IoError>([&] { load_dataset(half_header); }), {"line 1, column 1", "'id'"});

@@ -79,15 +79,37 @@ std::vector<std::int64_t> default_ranks(std::int64_t dim) {
     return most >= 4 ? std::vector{most / 4, most} : std::vector{most};
 }
 
-int run_compare(CompareArguments& options) {
+/// The options beside a network of a file: its precision and activation are those of all rows, and given
+/// ones have to be the same.
+void take_over(const CLI::App& command, CompareArguments& options, const NetworkSpec& spec) {
+    const auto take = [&](const char* option, auto& given, const auto& in_file) {
+        if (command.count(option) > 0 && given != in_file)
+            throw ValueError(fmt::format("{} is {}, --network {} has {}; leave it out", option, given,
+                                         options.network, in_file));
+        given = in_file;
+    };
+    take("--precision", options.precision, std::string(name(spec.precision)));
+    take("--activation", options.activation, std::string(name(spec.activation.kind)));
+    take("--slope", options.slope, spec.activation.slope);
+    if (!(spec.train == Train{.up = true}) && !(spec.train == Train{.down = true}))
+        throw ValueError(fmt::format(
+            "--network {} has train = {}; networks are compared by the kernel of one hidden factor: take "
+            "one with train = up or down",
+            options.network, to_string(spec.train)));
+}
+
+int run_compare(const CLI::App& command, CompareArguments& options) {
     Files inputs = options.data.files();
     inputs.push_back({"--network", options.network});
     Report report("compare", options.run.json, {{"--plot", options.plot}}, inputs);
     const Device device = options.run.open();
     report.device(device);
     std::optional<Network> given;
-    if (!options.network.empty()) given = load_network(options.network);
-    const DType dtype = given ? given->spec().precision : parse_precision(options.precision);
+    if (!options.network.empty()) {
+        given = load_network(options.network);
+        take_over(command, options, given->spec());
+    }
+    const DType dtype = parse_precision(options.precision);
     const Dataset dataset = report.phase("load", [&] { return options.data.load(dtype); });
     refuse_guessed_classes(dataset, parse_target_kind(options.data.targets));
     const std::int64_t dim = dataset.train.inputs.cols();
@@ -148,7 +170,7 @@ int run_compare(CompareArguments& options) {
     fmt::print("{}", compare_table(report.json()));
     report.finish();
     if (!options.plot.empty())
-        save_text(options.plot, compare_plot(nlohmann::json::parse(report.json().dump())));
+        save_text(options.plot, compare_plot(nlohmann::json::parse(to_text(report.json()))));
     if (!options.plot.empty()) fmt::print("plot: {}\n", options.plot);
     if (!options.run.json.empty()) fmt::print("json: {}\n", options.run.json);
     if (found == total) return 0;
@@ -215,9 +237,10 @@ void add_compare(CLI::App& app, Action& run) {
                      "beyond, what ridge regression may take, as 1.5GiB or 512MiB; 0: no limit")
         ->transform(byte_count())
         ->default_str("4GiB");
-    command->add_option("--network", options->network, "one more row: the network in this file");
+    command->add_option("--network", options->network,
+                        "one more row: the network in this file, whose precision and activation all have");
     command->add_option("--plot", options->plot, "write the comparison as one self-contained HTML page");
-    command->callback([=, &run] { run = [=] { return run_compare(*options); }; });
+    command->callback([=, &run] { run = [=] { return run_compare(*command, *options); }; });
 }
 
 }  // namespace fntk::cli

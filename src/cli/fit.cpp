@@ -74,6 +74,11 @@ int run_fit(FitCommand& options) {
     Report report("fit", options.run.json, {{"--out", options.out}}, options.inputs());
     options.fit.solver = parse_solver(options.solver);
     options.fit.selection = parse_selection(options.selection);
+    const KernelOutput output = parse_kernel_output(options.kernel);
+    if (options.limit && output == KernelOutput::full)
+        throw ValueError(
+            "kernel is full: at infinite width it gives the predictions of the trace kernel; take --kernel "
+            "trace");
     const Device device = options.run.open();
     report.device(device);
     const Dataset dataset =
@@ -83,14 +88,14 @@ int run_fit(FitCommand& options) {
         throw ValueError(
             fmt::format("DATA {} has no labels of its own; give them with --labels", options.data.source));
     refuse_guessed_classes(dataset, parse_target_kind(options.data.targets));
-    const bool full = options.kernel == "full" && !options.limit;
+    const bool full = output == KernelOutput::full;
     const Network network = report.phase("network", [&] {
         return options.network.make(dataset.train.inputs, full ? default_outputs(dataset) : 1);
     });
     report.network(network);
     const Targets targets(dataset, full ? network.spec().outputs : default_outputs(dataset));
-    const KernelFunction function = kernel_function(
-        network, options.limit ? KernelOutput::trace : parse_kernel_output(options.kernel), options.limit);
+    const KernelFunction function =
+        kernel_function(network, options.limit ? KernelOutput::trace : output, options.limit);
     report["kernel"] = options.limit ? "limit" : name(function.output());
     const std::int64_t samples = dataset.train.inputs.rows(), columns = targets.matrix().cols,
                        of_model = bytes_of_model(function, samples, columns, options.variance);

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 namespace fntk::cli {
@@ -44,6 +45,21 @@ Matrix whole_limit(const Device& device, const Network& network, const Inputs& x
     return full;
 }
 
+/// Throws ValueError that names the place of an entry that overflowed.
+void require_in_range(const Matrix& kernel, const char* precision) {
+    const auto check = [&](auto type) {
+        for (std::int64_t i = 0; i < kernel.rows(); ++i)
+            for (std::int64_t j = 0; j < kernel.cols(); ++j)
+                if (const auto entry = kernel.row<decltype(type)>(i)[j]; !std::isfinite(entry))
+                    throw ValueError(
+                        fmt::format("K is {} at row {}, column {}: it leaves the range of {}; scale the "
+                                    "data or normalise "
+                                    "its rows, or take --precision float64 and no --dtype float32",
+                                    entry, i, j, precision));
+    };
+    kernel.dtype() == DType::f32 ? check(float{}) : check(double{});
+}
+
 /// Bytes of whole_limit and of what it becomes in the file: K∞, K∞ ⊗ I_k, a copy of another type; blocks of
 /// 1024 rows in double, and U x of every row.
 std::int64_t bytes_of_whole(const Network& network, const Inputs& x, std::int64_t k, DType dtype,
@@ -75,12 +91,15 @@ void save_whole(Report& report, const GramArguments& options, const Setup& setup
     options.memory.within([&](std::int64_t bytes) {
         if (bytes != 0 && bytes < needed) throw MemoryError("the kernel does not fit in one piece");
     });
-    const Matrix kernel = report.phase(
-        "gram", [&] { return whole_limit(setup.device, setup.network, x, output, options.fixed_down); });
-    report.phase_to_end("write", [&] {
-        dtype == kernel.dtype() ? save_npy(options.out, kernel)
-                                : save_npy(options.out, Matrix::converted(kernel, dtype));
+    const Matrix kernel = report.phase("gram", [&] {
+        Matrix made = whole_limit(setup.device, setup.network, x, output, options.fixed_down);
+        require_in_range(made, name(made.dtype()));
+        if (dtype == made.dtype()) return made;
+        Matrix rounded = Matrix::converted(made, dtype);
+        require_in_range(rounded, name(dtype));
+        return rounded;
     });
+    report.phase_to_end("write", [&] { save_npy(options.out, kernel); });
 }
 
 /// Tile by tile inside the budget. With --dry-run the plan alone.
@@ -198,8 +217,10 @@ void add_limit(CLI::App& app, Action& run) {
     auto* command = app.add_subcommand("limit", "infinite-width kernel of DATA as .npy");
     auto options = add_shared(*command);
     options->limit = true;
-    command->add_flag("--fixed-down", options->fixed_down,
-                      "only the width goes to infinity; U stays the network's own");
+    command->add_flag(
+        "--fixed-down", options->fixed_down,
+        "only the width goes to infinity, U stays the network's own: the mean of its kernels over V and "
+        "A, to which train = up comes with the width, train = down with the outputs");
     command->callback([=, &run] { run = [=] { return run_gram("limit", *options); }; });
 }
 

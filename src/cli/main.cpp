@@ -36,7 +36,7 @@ Exit codes
   0 done   2 usage   3 a value or shape was refused   4 a file could not be read or written
   5 no such device or combination   6 out of memory   7 the computation failed   130 interrupted   1 internal error
 
-Ctrl-C ends what has nothing to save at once, else after the step at hand; a second Ctrl-C does not wait for it)";
+Ctrl-C (SIGINT, SIGTERM) ends what has nothing to save at once, else after the step at hand; a second does not wait)";
 
 int fail(ExitCode code, const char* what) {
     fmt::print(stderr, "fntk: error: {}\n", what);
@@ -63,6 +63,7 @@ int main(int argc, char** argv) try {
     fntk::cli::add_fit(app, run);
     fntk::cli::add_predict(app, run);
     fntk::cli::add_plan(app, run);
+    for (CLI::App* command : app.get_subcommands({})) fntk::cli::refuse_other_numbers(*command);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -76,7 +77,10 @@ int main(int argc, char** argv) try {
                     fmt::format("{}; see fntk --help, or --help of the command", error.what()).c_str());
     }
     fntk::cli::install_interrupt_handler();
-    return run();
+    const int code = run();
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+        return fail(files, "standard output could not be written; what was printed is not whole");
+    return code;
 } catch (const fntk::ValueError& error) {
     return fail(refused, error.what());
 } catch (const fntk::ShapeError& error) {

@@ -154,12 +154,37 @@ std::string MemoryOption::beside(std::int64_t taken) const {
                                     bytes >> 20, (taken >> 20) + 1);
 }
 
+void refuse_other_numbers(CLI::App& command) {
+    const auto given = [](const std::string& text) -> std::string {
+        return text.empty() ? "'' is no number; give one, or leave the option out" : "";
+    };
+    const auto whole = [](const std::string& text) -> std::string {
+        const std::string_view digits =
+            std::string_view(text).substr(text.starts_with('-') || text.starts_with('+') ? 1 : 0);
+        if (digits.size() > 1 && digits.front() == '0')
+            return fmt::format("'{}' begins with a zero; write the number in decimal digits, without it",
+                               text);
+        std::int64_t value = 0;
+        if (std::from_chars(text.data(), text.data() + text.size(), value).ec ==
+            std::errc::result_out_of_range)
+            return fmt::format("'{}' is out of range; give a number in [-2^63, 2^63)", text);
+        return "";
+    };
+    for (CLI::Option* option : command.get_options()) {
+        const std::string type = option->get_type_name();
+        const bool integer = type.starts_with("INT"), natural = type.starts_with("UINT");
+        if (integer || natural || type.starts_with("FLOAT")) option->check(given);
+        if (integer) option->check(whole);
+    }
+}
+
 CLI::Validator whole_number() {
     return CLI::Validator(
         [](const std::string& text) -> std::string {
             std::uint64_t value = 0;
             const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-            if (error == std::errc{} && end == text.data() + text.size()) return "";
+            const bool octal = text.size() > 1 && text.front() == '0';
+            if (error == std::errc{} && end == text.data() + text.size() && !octal) return "";
             return fmt::format("'{}' is no whole number in [0, 2^64); give one like 17", text);
         },
         "UINT64");

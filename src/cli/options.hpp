@@ -112,6 +112,8 @@ std::int64_t left_of(std::int64_t budget, std::int64_t kept);
 /// The network's kernel, or with `limit` the infinite-width kernel of its trained factors.
 KernelFunction kernel_function(const Network& network, KernelOutput output, bool limit);
 
+/// Refuses numbers that its options would take for others: nothing as 0, 010 as 8, 10^20 as the largest.
+void refuse_other_numbers(CLI::App& command);
 /// Refuses what is no whole number in [0, 2^64): a sign would wrap around unseen.
 CLI::Validator whole_number();
 /// Refuses what is no whole number in [least, 2^63).

@@ -5,11 +5,26 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
+#include <string_view>
 
 namespace fntk::cli {
 
 namespace {
+
+/// As a shell takes it for one word.
+std::string quoted(const std::string& word) {
+    const auto plain = [](unsigned char c) {
+        return std::isalnum(c) != 0 ||
+               std::string_view("-_./+=:@%,").find(static_cast<char>(c)) != std::string_view::npos;
+    };
+    if (!word.empty() && std::ranges::all_of(word, plain)) return word;
+    std::string result = "'";
+    for (const char c : word) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    return result + "'";
+}
 
 struct PlanArguments {
     RunOptions run;
@@ -137,7 +152,7 @@ std::string plan_table(const NetworkPlan& plan, const PlannerOptions& options, c
     out += fmt::format(
         "\nfntk network {}{}{} --width {} --rank {} --down {} --up {} --train {} --outputs {} --seed {} "
         "--precision {} --out net.safetensors\n",
-        data.source, data.samples > 0 ? fmt::format(" --samples {}", data.samples) : "",
+        quoted(data.source), data.samples > 0 ? fmt::format(" --samples {}", data.samples) : "",
         data.no_normalize ? " --no-normalize" : "", spec.width, spec.rank, name(spec.down), name(spec.up),
         to_string(spec.train), spec.outputs, spec.seed, name(spec.precision));
     return out;

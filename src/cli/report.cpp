@@ -82,7 +82,11 @@ void Report::finish() {
     note_peak(memory_use(place_).peak);
     json_["peak_bytes"] = peak_;
     json_["peak_rss_bytes"] = static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
-    if (!path_.empty()) save_text(path_, json_.dump(2) + "\n");
+    if (!path_.empty()) save_text(path_, to_text(json_, 2) + "\n");
+}
+
+std::string to_text(const Json& json, int indent) {
+    return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
 Json finite_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
@@ -110,7 +114,7 @@ void stop_if_interrupted() {
 
 void install_interrupt_handler() {
     g_terminal = isatty(STDERR_FILENO);
-    std::signal(SIGINT, on_interrupt);
+    for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, on_interrupt);
 }
 
 }  // namespace fntk::cli

@@ -73,6 +73,8 @@ class Report {
 
 /// A number that JSON can hold: null for infinity and NaN.
 Json finite_or_null(double value);
+/// On one line where indent is negative; bytes of file names that are no UTF-8 become U+FFFD.
+std::string to_text(const Json& json, int indent = -1);
 
 /// A bar on standard error while it is a terminal; silence else. The result polls for an interrupt
 /// (Ctrl-C).

@@ -38,10 +38,6 @@ SpectrumPlan planned(const SpectrumArguments& options, const KernelFunction& fun
 void all_eigenvalues(Report& report, const SpectrumArguments& options, const Device& device,
                      ConstMatrixView kernel, const std::string& title) {
     const Spectrum result = report.phase("spectrum", [&] { return spectrum(device, kernel); });
-    if (!options.eigenvalues.empty())
-        save_npy(options.eigenvalues,
-                 ConstMatrixView(result.eigenvalues.data(),
-                                 static_cast<std::int64_t>(result.eigenvalues.size()), 1));
     double trace = 0;
     for (const double value : result.eigenvalues) trace += value;
     report["lambda_min"] = result.min();
@@ -56,6 +52,12 @@ void all_eigenvalues(Report& report, const SpectrumArguments& options, const Dev
                result.min(), result.max(), result.condition(), trace);
     fmt::print("  residual max |K q - lambda q|/|K| {:.1e}, orthogonality {:.1e}\n", result.residual,
                result.orthogonality);
+    if (!options.eigenvalues.empty())
+        report.phase_to_end("write", [&] {
+            save_npy(options.eigenvalues,
+                     ConstMatrixView(result.eigenvalues.data(),
+                                     static_cast<std::int64_t>(result.eigenvalues.size()), 1));
+        });
 }
 
 /// Intervals of one end, printed with every digit: rounded ends would contain less.
@@ -96,6 +98,12 @@ int run_spectrum(SpectrumArguments& options) {
     Report report("spectrum", options.run.json, {{"--eigenvalues", options.eigenvalues}}, options.inputs());
     const KernelOutput output = parse_kernel_output(options.kernel);
     const Setup setup = set_up(report, options);
+    if (const std::int64_t k = setup.network.spec().outputs;
+        options.limit && output == KernelOutput::full && k > 1)
+        throw ValueError(fmt::format(
+            "kernel is full: at infinite width its eigenvalues are those of the trace kernel, {} times "
+            "each; take --kernel trace",
+            k));
     const Device& device = setup.device;
     const Network& network = setup.network;
     report["kernel"] = name(output);
@@ -113,11 +121,16 @@ int run_spectrum(SpectrumArguments& options) {
         report.finish();
         return 0;
     }
+    std::optional<FileReservation> room;
+    if (!options.eigenvalues.empty()) {
+        const std::int64_t k = output == KernelOutput::full ? network.spec().outputs : 1;
+        room.emplace(options.eigenvalues, 8 * k * inputs.rows);
+    }
     std::optional<Tangent> at;
     std::optional<KernelBatch> batch;
     std::unique_ptr<LinearOperator> products;
     Matrix kernel;
-    if (options.limit) {  // of the full kernel, K ⊗ I_k, every eigenvalue has multiplicity k
+    if (options.limit) {
         const NetworkSpec& spec = network.spec();
         if (wanted.products()) {
             report.phase("batch", [&] { batch.emplace(device, function, inputs); });
@@ -132,8 +145,10 @@ int run_spectrum(SpectrumArguments& options) {
         if (wanted.dense()) kernel = report.phase("gram", [&] { return gram(*at, output); });
     }
     const std::string title =
-        fmt::format("the {} kernel of {}", name(output), to_string(network.spec().train));
+        fmt::format("the {} kernel of {}", options.limit ? "infinite-width" : name(output),
+                    to_string(network.spec().train));
 
+    room.reset();
     if (wanted.all()) all_eigenvalues(report, options, device, kernel, title);
     const auto few = [&](std::int64_t count, SpectrumEnd end, const char* name) {
         if (count == 0) return;
@@ -177,7 +192,8 @@ void add_spectrum(CLI::App& app, Action& run) {
     number("--largest", options->wanted.largest, "instead, the K largest ones as certified intervals");
     number("--smallest", options->wanted.smallest, "the K smallest ones, in the same way");
     number("--trace-probes", options->wanted.probes,
-           "estimate trace, squared norm and effective rank by N products; needs no kernel in memory");
+           "estimate trace, squared norm and effective rank by N products, at least 2; needs no kernel in "
+           "memory");
     command->add_flag("--matrix-free", options->wanted.matrix_free,
                       "--largest and --smallest by products, without the kernel: not certified");
     command->add_option("--probe-seed", options->probe_seed, "of Lanczos and the probes")

@@ -36,9 +36,9 @@ Targets::Targets(const Dataset& dataset, std::int64_t outputs, Loss loss)
     const std::int64_t n = dataset.train.inputs.rows();
     if (labelled_ && classification_) {
         if (outputs < default_outputs(dataset))
-            throw ValueError(fmt::format("outputs is {}; {} classes need {}: set --outputs {}", outputs,
-                                         dataset.classes, default_outputs(dataset),
-                                         default_outputs(dataset)));
+            throw ValueError(fmt::format(
+                "outputs is {}; {} classes need {}: set --outputs {}, or take a network of as many",
+                outputs, dataset.classes, default_outputs(dataset), default_outputs(dataset)));
         matrix_ = one_hot(as_classes(dataset.train.labels), outputs);
         if (loss == Loss::cross_entropy)
             for (std::int64_t i = 0; i < n; ++i)
@@ -48,9 +48,9 @@ Targets::Targets(const Dataset& dataset, std::int64_t outputs, Loss loss)
     }
     const std::int64_t columns = default_outputs(dataset);
     if (outputs != columns)
-        throw ValueError(fmt::format("outputs is {}; {} have {}: set --outputs {}", outputs,
-                                     labelled_ ? "real targets" : "unlabelled data's random signs", columns,
-                                     columns));
+        throw ValueError(fmt::format(
+            "outputs is {}; {} have {}: set --outputs {}, or take a network of as many", outputs,
+            labelled_ ? "real targets" : "unlabelled data's random signs", columns, columns));
     if (labelled_) {
         matrix_ = dataset.train.labels.copy();
         return;
