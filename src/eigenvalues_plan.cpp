@@ -34,6 +34,7 @@ std::int64_t subspace_of(std::int64_t n, const ExtremalOptions& options) {
     if (!(options.tolerance >= 0) || !std::isfinite(options.tolerance))
         throw ValueError(fmt::format("tolerance = {}: it must be finite and not negative; 1e-10 is usual",
                                      options.tolerance));
+    if (options.subspace == 0 && k > (n - 1) / 2) return n;  // 2k + 1 > n
     const std::int64_t chosen =
         options.subspace != 0 ? options.subspace : std::max<std::int64_t>(2 * k + 1, 20);
     return std::min(chosen, n);

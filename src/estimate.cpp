@@ -27,6 +27,9 @@ FitEstimate estimate_fit(const Device& device, const KernelFunction& function, C
     if (inputs.rows < 1 || targets < 1)
         throw ValueError(
             fmt::format("{} samples, {} targets: both must be at least 1", inputs.rows, targets));
+    require_planned(plan.tile > 0, "tile", plan.tile, "plan_fit");
+    require_planned(plan.preconditioner_rank >= 0, "preconditioner_rank", plan.preconditioner_rank,
+                    "plan_fit");
     const Rates rates(device, function, plan.tile);
     const ConstMatrixView leading = rates.leading(inputs);
     const DType precision = function.precision();
@@ -77,6 +80,7 @@ FitEstimate estimate_fit(const Device& device, const KernelFunction& function, C
 
 double estimate_gram_file(const Device& device, const KernelFunction& function, ConstMatrixView rows,
                           ConstMatrixView cols, const GramFilePlan& plan) {
+    require_planned(plan.tile > 0, "tile", plan.tile, "plan_gram_file");
     const Rates rates(device, function, plan.tile);
     const auto leading = [&](ConstMatrixView x) { return KernelBatch(device, function, rates.leading(x)); };
     const KernelBatch left = leading(rows);
@@ -87,6 +91,9 @@ double estimate_gram_file(const Device& device, const KernelFunction& function, 
 
 double estimate_predict(const Device& device, const KernelModel& model, ConstMatrixView inputs,
                         const PredictPlan& plan) {
+    const bool trains = model.moment.empty() || plan.variance;
+    require_planned(plan.block > 0, "block", plan.block, "plan_predict");
+    require_planned(trains ? plan.tile > 0 : plan.tile >= 0, "tile", plan.tile, "plan_predict");
     if (inputs.rows == 0) return 0;
     const KernelFunction& function = model.function;
     const KernelExtents x = kernel_extents(function);

@@ -4,9 +4,12 @@
 
 #include "model_parts.hpp"
 
+#include <fntk/error.hpp>
 #include <fntk/kernel_function.hpp>
 
 #include <backend/ops.hpp>
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
@@ -18,6 +21,13 @@ namespace fntk {
 
 inline constexpr std::int64_t largest_side = 1024;  // of a tile or product that is timed
 inline constexpr std::int64_t eigen_order = 512;    // of the matrix whose eigenvalues are timed
+
+/// Throws ValueError unless a plan's field has a value that its planner gives.
+inline void require_planned(bool planned, const char* field, std::int64_t value, const char* planner) {
+    if (!planned)
+        throw ValueError(fmt::format("plan.{} = {}: no plan for this has that; give what {} returns", field,
+                                     value, planner));
+}
 
 /// The better of two runs behind a first one; of a long body one run. `probe` is read at the end of each,
 /// which waits for the device.

@@ -7,6 +7,7 @@
 //     a step       a + b·B for B samples, from two sizes; the step size linear in n
 #include "eigenvalues_plan.hpp"
 #include "estimate_rates.hpp"
+#include "training_state.hpp"
 
 #include <fntk/error.hpp>
 #include <fntk/estimate.hpp>
@@ -35,11 +36,30 @@ double all_eigenvalues(const Rates& rates, double order) {
     return rates.eigenvectors(order) + 4 * order * order * order * rates.flop64();
 }
 
+void check(const NetworkSpec& spec, ConstMatrixView inputs, ConstMatrixView targets,
+           const TrainingOptions& options, const TrainingPlan& plan) {
+    const std::int64_t n = inputs.rows;
+    if (n < 1) throw ShapeError("inputs have 0 rows; training needs at least one sample");
+    if (targets.rows != n || targets.cols != spec.outputs)
+        throw ShapeError(fmt::format("targets are {} × {}; {} samples and {} outputs ask for {} × {}",
+                                     targets.rows, targets.cols, n, spec.outputs, n, spec.outputs));
+    check_options(spec, n, options);
+    require_planned(plan.batch > 0, "batch", plan.batch, "plan_training");
+    const std::int64_t batch = options.batch == 0 ? n : std::min(options.batch, n);
+    if (plan.batch != batch)
+        throw ShapeError(fmt::format(
+            "plan.batch = {}: a step of these options on the {} rows of inputs takes {} samples; give "
+            "plan_training's plan for them",
+            plan.batch, n, batch));
+}
+
 }  // namespace
 
 SpectrumEstimate estimate_spectrum(const Device& device, const KernelFunction& function,
                                    ConstMatrixView inputs, const KernelSpectrumOptions& options) {
-    if (inputs.rows < 1) throw ValueError(fmt::format("{} samples: there must be at least 1", inputs.rows));
+    KernelSpectrumOptions unbounded = options;
+    unbounded.memory = 0;
+    (void)plan_spectrum(function, inputs.rows, unbounded);  // refuses options out of range
     const Rates rates(device, function, std::min(side, inputs.rows));
     const ConstMatrixView leading = rates.leading(inputs);
     const double n = static_cast<double>(inputs.rows);
@@ -50,8 +70,8 @@ SpectrumEstimate estimate_spectrum(const Device& device, const KernelFunction& f
     std::optional<KernelBatch> batch;
     estimate.setup_seconds = seconds(device, probe, [&] { batch.emplace(device, function, leading); }) * n /
                              static_cast<double>(leading.rows);
-    const bool few = options.largest + options.smallest > 0;
-    if (few && options.matrix_free) estimate.product_seconds = product_without_kernel(rates, *batch, n, 1);
+    if (options.few() && options.matrix_free)
+        estimate.product_seconds = product_without_kernel(rates, *batch, n, 1);
     if (options.probes > 0) {
         const std::int64_t block = std::min<std::int64_t>(options.probes, ProbeOptions{}.block);
         estimate.setup_seconds +=
@@ -76,6 +96,7 @@ SpectrumEstimate estimate_spectrum(const Device& device, const KernelFunction& f
 TrainingEstimate estimate_training(const Device& device, const Network& network, ConstMatrixView inputs,
                                    ConstMatrixView targets, const TrainingOptions& options,
                                    const TrainingPlan& plan) {
+    check(network.spec(), inputs, targets, options, plan);
     const auto some = [&](std::int64_t rows) { return std::min(rows, 2 * side); };
     const auto run = [&](std::int64_t rows, const TrainingOptions& how) {
         return train(device, network, inputs.row_block(0, rows), targets.row_block(0, rows), how);

@@ -84,6 +84,11 @@ struct Candidate {
     }
 };
 
+/// The integer of a count that may have been rounded up to 2^63.
+std::int64_t whole(double count) {
+    return count < 0x1p63 ? static_cast<std::int64_t>(count) : std::numeric_limits<std::int64_t>::max();
+}
+
 enum class Dense : std::uint8_t { factor, inverse, eigenvalues };
 
 Candidate cholesky(const Extents& x, Dense way) {
@@ -100,10 +105,7 @@ Candidate cholesky(const Extents& x, Dense way) {
 }
 
 Candidate conjugate_gradients(const Extents& x, bool stored, double q, std::int64_t tile) {
-    Candidate c{{.solver = Solver::cg,
-                 .stored = stored,
-                 .tile = tile,
-                 .preconditioner_rank = static_cast<std::int64_t>(q)}};
+    Candidate c{{.solver = Solver::cg, .stored = stored, .tile = tile, .preconditioner_rank = whole(q)}};
     const double side = static_cast<double>(tile), one = x.one_tile(side, side),
                  vectors = 7 * x.rows * x.rhs * x.bytes,
                  product = stored      ? x.rows * x.rows * x.bytes + std::max(one, vectors)

@@ -171,7 +171,7 @@ double dense_width_of_equal_error(const ErrorLaw& law, double relative_error) {
         throw ValueError(fmt::format(
             "relative_error = {}: it must be positive and finite; an exact kernel has no finite width",
             relative_error));
-    return law.width_term / (relative_error * relative_error);
+    return law.width_term / relative_error / relative_error;  // the square may underflow
 }
 
 }  // namespace fntk

@@ -70,7 +70,8 @@ SpectrumPlan plan_spectrum(const KernelFunction& function, std::int64_t samples,
          {std::pair{options.largest, SpectrumEnd::largest}, {options.smallest, SpectrumEnd::smallest}}) {
         const ExtremalOptions few{.end = end, .count = count};
         if (count > 0 && options.matrix_free) {
-            const auto products = static_cast<double>(subspace_of(order, few) + count + 4);
+            const double products =
+                static_cast<double>(subspace_of(order, few)) + static_cast<double>(count) + 4;
             steps.push_back(
                 step_of(plan_extremal(order, function.precision(), few), product, products * of_product));
         } else if (count > 0) {
@@ -95,13 +96,13 @@ SpectrumPlan plan_spectrum(const KernelFunction& function, std::int64_t samples,
         flops += step.flops;
     }
     bytes += workspaces;
+    const std::uint64_t asked =
+        static_cast<std::uint64_t>(options.largest) + static_cast<std::uint64_t>(options.smallest);
     const std::string what =
-        options.all() ? fmt::format("all {} eigenvalues", order)
-        : options.dense()
-            ? fmt::format("{} of {} eigenvalues, certified", options.largest + options.smallest, order)
-        : options.largest + options.smallest > 0
-            ? fmt::format("{} of {} eigenvalues by products", options.largest + options.smallest, order)
-            : fmt::format("estimates of {} rows by {} probes", order, options.probes);
+        options.all()     ? fmt::format("all {} eigenvalues", order)
+        : options.dense() ? fmt::format("{} of {} eigenvalues, certified", asked, order)
+        : options.few()   ? fmt::format("{} of {} eigenvalues by products", asked, order)
+                          : fmt::format("estimates of {} rows by {} probes", order, options.probes);
     if (bytes > limit)
         throw MemoryError(fmt::format(
             "memory = {}: {} take {} at least{}; allow that, or {}", in_words(limit), what, in_words(bytes),

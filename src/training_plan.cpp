@@ -8,6 +8,7 @@
 // each with workspaces that no extent changes.
 #include "byte_counts.hpp"
 #include "kernel_bytes.hpp"
+#include "training_state.hpp"
 
 #include <fntk/error.hpp>
 #include <fntk/plan.hpp>
@@ -20,6 +21,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace fntk {
 namespace {
@@ -125,15 +127,38 @@ const char* remedy(const Run& run) {
 
 }  // namespace
 
-TrainingPlan plan_training(const Network& network, std::int64_t samples, const TrainingOptions& options) {
-    if (samples < 1) throw ValueError(fmt::format("{} samples: there must be at least 1", samples));
+void check_options(const NetworkSpec& spec, std::int64_t samples, const TrainingOptions& options) {
     if (options.steps < 0)
         throw ValueError(fmt::format("steps is {}; it must be at least 0", options.steps));
+    if (!(options.momentum >= 0 && options.momentum < 1))
+        throw ValueError(fmt::format("momentum is {}; it must lie in [0, 1)", options.momentum));
     if (options.batch < 0)
         throw ValueError(
             fmt::format("batch is {}; it must be at least 1, or 0 for all samples", options.batch));
-    const double limit = budget_of(options.memory);
+    if (options.rule == StepRule::given && !(options.step > 0 && std::isfinite(options.step)))
+        throw ValueError(fmt::format(
+            "step size is {}; it must be positive and finite, or chosen by rule lambda_max", options.step));
+    if (options.loss == Loss::cross_entropy && spec.outputs < 2)
+        throw ValueError(fmt::format(
+            "outputs is {}; cross-entropy needs at least 2, one per class: use the squared loss",
+            spec.outputs));
+    for (const auto& [argument, steps] : {std::pair{"spectrum_every", options.spectrum_every},
+                                          std::pair{"checkpoint_every", options.checkpoint_every}})
+        if (steps < 0)
+            throw ValueError(
+                fmt::format("{} is {}; it must be at least 1, or 0 for never", argument, steps));
+    const bool full = options.batch == 0 || options.batch >= samples;
+    if (options.certificate && (!full || options.momentum != 0 || options.loss != Loss::squared))
+        throw ValueError(
+            "the certificate holds for full-batch gradient descent on the squared loss without momentum; "
+            "drop it, or drop batch, momentum and cross-entropy");
+}
+
+TrainingPlan plan_training(const Network& network, std::int64_t samples, const TrainingOptions& options) {
+    if (samples < 1) throw ValueError(fmt::format("{} samples: there must be at least 1", samples));
     const NetworkSpec& spec = network.spec();
+    check_options(spec, samples, options);
+    const double limit = budget_of(options.memory);
     const std::int64_t batch = options.batch == 0 ? samples : std::min(options.batch, samples);
     const KernelExtents start = kernel_extents(KernelFunction::of_network(network));
     const bool wants_lambda_min = options.certificate || options.rule == StepRule::lambda_max_min;
@@ -156,8 +181,9 @@ TrainingPlan plan_training(const Network& network, std::int64_t samples, const T
             fmt::format("memory = {}: training on {} samples, {} a step, takes {} at least; "
                         "allow that, or {}",
                         in_words(limit), samples, batch, in_words(bytes), remedy(run)));
-    const double flops =
-        static_cast<double>(options.steps) * static_cast<double>(cost(spec, batch).flops_step);
+    // cost() saturates at 2^63 flops and is linear in the samples
+    const double flops = static_cast<double>(options.steps) * static_cast<double>(batch) *
+                         static_cast<double>(cost(spec, 1).flops_step);
     std::string of_kernel;
     if (run.kernel_wanted()) {
         Run without = run;

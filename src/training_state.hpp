@@ -26,6 +26,10 @@ struct TrainingState {
     void round_down(const Device& device);
 };
 
+/// Throws ValueError for options out of range in a run of this network on so many samples: all that can be
+/// told without the data.
+void check_options(const NetworkSpec& spec, std::int64_t samples, const TrainingOptions& options);
+
 /// The data of a run, finite and in the device's memory: inputs n × d in the network's precision, targets
 /// n × k.
 struct TrainingData {

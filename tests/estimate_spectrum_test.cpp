@@ -180,6 +180,30 @@ TEST(EstimatedSeconds, RefusesWhatCannotBeDone) {
                                              plan_training(function.network(), 4));
                  }),
                  {"4 × 3", "4 × 2"});
+    for (const KernelSpectrumOptions& options :
+         {KernelSpectrumOptions{.probes = -5}, KernelSpectrumOptions{.probes = 1},
+          KernelSpectrumOptions{.largest = 5, .matrix_free = true}, KernelSpectrumOptions{.smallest = -1}})
+        EXPECT_EQ(error_of<ValueError>([&] {
+                      (void)estimate_spectrum(cpu(), function, on_sphere(4, 6, 1, DType::f32), options);
+                  }),
+                  error_of<ValueError>([&] { (void)plan_spectrum(function, 4, options); }));
+}
+
+TEST(EstimatedSeconds, RefusesATrainingOfOtherExtents) {
+    const Network network = of_network({.down = true}, 6).network();
+    const Matrix x = on_sphere(40, 6, 1, DType::f32), y = normals(40, 2, 1, DType::f32);
+    const auto estimate = [&](ConstMatrixView targets, const TrainingOptions& options,
+                              const TrainingPlan& plan) {
+        (void)estimate_training(cpu(), network, x, targets, options, plan);
+    };
+    const TrainingPlan plan = plan_training(network, 40);
+    expect_parts(error_of<ShapeError>([&] { estimate(y.view().row_block(0, 3), {}, plan); }),
+                 {"3 × 2", "40 × 2"});
+    expect_parts(error_of<ShapeError>([&] { estimate(y, {}, plan_training(network, 1000)); }),
+                 {"plan.batch = 1000", "40"});
+    expect_parts(error_of<ShapeError>([&] { estimate(y, {.batch = 7}, plan); }), {"plan.batch = 40", "7"});
+    expect_parts(error_of<ValueError>([&] { estimate(y, {}, {}); }), {"plan.batch = 0", "plan_training"});
+    expect_parts(error_of<ValueError>([&] { estimate(y, {.momentum = 7}, plan); }), {"momentum is 7"});
 }
 
 }  // namespace

@@ -176,5 +176,23 @@ TEST(EstimatedSeconds, RefusesWhatIsNoFit) {
                  {"5", "6"});
 }
 
+TEST(EstimatedSeconds, RefusesWhatIsNoPlan) {
+    const KernelFunction function = KernelFunction::limit({}, {.up = true}, 6);
+    const Matrix x = on_sphere(4, 6, 1, DType::f32);
+    const KernelModel model = fit_kernel(cpu(), function, x, normals(4, 1, 1, DType::f32));
+    FitPlan fit = plan_fit(function, 4, 1);
+    fit.preconditioner_rank = -1;
+    expect_parts(error_of<ValueError>([&] { (void)estimate_fit(cpu(), function, x, 1, FitPlan{}); }),
+                 {"plan.tile = 0", "plan_fit"});
+    expect_parts(error_of<ValueError>([&] { (void)estimate_fit(cpu(), function, x, 1, fit); }),
+                 {"plan.preconditioner_rank = -1"});
+    expect_parts(error_of<ValueError>([&] { (void)estimate_gram_file(cpu(), function, x, {}, {}); }),
+                 {"plan.tile = 0", "plan_gram_file"});
+    expect_parts(error_of<ValueError>([&] { (void)estimate_predict(cpu(), model, x, {}); }),
+                 {"plan.block = 0", "plan_predict"});
+    expect_parts(error_of<ValueError>([&] { (void)estimate_predict(cpu(), model, x, {.block = 4}); }),
+                 {"plan.tile = 0", "plan_predict"});
+}
+
 }  // namespace
 }  // namespace fntk

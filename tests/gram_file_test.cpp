@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <csignal>
 #include <filesystem>
+#include <limits>
 
 namespace fntk {
 namespace {
@@ -325,6 +326,8 @@ TEST(GramFilePlan, CountsWhatNoDiskHolds) {
     EXPECT_EQ(plan_gram_file(of_network({.up = true}, KernelOutput::full), 1000, {}).tile, 512);  // 2048/3
     expect_parts(error_of<ValueError>([&] { (void)plan_gram_file(f, std::int64_t{1} << 40, {}); }),
                  {"1099511627776", "2^63"});
+    EXPECT_EQ(plan_gram_file(f, std::numeric_limits<std::int64_t>::max(), 0).file_bytes, 128);
+    EXPECT_EQ(plan_gram_file(f, 0, std::numeric_limits<std::int64_t>::max()).file_bytes, 128);
     EXPECT_THROW((void)plan_gram_file(f, -1, {}), ValueError);
     EXPECT_THROW((void)plan_gram_file(f, 1, -1), ValueError);
 }

@@ -5,6 +5,7 @@
 #include <fntk/error.hpp>
 #include <fntk/kernel_model.hpp>
 
+#include <limits>
 #include <set>
 
 namespace fntk {
@@ -102,6 +103,13 @@ TEST(KernelModelPlan, TakesFeaturesWhereTheyCostLessThanAHundredProducts) {
             << dim << ", " << targets;
     EXPECT_EQ(plan_fit(of_down(49), 3000, 1).solver, Solver::cholesky) << "where it fits";
     EXPECT_EQ(plan_fit(of_down(49), 30000, 1).solver, Solver::primal) << "N³/3 flops are too many";
+}
+
+TEST(KernelModelPlan, TakesARankOfTwoToThe63) {
+    const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    EXPECT_EQ(plan_fit(of_down(8), most, 10, {.solver = Solver::cg, .preconditioner_rank = most})
+                  .preconditioner_rank,
+              most);
 }
 
 TEST(KernelModelPlan, TakesNoFeaturesWhereTheDataAreKept) {

@@ -178,6 +178,8 @@ TEST(ErrorLaw, InHandAndItsArguments) {
     EXPECT_THROW(dense_width_of_equal_error(orthogonal, 0), ValueError);
     EXPECT_THROW(dense_width_of_equal_error(orthogonal, std::nan("")), ValueError);
     EXPECT_DOUBLE_EQ(dense_width_of_equal_error({3, 2}, 0.1), 200);
+    EXPECT_EQ(dense_width_of_equal_error({0, 0}, 1e-200), 0);
+    EXPECT_DOUBLE_EQ(dense_width_of_equal_error({0, 1e-300}, 1e-170), 1e40);
 }
 
 }  // namespace

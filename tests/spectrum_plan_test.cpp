@@ -5,6 +5,7 @@
 #include <fntk/error.hpp>
 #include <fntk/spectrum_plan.hpp>
 
+#include <limits>
 #include <set>
 
 namespace fntk {
@@ -144,6 +145,20 @@ TEST(SpectrumPlan, RefusesWhatDoesNotFitAndNamesTheLeastBudget) {
     expect_parts(error_of<ValueError>([&] { (void)plan_spectrum(0); }), {"order = 0"});
     expect_parts(error_of<ValueError>([&] { (void)plan_spectrum(5, -1); }), {"memory = -1"});
     expect_parts(error_of<ValueError>([&] { (void)plan_extremal(5, {.count = 6}); }), {"count = 6"});
+}
+
+TEST(SpectrumPlan, CountsWhatExceedsTwoToThe63) {
+    const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    const SpectrumPlan all = plan_extremal(9'000'000'000'000'000'000, DType::f32,
+                                           {.count = 9'000'000'000'000'000'000}),
+                       half = plan_extremal(9'000'000'000'000'000'000, DType::f32,
+                                            {.count = 5'000'000'000'000'000'000});
+    EXPECT_EQ(half.flops, all.flops);  // 2k + 1 > n: all vectors
+    const KernelFunction f = KernelFunction::limit({}, {.up = true}, 20);
+    const std::int64_t five = 5'000'000'000'000'000'000, four = 4'000'000'000'000'000'000;
+    expect_parts(plan_spectrum(f, most, {.largest = five, .smallest = five}).reason,
+                 {"10000000000000000000 of 9223372036854775807 eigenvalues, certified"});
+    EXPECT_GT(plan_spectrum(f, most, {.largest = four, .matrix_free = true}).flops, 1e57);
 }
 
 }  // namespace

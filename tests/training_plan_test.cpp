@@ -6,6 +6,7 @@
 #include <fntk/plan.hpp>
 #include <fntk/training.hpp>
 
+#include <cmath>
 #include <set>
 
 namespace fntk {
@@ -107,6 +108,31 @@ TEST(TrainingPlan, CountsTheKernelAndTheFlops) {
     EXPECT_DOUBLE_EQ(bare.flops, 7.0 * static_cast<double>(cost(network.spec(), 3000).flops_step));
     EXPECT_DOUBLE_EQ(parts.flops, 7.0 * static_cast<double>(cost(network.spec(), 100).flops_step));
     EXPECT_NEAR(static_cast<double>(kernel.peak_bytes), 44.0 * 3000 * 3000, 0.1 * 44 * 3000 * 3000);
+    const NetworkSpec widest{
+        .dim = 1024, .width = (std::int64_t{1} << 31) - 1, .rank = 1024, .train = {.down = true}};
+    const double one = static_cast<double>(cost(widest, 1).flops_step);
+    EXPECT_DOUBLE_EQ(plan_training(Network::create(widest), 1'000'000'000'000, {.steps = 1}).flops,
+                     1e12 * one);
+}
+
+TEST(TrainingPlan, RefusesOptionsOutOfRange) {
+    const Network network = Network::create(
+        {.dim = 20, .width = 64, .rank = 16, .down = Down::gaussian, .train = {.down = true}});
+    const auto refused = [&](const TrainingOptions& options, std::initializer_list<std::string> parts) {
+        expect_parts(error_of<ValueError>([&] { (void)plan_training(network, 30, options); }), parts);
+    };
+    for (const double momentum : {-3.0, 1.0, 7.0, std::nan("")})
+        refused({.momentum = momentum}, {"momentum is", "[0, 1)"});
+    for (const double step : {0.0, -1.0, HUGE_VAL, std::nan("")})
+        refused({.rule = StepRule::given, .step = step}, {"step size is", "positive"});
+    refused({.steps = -1}, {"steps is -1"});
+    refused({.batch = -1}, {"batch is -1"});
+    refused({.spectrum_every = -1}, {"spectrum_every is -1"});
+    refused({.checkpoint_every = -1}, {"checkpoint_every is -1"});
+    refused({.loss = Loss::cross_entropy}, {"outputs is 1", "cross-entropy"});
+    refused({.momentum = 0.5, .certificate = true}, {"certificate", "momentum"});
+    refused({.batch = 29, .certificate = true}, {"certificate", "batch"});
+    EXPECT_NO_THROW((void)plan_training(network, 30, {.batch = 30, .certificate = true}));
 }
 
 }  // namespace

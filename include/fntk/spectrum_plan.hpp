@@ -15,9 +15,10 @@ struct KernelSpectrumOptions {
     bool matrix_free = false;  ///< the few by products
     std::int64_t memory = 0;   ///< bytes beside the inputs and the network; 0: no limit
 
+    [[nodiscard]] bool few() const { return largest > 0 || smallest > 0; }
     [[nodiscard]] bool all() const { return largest == 0 && smallest == 0 && probes == 0; }
     [[nodiscard]] bool products() const { return matrix_free || probes > 0; }
-    [[nodiscard]] bool dense() const { return all() || (!matrix_free && largest + smallest > 0); }
+    [[nodiscard]] bool dense() const { return all() || (!matrix_free && few()); }
 };
 /// Of `samples` inputs; one step after the other, the kernel kept until the last. Throws MemoryError that
 /// names the least budget which works and the ways that take less, ValueError for options out of range.
