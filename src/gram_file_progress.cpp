@@ -2,6 +2,7 @@
 
 #include "atomic_file.hpp"
 #include "binary.hpp"
+#include "io_json.hpp"
 #include "kernel_json.hpp"
 
 #include <fntk/error.hpp>
@@ -90,9 +91,9 @@ std::optional<GramProgress::Content> GramProgress::read() const {
     }
     std::string line;
     std::getline(file, line);
-    Content content{Fingerprint::parse(line, nullptr, false)};
-    if (!content.fingerprint.is_object() || content.fingerprint.value("format", "") != progress_format ||
-        content.tile() < 1)
+    Content content{detail::parse_json<Fingerprint>(line)};
+    const auto format = content.fingerprint.find("format");  // the end where it is no object
+    if (format == content.fingerprint.end() || *format != progress_format || content.tile() < 1)
         throw IoError(fmt::format(
             "{}: it is no progress file of this version of fntk; start anew without resuming", path_));
     while (std::getline(file, line)) {

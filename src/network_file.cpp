@@ -2,6 +2,7 @@
 // does not give again. A seeded network is thus a file of a few hundred bytes, whatever its width.
 #include "network_file.hpp"
 #include "binary.hpp"
+#include "io_json.hpp"
 
 #include <fntk/error.hpp>
 #include <fntk/io.hpp>
@@ -22,10 +23,11 @@ constexpr const char* network_format = "fntk-network";
 /// The fields of a JSON object, each checked for its type and taken once.
 class Fields {
   public:
-    explicit Fields(const std::string& text) : object_(json::parse(text, nullptr, false)) {
+    explicit Fields(const std::string& text) : object_(detail::parse_json<json>(text)) {
         if (!object_.is_object())
-            throw ValueError(fmt::format("spec: '{}' is no JSON object; write one with to_json",
-                                         detail::printable(text)));
+            throw ValueError(
+                fmt::format("spec: '{}' is no JSON object of at most {} levels; write one with to_json",
+                            detail::printable(text), detail::deepest_json));
     }
     std::int64_t integer(const char* key) {
         const json value = take(key);

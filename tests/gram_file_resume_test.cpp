@@ -131,7 +131,10 @@ TEST_F(GramFileResume, IgnoresATornRecord) {
         EXPECT_TRUE(bytes() == expected);
     }
     for (const std::string& bad :
-         {std::string(), std::string("\n"), std::string("{}\n"), progress.substr(1)}) {
+         {std::string(), std::string("\n"), std::string("{}\n"), progress.substr(1), std::string("[3]\n"),
+          std::string("{\"format\": 5,\"tile\":3}\n"),
+          progress.substr(0, progress.find('\n') - 1) + ",\"more\":" + std::string(100'000, '[') +
+              std::string(100'000, ']') + "}\n"}) {
         std::ignore = folder_.write("K.npy.progress", bad);
         expect_parts(error_of<IoError>([&] { std::ignore = save(batch, {.resume = true}); }),
                      {"K.npy.progress", "start anew"});

@@ -144,6 +144,15 @@ TEST(SpecJson, RefusesMissingUnknownAndMistypedFields) {
                  {"'dim'", "9223372036854775808"});
     for (const std::string text : {"", "[]", "{", "7", "\xff"})
         expect_parts(error_of<ValueError>([&] { spec_from_json(text); }), {"JSON"});
+    const std::string levels(100'000, '[');
+    for (const std::string& text : {levels + std::string(levels.size(), ']'), levels,
+                                    R"({"dim":)" + levels + std::string(levels.size(), ']') + "}"})
+        expect_parts(error_of<ValueError>([&] { spec_from_json(text); }), {"JSON", "64 levels"});
+    json nested = good;
+    nested["dim"] = json::parse(std::string(63, '[') + std::string(63, ']'));
+    expect_parts(error_of<ValueError>([&] { spec_from_json(nested.dump()); }), {"'dim'", "integer"});
+    nested["dim"] = json::parse(std::string(64, '[') + std::string(64, ']'));
+    expect_parts(error_of<ValueError>([&] { spec_from_json(nested.dump()); }), {"64 levels"});
 }
 
 // ---- the file ------------------------------------------------------------------------------------
