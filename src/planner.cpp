@@ -64,7 +64,7 @@ class Planner {
     }
     void tick() {
         done_ += 1;
-        const double total = 2 + 4 * options_.seeds;  // the limit, the pilots, one evidence
+        const double total = 2 + 4.0 * options_.seeds;  // the limit, the pilots, one evidence
         if (options_.progress && !options_.progress(std::min(1.0, done_ / total))) throw Cancelled{};
     }
 
@@ -240,6 +240,7 @@ NetworkPlan plan_network(const Device& device, ConstMatrixView inputs, const Pla
                         inputs.rows, inputs.cols));
     const Staged host = device.on_host(inputs);
     require_real(host, "inputs");
+    require_scale(host);
     check_budget(options, inputs);
     if (options.criterion != PlanCriterion::frobenius) require_distinct_rows(host);
     NetworkPlan plan;

@@ -71,6 +71,9 @@ std::int64_t draw_bytes(const NetworkSpec& spec, std::int64_t n);
 /// budget.
 void check_budget(const PlannerOptions& options, ConstMatrixView inputs);
 
+/// Throws ValueError where products of two rows leave the range of the element type.
+void require_scale(ConstMatrixView inputs);
+
 /// Throws ValueError that names the first zero row, or two equal rows.
 void require_distinct_rows(ConstMatrixView inputs);
 

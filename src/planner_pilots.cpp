@@ -24,10 +24,15 @@ double ratio_or_infinity(double a, double b) {
 
 /// ‖A − B‖_F/‖B‖_F, both in host memory, B float64.
 double relative_distance(ConstMatrixView a, ConstMatrixView b) {
-    double difference = 0, norm = 0;
+    double largest = 0, difference = 0, norm = 0;
+    for (std::int64_t i = 0; i < b.rows; ++i)
+        for (std::int64_t j = 0; j < b.cols; ++j)
+            largest = std::max(largest, std::abs(b.row<double>(i)[j]));
+    const int scale = largest > 0 ? -std::ilogb(largest) : 0;  // by a power of two, so that squares fit
     for (std::int64_t i = 0; i < a.rows; ++i)
         for (std::int64_t j = 0; j < a.cols; ++j) {
-            const double want = b.row<double>(i)[j], off = value(a, i, j) - want;
+            const double want = std::ldexp(b.row<double>(i)[j], scale),
+                         off = std::ldexp(value(a, i, j), scale) - want;
             difference += off * off;
             norm += want * want;
         }
@@ -73,6 +78,21 @@ constexpr const char* singular_remedy = "remove it, or use criterion frobenius";
 }  // namespace
 
 double ReferenceKernel::condition() const { return ratio_or_infinity(lambda_max, lambda_min); }
+
+void require_scale(ConstMatrixView inputs) {
+    double largest = 0;
+    for (std::int64_t i = 0; i < inputs.rows; ++i)
+        for (std::int64_t j = 0; j < inputs.cols; ++j)
+            largest = std::max(largest, std::abs(value(inputs, i, j)));
+    const double most = inputs.dtype == DType::f32 ? 1e18 : 1e150,
+                 norm = largest * std::sqrt(static_cast<double>(inputs.cols));
+    if (largest > 0 && (norm > most || largest < 1 / most))
+        throw ValueError(fmt::format(
+            "inputs: the largest absolute value is {:.3g}; it must lie in [{}, {:.3g}], so that kernels "
+            "are "
+            "in the range of {}: scale the data",
+            largest, 1 / most, most / std::sqrt(static_cast<double>(inputs.cols)), name(inputs.dtype)));
+}
 
 void require_distinct_rows(ConstMatrixView inputs) {
     for (std::int64_t i = 0; i < inputs.rows; ++i) {
@@ -160,7 +180,7 @@ void PilotSet::require_definite_limit() const {
     for (std::int64_t i = 0; i < n; ++i) {
         largest = std::max(largest, k(i, i));
         for (std::int64_t j = 0; j < i; ++j)
-            if (const double cosine = k(i, j) / std::sqrt(k(i, i) * k(j, j)); cosine > closest)
+            if (const double cosine = k(i, j) / std::sqrt(k(i, i)) / std::sqrt(k(j, j)); cosine > closest)
                 closest = cosine, row = j, other = i;
     }
     const double rounding = rows_.dtype() == DType::f32 ? std::numeric_limits<float>::epsilon()

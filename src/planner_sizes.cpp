@@ -21,6 +21,9 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double failure = 0.01;  // of a bound; three events share it
 
+/// factor·constant, where a factor of infinity, of a loss that underflows, leaves 0 at 0.
+double scaled(double constant, double factor) { return constant > 0 ? constant * factor : 0; }
+
 }  // namespace
 
 const char* name(PlanCriterion criterion) {
@@ -188,7 +191,7 @@ std::int64_t Sizes::pilot_width(std::int64_t rows, std::int64_t rank) const {
 std::int64_t Sizes::practical_rank(double constant) const {
     const double whole = options_.safety / loss_of_error(options_.criterion, options_.target_error),
                  third = 1 / loss_of_error(options_.criterion, options_.target_error / 3);
-    double rank = constant * whole;
+    double rank = scaled(constant, whole);
     if (options_.train.down)
         return rank_near(spectral() ? std::max(rank, static_cast<double>(least_rank())) : rank);
     if (const auto isometry = static_cast<double>(isometric_rank()); isometry > 0) {
@@ -202,7 +205,7 @@ std::int64_t Sizes::practical_rank(double constant) const {
 std::int64_t Sizes::practical_width(double constant, std::int64_t rank) const {
     const double whole = options_.safety / loss_of_error(options_.criterion, options_.target_error),
                  third = 1 / loss_of_error(options_.criterion, options_.target_error / 3);
-    double width = constant * (lossless(rank) ? whole : third);
+    double width = scaled(constant, lossless(rank) ? whole : third);
     if (options_.train.down) return width_near(std::max(width, 4.0 * static_cast<double>(rank)), rank);
     if (spectral()) {
         require_width(rank);
@@ -230,9 +233,11 @@ TheoryBound theory_bound(const PilotSet& pilots, const PlannerOptions& options, 
     const std::int64_t least = sizes.isometric_rank();
     const double isometry = least > 0 ? static_cast<double>(least) : infinity;
     if (options.criterion == PlanCriterion::frobenius) {
-        const double chance = failure * options.target_error * options.target_error;
-        if (!down) return {isometry, law.width_term / chance};
-        return {2 * law.rank_term / chance, 2 * law.width_term / chance};
+        const auto bound = [&](double term) {
+            return term / failure / options.target_error / options.target_error;
+        };
+        if (!down) return {isometry, bound(law.width_term)};
+        return {bound(2 * law.rank_term), bound(2 * law.width_term)};
     }
     const double delta = failure / 3, n = static_cast<double>(pilots.size());
     const double size = pilots.squared_norm() * chernoff(pilots.limit(), pilots.size(), options, delta);

@@ -6,6 +6,9 @@
 
 #include <planner_parts.hpp>
 
+#include <cmath>
+#include <limits>
+
 namespace fntk {
 namespace {
 
@@ -106,6 +109,63 @@ TEST(PlannerLimits, RefusesOptionsOutOfRange) {
     for (const PlanCriterion criterion : criteria)
         EXPECT_EQ(parse_plan_criterion(name(criterion)), criterion);
     expect_parts(error_of<ValueError>([] { (void)parse_plan_criterion("fog"); }), {"'fog'", "lambda-min"});
+}
+
+TEST(PlannerLimits, RefusesATargetWhoseSquareUnderflows) {
+    for (const Train train : {Train{.down = true}, Train{.up = true}})
+        for (const Down down : {Down::identity, Down::orthonormal}) {
+            PlannerOptions options = small_plan(PlanCriterion::frobenius, train);
+            options.down = down;
+            options.up = Up::gaussian;
+            options.target_error = 1e-200;
+            options.max_width = 256;
+            options.max_doublings = 1;
+            expect_parts(
+                error_of<ValueError>([&] { (void)plan_network(cpu(), on_sphere(5, 6, 10), options); }),
+                {"target_error = 1e-200", "was not met"});
+        }
+}
+
+TEST(PlannerLimits, MeasuresTheSameAtEveryScale) {
+    const Matrix x = on_sphere(12, 24, 10);
+    for (const PlanCriterion criterion : criteria)
+        for (const Train train : {Train{.down = true}, Train{.up = true}}) {
+            const PlannerOptions options = small_plan(criterion, train);
+            const NetworkPlan plan = plan_network(cpu(), x, options);
+            for (const int exponent : {-490, -400, 332, 490}) {
+                SCOPED_TRACE(std::string(name(criterion)) + ", 2^" + std::to_string(exponent));
+                Matrix scaled = x.copy();
+                for (std::int64_t i = 0; i < x.rows(); ++i)
+                    for (std::int64_t j = 0; j < x.cols(); ++j)
+                        scaled.at<double>(i, j) = std::ldexp(x.at<double>(i, j), exponent);
+                const NetworkPlan other = plan_network(cpu(), scaled, options);
+                EXPECT_EQ(other.practical_rank, plan.practical_rank);
+                EXPECT_EQ(other.practical_width, plan.practical_width);
+                EXPECT_NEAR(other.evidence.back().error, plan.evidence.back().error, 1e-9);
+                EXPECT_NEAR(other.evidence.back().frobenius, plan.evidence.back().frobenius, 1e-9);
+                const auto size = [&](const TheoryBound& bound) {
+                    return train.down ? bound.rank : bound.width;
+                };
+                EXPECT_NEAR(size(other.theory) / size(plan.theory), 1, 1e-9);
+            }
+        }
+}
+
+TEST(PlannerLimits, RefusesDataWhoseKernelLeavesTheRange) {
+    const auto refused = [](DType dtype, double scale, std::initializer_list<std::string> parts) {
+        Matrix x = on_sphere(12, 24, 10);
+        for (std::int64_t i = 0; i < x.rows(); ++i)
+            for (std::int64_t j = 0; j < x.cols(); ++j) x.at<double>(i, j) *= scale;
+        expect_parts(error_of<ValueError>([&] {
+                         (void)plan_network(cpu(), Matrix::converted(x, dtype),
+                                            small_plan(PlanCriterion::frobenius, {.down = true}));
+                     }),
+                     parts);
+    };
+    refused(DType::f64, 1e160, {"inputs", "e+159", "float64", "scale the data"});
+    refused(DType::f64, 1e-160, {"inputs", "e-161", "[1e-150"});
+    refused(DType::f32, 1e20, {"inputs", "e+19", "float32"});
+    refused(DType::f32, 1e-25, {"inputs", "[1e-18"});
 }
 
 TEST(PlannerLimits, TinySets) {
@@ -220,6 +280,19 @@ TEST(PlannerLimits, AsksForTheLeastMemoryBeforeItTakesAny) {
     expect_parts(error_of<MemoryError>([&] { (void)plan_network(cpu(), x, options); }),
                  {"rank of the 1200 × 1300 inputs", "32870400 bytes"});
     EXPECT_EQ(memory_use().peak, before);
+}
+
+TEST(PlannerLimits, ReportsAShareOfManySeeds) {
+    PlannerOptions options = small_plan(PlanCriterion::frobenius, {.down = true});
+    options.seeds = std::numeric_limits<int>::max();
+    double first = -1;
+    options.progress = [&](double share) {
+        first = share;
+        return false;
+    };
+    EXPECT_TRUE(plan_network(cpu(), on_sphere(6, 24, 14), options).cancelled);
+    EXPECT_GT(first, 0);
+    EXPECT_LT(first, 1e-8);
 }
 
 TEST(PlannerLimits, ReportsProgressAndStops) {
