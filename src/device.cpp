@@ -147,6 +147,9 @@ BitMatrix Device::to_host(ConstBitView bits) const {
 
 Staged Device::staged(ConstMatrixView matrix) const {
     matrix.require_memory("a matrix");
+    const bool rows_meet = matrix.rows > 1 && matrix.stride < matrix.cols;
+    if (rows_meet && matrix.place == Place::host)  // as no library takes them
+        return Staged(to_device(Matrix::copy_of(matrix)));
     return matrix.place == place() ? Staged(matrix) : Staged(to_device(matrix));
 }
 Staged Device::on_host(ConstMatrixView matrix) const {

@@ -247,6 +247,9 @@ Matrix cross_gram(const Tangent& rows, const Tangent& cols, KernelOutput output)
 }
 
 void gram_tile(TangentRows rows, TangentRows cols, KernelOutput output, Train train, MatrixView out) {
+    if (rows.tangent == nullptr || cols.tangent == nullptr)
+        throw ValueError(
+            "rows or cols name no tangent (a null pointer); give the batches that the tile is of");
     check_pair(*rows.tangent, *cols.tangent, train);
     const NetworkSpec& spec = rows.tangent->network().spec();
     check_tile({rows.first, rows.count, rows.tangent->size()},

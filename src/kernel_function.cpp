@@ -126,15 +126,18 @@ const Tangent& KernelBatch::tangent() const {
 
 void KernelBatch::tile(std::int64_t first, std::int64_t count, const KernelBatch& cols,
                        std::int64_t col_first, std::int64_t col_count, MatrixView out) const {
-    if (!function().is_limit())
-        return gram_tile({&tangent(), first, count}, {&cols.tangent(), col_first, col_count},
-                         function().output(), function().train(), out);
-    check_tile({first, count, size()}, {col_first, col_count, cols.size()}, out, function().precision(),
-               device());
     const KernelFunction &here = function(), &there = cols.function();
-    if (!there.is_limit() || here.activation().kind != there.activation().kind ||
-        here.activation().slope != there.activation().slope || here.train() != there.train() ||
-        here.dim() != there.dim() || here.precision() != there.precision())
+    if (here.is_limit() != there.is_limit() || here.output() != there.output() ||
+        here.train() != there.train())
+        throw ValueError("the two batches were made for different kernels; make both for one");
+    if (!here.is_limit())
+        return gram_tile({&tangent(), first, count}, {&cols.tangent(), col_first, col_count}, here.output(),
+                         here.train(), out);
+    check_tile({first, count, size()}, {col_first, col_count, cols.size()}, out, here.precision(),
+               device());
+    if (here.activation().kind != there.activation().kind ||
+        here.activation().slope != there.activation().slope || here.dim() != there.dim() ||
+        here.precision() != there.precision())
         throw ValueError("the two batches were made for different kernels; make both for one");
     const bool same = this == &cols && first == col_first && count == col_count;
     if (!state_->arc()) {

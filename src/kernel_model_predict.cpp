@@ -95,12 +95,38 @@ class Predictor {
 
 }  // namespace
 
+const char* misfit(const KernelModel& model) {
+    const KernelFunction& function = model.function;
+    const bool full = function.output() == KernelOutput::full;
+    if (model.targets < 1) return "targets";
+    if (model.moment.empty() && model.dual.empty()) return "a model without M and alpha";
+    if (!model.moment.empty()) {
+        if (!function.has_moments()) return "M";
+        const NetworkSpec& spec = function.network().spec();
+        const std::int64_t vectors = full ? 1 : model.targets,
+                           outputs = function.output() == KernelOutput::trace ? spec.outputs : 1;
+        if (model.moment.rows() != vectors * outputs * spec.rank || model.moment.cols() != function.dim() ||
+            model.moment.dtype() != function.precision())
+            return "M";
+    }
+    if (model.dual.empty()) return nullptr;
+    if (model.inputs.cols() != function.dim() || model.inputs.dtype() != function.precision()) return "X";
+    const bool fits = model.dual.rows() == model.inputs.rows() * function.outputs() &&
+                      model.dual.cols() == (full ? 1 : model.targets) && model.dual.dtype() == DType::f64;
+    return fits ? nullptr : "alpha";
+}
+
 Prediction predict_kernel(const Device& device, const KernelModel& model, ConstMatrixView inputs,
                           const PredictOptions& options) {
     const KernelFunction& function = model.function;
     if (inputs.cols != function.dim())
         throw ShapeError(
             fmt::format("inputs has {} columns, the model was fitted to {}", inputs.cols, function.dim()));
+    if (const char* what = misfit(model); what != nullptr)
+        throw ShapeError(
+            fmt::format("model: {} does not fit its kernel and targets = {}; take a model as "
+                        "fit_kernel or load_model gives it",
+                        what, model.targets));
     Prediction result{.mean = {}, .variance = {}, .plan = plan_predict(model, inputs.rows, options)};
     const std::int64_t block = result.plan.block;
     Predictor predictor(device, model, result.plan.tile, options.variance);

@@ -1,9 +1,13 @@
 // What predictions and their plan agree on.
 #pragma once
 
-#include <cstdint>
+#include <fntk/kernel_model.hpp>
 
 namespace fntk {
+
+/// What of M, X and α does not have the extents and type that the kernel and `targets` ask for; null: all
+/// do.
+const char* misfit(const KernelModel& model);
 
 /// Samples a side of the tiles that K is made of where it is inverted.
 inline constexpr std::int64_t inverse_tile = 1024;

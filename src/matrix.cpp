@@ -224,6 +224,7 @@ Matrix Matrix::converted(ConstMatrixView source, DType dtype) {
                                      from_real ? "fractions" : "upper bits"));
     if (source.dtype == dtype) return copy_of(source);
     Matrix result(source.rows, source.cols, dtype);
+    if (source.empty()) return result;
     with_type(source.dtype, [&](auto from) {
         with_type(dtype, [&](auto to) {
             using From = decltype(from);
@@ -246,6 +247,7 @@ double value(ConstMatrixView view, std::int64_t i, std::int64_t j) {
 
 void require_finite(ConstMatrixView view, const char* argument) {
     view.require_memory(argument);
+    if (view.empty()) return;
     with_type(view.dtype, [&](auto type) {
         using T = decltype(type);
         if constexpr (std::is_floating_point_v<T>) {

@@ -161,6 +161,15 @@ bool equals_drawn(ConstMatrixView tensor, Rows&& rows) {
     return true;
 }
 
+/// In the network's precision. Throws ValueError for what is not finite, or no longer is then.
+Matrix rounded(ConstMatrixView tensor, DType precision, const char* argument) {
+    require_finite(tensor, argument);
+    Matrix result = Matrix::converted(tensor, precision);
+    if (tensor.dtype != precision)
+        require_finite(result, fmt::format("{} in {}", argument, name(precision)).c_str());
+    return result;
+}
+
 }  // namespace
 
 Network::Network(std::shared_ptr<const State> state) : state_(std::move(state)) {}
@@ -182,7 +191,7 @@ Network Network::from_tensors(NetworkSpec spec, const NetworkTensors& tensors) {
     const Device device = host_device();
     if (tensors.down.data != nullptr) {
         check_shape("U", tensors.down, spec.rank, spec.dim);
-        require_finite(tensors.down, "U");
+        (void)rounded(tensors.down, spec.precision, "U");
         bool identity = false;
         if (spec.down == Down::identity) {  // √p·I given as a tensor is still the identity
             const Matrix drawn = create(spec).materialize_down(),
@@ -197,8 +206,7 @@ Network Network::from_tensors(NetworkSpec spec, const NetworkTensors& tensors) {
     const Network seeded(std::make_shared<State>(*state));
     if (tensors.up.data != nullptr) {
         check_shape("V", tensors.up, spec.width, spec.rank);
-        require_finite(tensors.up, "V");
-        Matrix given = Matrix::converted(tensors.up, spec.precision);
+        Matrix given = rounded(tensors.up, spec.precision, "V");
         if (!equals_drawn(given, [&](std::int64_t r0, MatrixView rows) {
                 device.ops().up_rows(seeded.up(), r0, rows);
             }))
@@ -206,8 +214,7 @@ Network Network::from_tensors(NetworkSpec spec, const NetworkTensors& tensors) {
     }
     if (tensors.readout.data != nullptr) {
         check_shape("A", tensors.readout, spec.width, spec.outputs);
-        require_finite(tensors.readout, "A");
-        Matrix given = Matrix::converted(tensors.readout, spec.precision);
+        Matrix given = rounded(tensors.readout, spec.precision, "A");
         if (!equals_drawn(given, [&](std::int64_t r0, MatrixView rows) {
                 device.ops().readout_rows(seeded.readout(), r0, rows);
             }))
@@ -302,7 +309,7 @@ Network Network::with_down(ConstMatrixView down) const {
 
 Network Network::with_down(const Device& device, ConstMatrixView down, bool known_finite) const {
     check_shape("U", down, spec().rank, spec().dim);
-    if (!known_finite) require_finite(device, down, "U");
+    if (!known_finite) (void)rounded(device.on_host(down), spec().precision, "U");
     Matrix u = as_double(device, down);
     auto state = std::make_shared<State>(*on(device).state_);
     state->round_down(device, std::move(u));
@@ -317,6 +324,8 @@ Network Network::with_up(std::shared_ptr<const Matrix> up) const {
                                      name(spec().precision)));
     auto state = std::make_shared<State>(*state_);
     state->up = state->placed(std::move(up), "V");
+    if (state->up != nullptr)
+        require_finite(state->device ? *state->device : host_device(), *state->up, "V");
     return Network(std::move(state));
 }
 
@@ -328,6 +337,8 @@ Network Network::with_readout(std::shared_ptr<const Matrix> readout) const {
                                      name(spec().precision)));
     auto state = std::make_shared<State>(*state_);
     state->readout = state->placed(std::move(readout), "A");
+    if (state->readout != nullptr)
+        require_finite(state->device ? *state->device : host_device(), *state->readout, "A");
     return Network(std::move(state));
 }
 

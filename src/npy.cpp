@@ -103,6 +103,11 @@ void save_npy(const std::string& path, ConstMatrixView matrix) {
     if (matrix.place != Place::host)
         throw ValueError(fmt::format(
             "{}: cannot save a matrix that lives on a device; copy it to the host first", path));
+    if (matrix.rows < 0 || matrix.cols < 0)
+        throw ValueError(
+            fmt::format("{}: a matrix of {} × {} cannot be saved; extents must not be negative", path,
+                        matrix.rows, matrix.cols));
+    matrix.require_memory("the matrix to save");
     detail::AtomicFile file(path);
     file.write(detail::npy_header(matrix.rows, matrix.cols, matrix.dtype));
     const std::size_t row_bytes = static_cast<std::size_t>(matrix.cols) * size_of(matrix.dtype);

@@ -179,6 +179,11 @@ LowRankPreconditioner::LowRankPreconditioner(Device device, Matrix factor, doubl
 void LowRankPreconditioner::apply(ConstMatrixView r, MatrixView out) const {
     backend::Ops& ops = device_.ops();
     const std::int64_t q = weights_.cols();
+    if (r.rows != basis_.rows() || out.rows != r.rows || out.cols != r.cols)
+        throw ShapeError(
+            fmt::format("a preconditioner of order {} of r ({} × {}) into out ({} × {}): the "
+                        "extents do not fit",
+                        basis_.rows(), r.rows, r.cols, out.rows, out.cols));
     const ConstMatrixView basis = basis_.view().col_block(0, q);
     Matrix along = device_.zeros(q, r.cols, basis_.dtype()),
            weighted = device_.zeros(q, r.cols, basis_.dtype());

@@ -174,10 +174,10 @@ class SampleByOutput {
 
 Matrix per_sample_gradients(const Tangent& tangent, Train train, std::int64_t first, std::int64_t count) {
     const NetworkSpec& spec = tangent.network().spec();
-    if (first < 0 || count < 0 || first + count > tangent.size())
+    if (first < 0 || count < 0 || first > tangent.size() - count)
         throw ShapeError(
-            fmt::format("samples [{}, {}) are outside the batch of {}; ask for a block inside it", first,
-                        first + count, tangent.size()));
+            fmt::format("{} samples from {} are not in the batch of {}; ask for a block inside it", count,
+                        first, tangent.size()));
     if (!train.any()) throw ValueError("train is empty; name at least one of down, up, readout");
     const std::int64_t m = spec.width, p = spec.rank, k = spec.outputs;
     const std::int64_t down = train.down ? p * spec.dim : 0, up = train.up ? m * p : 0,

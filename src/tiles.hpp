@@ -10,6 +10,15 @@
 
 namespace fntk {
 
+/// Throws ShapeError where rows that are written would meet.
+inline void require_rows_apart(ConstMatrixView view, const char* argument) {
+    if (view.rows > 1 && view.stride < view.cols)
+        throw ShapeError(
+            fmt::format("{} has {} columns and a stride of {}: its rows would meet; give a "
+                        "stride of at least the columns",
+                        argument, view.cols, view.stride));
+}
+
 /// `count` samples of a batch of `size`, from `first`.
 struct SampleRange {
     std::int64_t first = 0, count = 0, size = 0;
@@ -20,17 +29,18 @@ inline void check_tile(SampleRange rows, SampleRange cols, ConstMatrixView out, 
                        const Device& device, std::int64_t k = 1) {
     for (const auto& [range, what] : {std::pair{rows, "rows"}, std::pair{cols, "cols"}})
         if (range.first < 0 || range.count < 0 || range.first > range.size - range.count)
-            throw ShapeError(fmt::format("{} {} to {} leave the batch of {} samples", what, range.first,
-                                         range.first + range.count, range.size));
+            throw ShapeError(fmt::format("{} from {}, {} of them, leave the batch of {} samples", what,
+                                         range.first, range.count, range.size));
     if (out.rows != rows.count * k || out.cols != cols.count * k)
         throw ShapeError(fmt::format("out is {} × {}; the tile is {} × {}", out.rows, out.cols,
                                      rows.count * k, cols.count * k));
     if (out.dtype != precision || out.place != device.place())
         throw ValueError(fmt::format("out holds {}; it must hold {} in the memory of the device",
                                      name(out.dtype), name(precision)));
+    out.require_memory("out");
+    require_rows_apart(out, "out");
 }
 
-/// Throws unless out = op·v is a product.
 /// Whether two views of one place and element type have an element in common.
 inline bool overlap(ConstMatrixView a, ConstMatrixView b) {
     if (a.place != b.place || a.empty() || b.empty()) return false;
@@ -47,6 +57,7 @@ inline bool overlap(ConstMatrixView a, ConstMatrixView b) {
     return shift < a.cols || shift + b.cols > a.stride;
 }
 
+/// Throws unless out = op·v is a product.
 inline void check_product(const LinearOperator& op, ConstMatrixView v, ConstMatrixView out) {
     if (v.rows != op.cols() || out.rows != op.rows() || v.cols != out.cols)
         throw ShapeError(
@@ -57,6 +68,8 @@ inline void check_product(const LinearOperator& op, ConstMatrixView v, ConstMatr
                                      name(out.dtype), name(op.dtype())));
     v.require_memory("v");
     out.require_memory("out");
+    require_rows_apart(v, "v");
+    require_rows_apart(out, "out");
     if (overlap(v, out))
         throw ValueError(
             "v and out overlap; a product cannot take the place of what it reads: give out memory of its "

@@ -3,6 +3,7 @@
 #include "training_state.hpp"
 
 #include <fntk/error.hpp>
+#include <fntk/io.hpp>
 #include <fntk/spectrum.hpp>
 #include <fntk/training.hpp>
 
@@ -64,6 +65,11 @@ void check(const Device& device, const Network& network, const TrainingData& dat
         if (steps < 0)
             throw ValueError(
                 fmt::format("{} is {}; it must be at least 1, or 0 for never", argument, steps));
+    if (!(options.known_lambda_min >= 0 || options.known_lambda_min == -1) ||
+        !std::isfinite(options.known_lambda_min))
+        throw ValueError(fmt::format(
+            "known_lambda_min is {}; it must be finite and at least 0, or -1 where it is not known",
+            options.known_lambda_min));
     const bool full = options.batch == 0 || options.batch >= data.inputs.rows;
     if (options.certificate && (!full || options.momentum != 0 || options.loss != Loss::squared))
         throw ValueError(
@@ -203,6 +209,7 @@ TrainingResult run(const Device& device, TrainingState state, const TrainingData
         certified &= positive;
         choose_step(device, state, data, options, order);
     }
+    if (!options.checkpoint.empty()) (void)FileReservation(options.checkpoint, 0);  // can be written
     const std::uint64_t data_hash = options.checkpoint.empty() ? 0 : fingerprint(device, data);
 
     const auto every = [&](std::int64_t steps) { return steps > 0 && state.step % steps == 0; };

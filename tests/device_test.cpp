@@ -10,7 +10,10 @@
 
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <thread>
 #include <vector>
 
@@ -123,6 +126,24 @@ TEST_F(DeviceTest, RefusesAnAddressSpaceThatBlasCannotLiveIn) {
     const std::string message = error_of<MemoryError>([] { (void)Device::open("cpu", 2); });
     ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
     expect_parts(message, {"64 MiB", "ulimit -v", "2 threads", "256 MiB"});
+}
+#endif
+
+#if !defined(FNTK_ADDRESS_SANITIZER) && !defined(FNTK_THREAD_SANITIZER)  // which have threads of their own
+TEST_F(DeviceTest, SaysHowManyThreadsTheSystemStarts) {
+    const auto open = [] {
+        alarm(20);  // instead of waiting forever
+        const rlimit few{1, 1};
+        if (setrlimit(RLIMIT_NPROC, &few) != 0 || (getuid() == 0 && setuid(65534) != 0)) std::_Exit(2);
+        try {
+            (void)Device::open("cpu", 4);
+        } catch (const DeviceError& error) {
+            std::fputs(error.what(), stderr);
+            std::_Exit(1);
+        }
+        std::_Exit(0);
+    };
+    EXPECT_EXIT(open(), testing::ExitedWithCode(1), "threads = 4: the system starts no more than 1;");
 }
 #endif
 

@@ -188,6 +188,15 @@ TEST(Npy, WritesStridedViewsAndIntegers) {
     EXPECT_EQ(labels.at<double>(1, 0), 1 - std::ldexp(1.0, 40));
 }
 
+TEST(Npy, RefusesAMatrixWithoutMemoryOrOfNegativeExtents) {
+    const TempFolder folder;
+    for (const ConstMatrixView bad :
+         {ConstMatrixView(nullptr, 3, 4, 4, DType::f32), ConstMatrixView(nullptr, -3, 4, 4, DType::f32),
+          ConstMatrixView(nullptr, 3, -4, 4, DType::f32)})
+        EXPECT_THROW(save_npy(folder.path("n.npy"), bad), ValueError);
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path(".")));
+}
+
 TEST(Npy, RefusesAMatrixOnADevice) {
     const TempFolder folder;
     ConstMatrixView view;

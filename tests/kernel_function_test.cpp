@@ -130,6 +130,16 @@ TEST(KernelFunction, NamesWhatDoesNotFit) {
     EXPECT_THROW(a.tile(0, 2, c, 0, 2, tile), ValueError);
     EXPECT_THROW(c.tile(0, 2, c, 0, 2, tile), ShapeError);  // k = 3 rows a sample
     EXPECT_THROW((void)TiledOperator(a, a, 0), ValueError);
+    const Network net = network({.down = true});
+    const KernelBatch full(cpu(), KernelFunction::of_network(net, KernelOutput::full), x),
+        trace(cpu(), KernelFunction::of_network(net, KernelOutput::trace), x),
+        logits(cpu(), KernelFunction::of_network(net, KernelOutput::sum_of_logits), x);
+    Matrix large(6, 6, DType::f64);
+    EXPECT_THROW(full.tile(0, 2, trace, 0, 2, large), ValueError);
+    EXPECT_THROW(trace.tile(0, 2, logits, 0, 2, tile), ValueError);
+    EXPECT_THROW(trace.tile(0, 2, a, 0, 2, tile), ValueError);
+    Matrix product(full.rows(), 1, DType::f64);
+    EXPECT_THROW(TiledOperator(full, trace).apply(normals(trace.rows(), 1, 2), product), ValueError);
 }
 
 }  // namespace

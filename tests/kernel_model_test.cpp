@@ -189,6 +189,31 @@ TEST(KernelModel, WorksInADevicesOwnMemory) {
         }
 }
 
+TEST(KernelModel, OfOtherExtentsPredictsNothing) {
+    const Matrix x = on_sphere(20, 6, 1), y = normals(20, 2, 2);
+    const KernelModel dual = fit_kernel(cpu(), limit(), x, y),
+                      moment = fit_kernel(cpu(), of_network({.down = true}, KernelOutput::trace), x, y);
+    ASSERT_FALSE(moment.moment.empty());
+    const auto refused = [&](KernelModel model, const char* what) {
+        expect_parts(error_of<ShapeError>([&] { (void)predict_kernel(cpu(), model, x); }),
+                     {what, "fit_kernel or load_model"});
+    };
+    const auto changed = [](const KernelModel& from, auto&& change) {
+        KernelModel model{.function = from.function, .targets = from.targets, .plan = from.plan};
+        model.inputs = from.inputs.copy();
+        model.dual = from.dual.copy();
+        model.moment = from.moment.copy();
+        change(model);
+        return model;
+    };
+    for (const std::int64_t targets : {0, 1, 300})
+        for (const KernelModel* model : {&dual, &moment})
+            refused(changed(*model, [&](KernelModel& m) { m.targets = targets; }), "targets");
+    refused(changed(dual, [](KernelModel& m) { m.dual = Matrix(3, 2, DType::f64); }), "alpha");
+    refused(changed(dual, [](KernelModel& m) { m.inputs = Matrix(20, 5, DType::f64); }), "X");
+    refused(changed(dual, [](KernelModel& m) { m.dual = {}; }), "without M and alpha");
+}
+
 TEST(KernelModel, NamesWhatDoesNotFit) {
     const Matrix x = on_sphere(20, 6, 1), y = normals(20, 2, 2);
     const auto fit = [&](const KernelFunction& f, FitOptions options, ConstMatrixView targets) {

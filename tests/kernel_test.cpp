@@ -8,6 +8,8 @@
 #include <fntk/kernel.hpp>
 #include <fntk/spectrum.hpp>
 
+#include <limits>
+
 namespace fntk {
 namespace {
 
@@ -334,13 +336,60 @@ TEST(KernelErrors, TilesStayInsideTheirBatch) {
         gram_tile(rows, cols, KernelOutput::trace, {.up = true}, out);
     };
     Matrix out(2, 2, DType::f32), doubles(2, 2, DType::f64);
-    expect_parts(error_of<ShapeError>([&] { tile({&t, 2, 2}, {&t, 0, 2}, out); }), {"rows", "4", "3"});
+    expect_parts(error_of<ShapeError>([&] {
+                     tile({&t, 2, 2}, {&t, 0, 2}, out);
+                 }),
+                 {"rows from 2, 2 of them", "3 samples"});
     expect_parts(error_of<ShapeError>([&] { tile({&t, 0, 2}, {&t, -1, 2}, out); }), {"cols", "-1"});
     expect_parts(error_of<ShapeError>([&] { tile({&t, 0, 2}, {&t, 0, 1}, out); }), {"2 × 2", "2 × 1"});
     expect_parts(error_of<ValueError>([&] {
                      tile({&t, 0, 2}, {&t, 1, 2}, doubles);
                  }),
                  {"float64", "float32"});
+    const std::int64_t largest = std::numeric_limits<std::int64_t>::max();
+    EXPECT_THROW(tile({&t, largest, 2}, {&t, 0, 2}, out), ShapeError);
+    EXPECT_THROW((void)per_sample_gradients(t, {.up = true}, std::int64_t{1} << 62, std::int64_t{1} << 62),
+                 ShapeError);
+    expect_parts(error_of<ValueError>([&] { tile({}, {&t, 0, 2}, out); }), {"null pointer"});
+    expect_parts(error_of<ValueError>([&] {
+                     tile({&t, 0, 2}, {&t, 0, 2}, MatrixView(nullptr, 2, 2, 2, DType::f32));
+                 }),
+                 {"out", "without memory"});
+    Matrix wide(2, 3, DType::f32);
+    for (const std::int64_t stride : {0, 1, -2})
+        expect_parts(
+            error_of<ShapeError>([&] {
+                tile({&t, 0, 2}, {&t, 0, 2}, MatrixView(wide.view().data, 2, 2, stride, DType::f32));
+            }),
+            {"out has 2 columns", "stride of " + std::to_string(stride)});
+}
+
+TEST(KernelViews, OfAnyStrideAreRead) {
+    const Matrix values = normals(1, 12, 1);
+    const Network network =
+        Network::create({.dim = 5, .width = 70, .rank = 4, .up = Up::rademacher, .precision = DType::f64});
+    const std::byte* data = values.view().data;
+    for (const ConstMatrixView view :
+         {ConstMatrixView(data, 1, 5, 0, DType::f64), ConstMatrixView(data, 3, 5, 1, DType::f64),
+          ConstMatrixView(data, 3, 5, 0, DType::f64),
+          ConstMatrixView(data + 5 * sizeof(double), 2, 5, -5, DType::f64)}) {
+        const Matrix copy = Matrix::copy_of(view);
+        const Tangent t = tangent(cpu(), network, view), same = tangent(cpu(), network, copy);
+        EXPECT_TRUE(test::same_bits(gram(t), gram(same))) << view.rows << ' ' << view.stride;
+        EXPECT_GT(value(gram(t), 0, 0), 0);
+        const Matrix v = normals(view.rows, 2, 3);
+        Matrix out(view.rows, 2, DType::f64), wanted(view.rows, 2, DType::f64);
+        KernelOperator(t).apply(v, out);
+        KernelOperator(same).apply(v, wanted);
+        EXPECT_TRUE(test::same_bits(out, wanted));
+    }
+    const ConstMatrixView hankel(data, 3, 3, 1, DType::f64);
+    const Matrix whole = Matrix::copy_of(hankel);
+    EXPECT_EQ(relative_error(to_dense(DenseOperator(cpu(), hankel)), whole), 0);
+    Matrix out(3, 3, DType::f64);
+    EXPECT_THROW(DenseOperator(cpu(), whole).apply(hankel, out), ShapeError);
+    EXPECT_THROW(DenseOperator(cpu(), whole).apply(whole, MatrixView(out.view().data, 3, 3, 0, DType::f64)),
+                 ShapeError);
 }
 
 TEST(KernelErrors, RefuseTangentsOfDifferentNetworks) {

@@ -51,6 +51,9 @@ TEST(Matrix, WithoutElementsNeedsNoMemory) {
         const BitMatrix bits(rows, cols);
         EXPECT_TRUE(bits.empty());
     }
+    const Matrix many(std::int64_t{1} << 62, 0, DType::f32);  // rows that nobody walks along
+    EXPECT_EQ(Matrix::converted(many, DType::f64).rows(), many.rows());
+    EXPECT_NO_THROW(require_finite(many, "x"));
 }
 
 TEST(Matrix, RefusesExtentsBelowZeroAndBeyondTheAddressSpace) {

@@ -132,6 +132,18 @@ TEST(NetworkTensorsCheck, NamesTheTensorAndThePlace) {
     expect_parts(error_of<ValueError>(with(u, {}, {})), {"U", "nan", "row 2", "column 5"});
     expect_parts(error_of<ValueError>(with({}, v, {})), {"V", "nan", "row 36", "column 1"});
     expect_parts(error_of<ValueError>(with({}, {}, a)), {"A", "nan", "row 0", "column 1"});
+    const auto large = [](const Matrix& m) {  // finite, and infinite in the network's float32
+        Matrix copy = m.copy();
+        copy.at<double>(1, 1) = 1e300;
+        return copy;
+    };
+    const Matrix large_u = large(good_down), large_v = large(good_up), large_a = large(good_readout);
+    for (const auto& [tensors, tensor] : {std::pair{NetworkTensors{large_u, {}, {}}, "U"},
+                                          {NetworkTensors{{}, large_v, {}}, "V"},
+                                          {NetworkTensors{{}, {}, large_a}, "A"}})
+        expect_parts(
+            error_of<ValueError>([&, given = tensors] { (void)Network::from_tensors(spec, given); }),
+            {std::string(tensor) + " in float32", "inf", "row 1, column 1"});
 }
 
 TEST(NetworkFactors, AreRefusedInAnotherShapeOrType) {
@@ -142,6 +154,15 @@ TEST(NetworkFactors, AreRefusedInAnotherShapeOrType) {
     EXPECT_THROW((void)network.with_readout(std::make_shared<const Matrix>(normals(36, 2, 1, DType::f32))),
                  ShapeError);
     EXPECT_THROW((void)network.with_train({}), ValueError);
+    Matrix bad = normals(4, 6, 1);
+    bad.at<double>(3, 0) = 1e300;
+    EXPECT_THROW((void)network.with_down(bad), ValueError);
+    Matrix nan = normals(37, 4, 1, DType::f32), infinite = normals(37, 2, 1, DType::f32);
+    nan.at<float>(5, 0) = NAN;
+    infinite.at<float>(36, 1) = HUGE_VALF;
+    EXPECT_THROW((void)network.with_up(std::make_shared<const Matrix>(std::move(nan))), ValueError);
+    EXPECT_THROW((void)network.with_readout(std::make_shared<const Matrix>(std::move(infinite))),
+                 ValueError);
     EXPECT_EQ(network.with_train({.up = true}).spec().train, Train{.up = true});
     EXPECT_EQ(network.with_up(std::make_shared<const Matrix>(normals(37, 4, 1, DType::f32))).exactness(),
               Exactness::floating);

@@ -224,6 +224,11 @@ TEST(LowRankPreconditioner, IsItsDefinition) {
               1e-12);  // a projection
     EXPECT_EQ(preconditioner.eigenvalues().size(), 4U);
     EXPECT_THROW((void)LowRankPreconditioner(cpu(), f.copy(), 0), ValueError);
+    for (const std::int64_t order : {6, 5000}) {
+        Matrix of_order(order, 1, DType::f64);
+        expect_parts(error_of<ShapeError>([&] { preconditioner.apply(normals(order, 1, 3), of_order); }),
+                     {"order 30", std::to_string(order) + " × 1"});
+    }
 }
 
 TEST(LowRankPreconditioner, SavesIterations) {

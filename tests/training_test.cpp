@@ -244,6 +244,16 @@ TEST(Training, RefusesDataAndOptionsThatDoNotFit) {
     for (const double momentum : {-0.1, 1.0, 2.0, std::nan("")})
         expect_parts(refused(bad_value, x, y, {.momentum = momentum}), {"momentum", "[0, 1)"});
     expect_parts(refused(bad_value, x, y, {.batch = -2}), {"batch", "-2"});
+    for (const double known : {-7.0, HUGE_VAL, std::nan("")})
+        expect_parts(refused(bad_value, x, y, {.certificate = true, .known_lambda_min = known}),
+                     {"known_lambda_min", "-1"});
+    bool begun = false;
+    const TrainingOptions nowhere{.checkpoint = "/nonexistent/c.safetensors", .progress = [&](double) {
+                                      begun = true;
+                                      return true;
+                                  }};
+    EXPECT_THROW((void)fntk::train(cpu(), network, x, y, nowhere), IoError);
+    EXPECT_FALSE(begun);  // known before the first step
     for (const double step : {0.0, -1.0, HUGE_VAL, std::nan("")})
         expect_parts(refused(bad_value, x, y, {.rule = StepRule::given, .step = step}),
                      {"step size", "lambda_max"});

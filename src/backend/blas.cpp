@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <climits>
 #include <mutex>
 
@@ -49,7 +50,10 @@ int extent(std::int64_t n) {
     return static_cast<int>(n);
 }
 
-int stride_of(ConstMatrixView view) { return extent(view.stride > 0 ? view.stride : 1); }
+/// Of one row any stride is right, and BLAS wants none below the columns.
+int stride_of(ConstMatrixView view) {
+    return extent(std::max<std::int64_t>(view.rows > 1 ? view.stride : view.cols, 1));
+}
 
 }  // namespace
 

@@ -1,14 +1,29 @@
 #include <backend/parallel.hpp>
 
+#include <fntk/error.hpp>
+
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <system_error>
 
 namespace fntk::backend {
 
 Pool::Pool(int threads) {
-    for (int t = 1; t < threads; ++t) workers_.emplace_back([this] { serve(); });
+    try {
+        for (int t = 1; t < threads; ++t) workers_.emplace_back([this] { serve(); });
+    } catch (const std::system_error&) {
+        const std::size_t started = workers_.size() + 1;
+        end();
+        throw DeviceError(fmt::format(
+            "threads = {}: the system starts no more than {}; take fewer, or allow the process more",
+            threads, started));
+    }
 }
 
-Pool::~Pool() {
+Pool::~Pool() { end(); }
+
+void Pool::end() {
     {
         const std::lock_guard lock(mutex_);
         stop_ = true;

@@ -36,6 +36,8 @@ class Pool {
     };
     void work(Job& job);
     void serve();
+    /// Stops and joins what has been started.
+    void end();
 
     std::vector<std::thread> workers_;
     std::mutex turn_;  // held for the length of a job

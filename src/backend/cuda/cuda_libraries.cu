@@ -14,7 +14,10 @@ namespace fntk::backend::cuda {
 
 namespace {
 
-std::int64_t leading(ConstMatrixView view) { return std::max<std::int64_t>(view.stride, 1); }
+/// Of one row any stride is right, and cuBLAS wants none below the columns.
+std::int64_t leading(ConstMatrixView view) {
+    return std::max<std::int64_t>(view.rows > 1 ? view.stride : view.cols, 1);
+}
 
 cublasOperation_t operation(bool transpose) { return transpose ? CUBLAS_OP_T : CUBLAS_OP_N; }
 
