@@ -142,6 +142,11 @@ void check_options(const NetworkSpec& spec, std::int64_t samples, const Training
         throw ValueError(fmt::format(
             "outputs is {}; cross-entropy needs at least 2, one per class: use the squared loss",
             spec.outputs));
+    if (!(options.known_lambda_min >= 0 || options.known_lambda_min == -1) ||
+        !std::isfinite(options.known_lambda_min))
+        throw ValueError(fmt::format(
+            "known_lambda_min is {}; it must be finite and at least 0, or -1 where it is not known",
+            options.known_lambda_min));
     for (const auto& [argument, steps] : {std::pair{"spectrum_every", options.spectrum_every},
                                           std::pair{"checkpoint_every", options.checkpoint_every}})
         if (steps < 0)

@@ -125,6 +125,8 @@ TEST(TrainingPlan, RefusesOptionsOutOfRange) {
         refused({.momentum = momentum}, {"momentum is", "[0, 1)"});
     for (const double step : {0.0, -1.0, HUGE_VAL, std::nan("")})
         refused({.rule = StepRule::given, .step = step}, {"step size is", "positive"});
+    for (const double known : {-2.0, HUGE_VAL, std::nan("")})
+        refused({.known_lambda_min = known}, {"known_lambda_min is"});
     refused({.steps = -1}, {"steps is -1"});
     refused({.batch = -1}, {"batch is -1"});
     refused({.spectrum_every = -1}, {"spectrum_every is -1"});
