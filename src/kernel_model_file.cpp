@@ -3,6 +3,7 @@
 #include "binary.hpp"
 #include "io_json.hpp"
 #include "kernel_json.hpp"
+#include "kernel_model_predict.hpp"
 #include "network_file.hpp"
 
 #include <fntk/error.hpp>
@@ -80,30 +81,10 @@ void check_note(const std::string& key, const std::string& text) {
 }
 
 void check(const std::string& path, const KernelModel& model) {
-    const KernelFunction& function = model.function;
-    const auto expect = [&](bool right, const char* what) {
-        if (!right)
-            throw IoError(fmt::format("{}: {} does not fit the kernel; the file is damaged", path, what));
-    };
     check_fit(model);
-    expect(!model.moment.empty() || !model.dual.empty(), "a file without M and alpha");
-    if (!model.moment.empty()) {
-        expect(function.has_moments(), "M");
-        const std::int64_t vectors = function.output() == KernelOutput::full ? 1 : model.targets,
-                           outputs = function.output() == KernelOutput::trace
-                                         ? function.network().spec().outputs
-                                         : 1;
-        expect(model.moment.rows() == vectors * outputs * function.network().spec().rank &&
-                   model.moment.cols() == function.dim() && model.moment.dtype() == function.precision(),
-               "M");
-        require_finite(model.moment, "M");
-    }
-    if (model.dual.empty()) return;
-    const std::int64_t k = function.outputs();
-    expect(model.inputs.cols() == function.dim() && model.inputs.dtype() == function.precision(), "X");
-    expect(model.dual.rows() == model.inputs.rows() * k && model.dual.dtype() == DType::f64 &&
-               model.dual.cols() == (function.output() == KernelOutput::full ? 1 : model.targets),
-           "alpha");
+    if (const char* what = misfit(model); what != nullptr)
+        throw IoError(fmt::format("{}: {} does not fit the kernel; the file is damaged", path, what));
+    require_finite(model.moment, "M");
     require_finite(model.dual, "alpha");
 }
 

@@ -32,21 +32,8 @@ void check(const Device& device, const Network& network, const TrainingData& dat
                                      data.inputs.rows, spec.outputs));
     require_finite(device, data.inputs, "inputs");
     require_finite(device, data.targets, "targets");
-    if (options.steps < 0)
-        throw ValueError(fmt::format("steps is {}; it must be at least 0", options.steps));
-    if (!(options.momentum >= 0 && options.momentum < 1))
-        throw ValueError(fmt::format("momentum is {}; it must lie in [0, 1)", options.momentum));
-    if (options.batch < 0)
-        throw ValueError(
-            fmt::format("batch is {}; it must be at least 1, or 0 for all samples", options.batch));
-    if (options.rule == StepRule::given && !(options.step > 0 && std::isfinite(options.step)))
-        throw ValueError(fmt::format(
-            "step size is {}; it must be positive and finite, or chosen by rule lambda_max", options.step));
+    check_options(spec, data.inputs.rows, options);
     if (options.loss == Loss::cross_entropy) {
-        if (spec.outputs < 2)
-            throw ValueError(fmt::format(
-                "outputs is {}; cross-entropy needs at least 2, one per class: use the squared loss",
-                spec.outputs));
         const Staged targets = device.on_host(data.targets);
         for (std::int64_t i = 0; i < data.targets.rows; ++i) {
             double sum = 0, least = 0;
@@ -60,22 +47,6 @@ void check(const Device& device, const Network& network, const TrainingData& dat
                     least));
         }
     }
-    for (const auto& [argument, steps] : {std::pair{"spectrum_every", options.spectrum_every},
-                                          std::pair{"checkpoint_every", options.checkpoint_every}})
-        if (steps < 0)
-            throw ValueError(
-                fmt::format("{} is {}; it must be at least 1, or 0 for never", argument, steps));
-    if (!(options.known_lambda_min >= 0 || options.known_lambda_min == -1) ||
-        !std::isfinite(options.known_lambda_min))
-        throw ValueError(fmt::format(
-            "known_lambda_min is {}; it must be finite and at least 0, or -1 where it is not known",
-            options.known_lambda_min));
-    const bool full = options.batch == 0 || options.batch >= data.inputs.rows;
-    if (options.certificate && (!full || options.momentum != 0 || options.loss != Loss::squared))
-        throw ValueError(
-            "the certificate holds for full-batch gradient descent on the squared loss without momentum; "
-            "drop "
-            "it, or drop batch, momentum and cross-entropy");
 }
 
 /// K₀ and its gates, for drift, flips and λ_min.
