@@ -170,6 +170,9 @@ std::vector<double> KernelBatch::diagonal() const {
 }
 
 std::int64_t batch_bytes(const KernelFunction& function, std::int64_t samples) {
+    if (samples < 0)
+        throw ValueError(
+            fmt::format("samples = {}: it must be at least 0; give the rows of the inputs", samples));
     return whole_bytes(batch_bytes(kernel_extents(function), static_cast<double>(samples)));
 }
 

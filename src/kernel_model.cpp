@@ -20,8 +20,9 @@ void FitProblem::report(double share) const {
     if (options.progress && !options.progress(share)) throw Error("cancelled");
 }
 
+/// An eigenvalue of zero is rounded to some multiple of ε·λ_max, and λ_max is at most n·mean.
 bool FitProblem::singular(ConstMatrixView solution, ConstMatrixView of) const {
-    const double least = static_cast<double>(batch.rows()) * 0x1p-52 * mean;
+    const double least = static_cast<double>(batch.rows()) * 0x1p-46 * mean;
     return !(device.ops().norm(solution) * least <= device.ops().norm(of));
 }
 

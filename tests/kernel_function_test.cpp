@@ -134,6 +134,7 @@ TEST(KernelFunction, NamesWhatDoesNotFit) {
     const KernelBatch full(cpu(), KernelFunction::of_network(net, KernelOutput::full), x),
         trace(cpu(), KernelFunction::of_network(net, KernelOutput::trace), x),
         logits(cpu(), KernelFunction::of_network(net, KernelOutput::sum_of_logits), x);
+    EXPECT_THROW((void)batch_bytes(limit, -5), ValueError);
     Matrix large(6, 6, DType::f64);
     EXPECT_THROW(full.tile(0, 2, trace, 0, 2, large), ValueError);
     EXPECT_THROW(trace.tile(0, 2, logits, 0, 2, tile), ValueError);

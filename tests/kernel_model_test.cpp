@@ -112,6 +112,22 @@ TEST(KernelModel, ASingularKernelWithoutARidgeIsNamed) {
                  {"not positive definite", "ridge = 0", "ΦᵀΦ", "try ridge"});
 }
 
+TEST(KernelModel, ARowThatIsThereTwiceHasNoSolutionWithoutARidge) {
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+        Matrix twice = on_sphere(12, 6, 2 * seed);
+        for (std::int64_t j = 0; j < 6; ++j) twice.at<double>(11, j) = twice.at<double>(4, j);
+        const Matrix y = normals(12, 1, 2 * seed + 1);
+        for (const std::int64_t diagnose : {0, 1000})
+            EXPECT_THROW(
+                (void)fit_kernel(cpu(), limit(), twice, y,
+                                 {.ridges = {0}, .solver = Solver::cholesky, .diagnose_up_to = diagnose}),
+                Error)
+                << seed << ' ' << diagnose;
+        const KernelModel path = fit_kernel(cpu(), limit(), twice, y, {.ridges = {0, 1e-6, 1e-3}});
+        EXPECT_GT(path.ridge, 0) << seed;
+    }
+}
+
 TEST(KernelModel, VarianceIsThatOfTheGaussianProcess) {
     const Matrix x = on_sphere(30, 6, 1), y = normals(30, 2, 2);
     Matrix at = on_sphere(5, 6, 3);

@@ -1,6 +1,6 @@
 // How many seconds a plan will take on this device: rates measured on the leading samples of the data
 // itself, times the plan's counts. Measuring takes about a second for the largest fit, and less memory than
-// the plan allows.
+// the plan allows. A plan that no planner gave is a ValueError.
 #pragma once
 
 #include <fntk/gram_file.hpp>

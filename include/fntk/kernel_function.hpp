@@ -79,7 +79,8 @@ class FNTK_API KernelBatch {
     std::unique_ptr<State> state_;
 };
 
-/// What a batch of so many samples takes at most while it is made, beside its inputs.
+/// What a batch of so many samples takes at most while it is made, beside its inputs. Throws ValueError for
+/// a negative number.
 FNTK_API std::int64_t batch_bytes(const KernelFunction& function, std::int64_t samples);
 
 /// K(X, X')·V tile by tile, each tile made once for all columns of V; of a symmetric kernel (rows and cols

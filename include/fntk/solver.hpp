@@ -22,7 +22,7 @@ class FNTK_API Preconditioner {
 /// probability proportional to the diagonal of K − F Fᵀ, and F is extended by their columns of it. n × q
 /// with q ≤ rank: fewer where the rest of K is nothing but rounding. `progress` may cancel: the factor ends
 /// there. Reads (q + n/64)·n entries of K and takes 2nq² flop. A pure function of the seed. Throws
-/// ValueError for a rank < 1 and for the full kernel's batch when rank exceeds its rows.
+/// ValueError for a rank < 1.
 FNTK_API Matrix pivoted_cholesky(const KernelBatch& batch, std::int64_t rank, std::uint64_t seed = 0,
                                  const Progress& progress = {});
 
