@@ -39,10 +39,7 @@ double all_eigenvalues(const Rates& rates, double order) {
 void check(const NetworkSpec& spec, ConstMatrixView inputs, ConstMatrixView targets,
            const TrainingOptions& options, const TrainingPlan& plan) {
     const std::int64_t n = inputs.rows;
-    if (n < 1) throw ShapeError("inputs have 0 rows; training needs at least one sample");
-    if (targets.rows != n || targets.cols != spec.outputs)
-        throw ShapeError(fmt::format("targets are {} × {}; {} samples and {} outputs ask for {} × {}",
-                                     targets.rows, targets.cols, n, spec.outputs, n, spec.outputs));
+    check_extents(spec, inputs, targets);
     check_options(spec, n, options);
     require_planned(plan.batch > 0, "batch", plan.batch, "plan_training");
     const std::int64_t batch = options.batch == 0 ? n : std::min(options.batch, n);

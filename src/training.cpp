@@ -25,11 +25,7 @@ namespace {
 void check(const Device& device, const Network& network, const TrainingData& data,
            const TrainingOptions& options) {
     const NetworkSpec& spec = network.spec();
-    if (data.inputs.rows < 1) throw ShapeError("inputs have 0 rows; training needs at least one sample");
-    if (data.targets.rows != data.inputs.rows || data.targets.cols != spec.outputs)
-        throw ShapeError(fmt::format("targets are {} × {}; {} samples and {} outputs ask for {} × {}",
-                                     data.targets.rows, data.targets.cols, data.inputs.rows, spec.outputs,
-                                     data.inputs.rows, spec.outputs));
+    check_extents(spec, data.inputs, data.targets);
     require_finite(device, data.inputs, "inputs");
     require_finite(device, data.targets, "targets");
     check_options(spec, data.inputs.rows, options);

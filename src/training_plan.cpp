@@ -127,6 +127,14 @@ const char* remedy(const Run& run) {
 
 }  // namespace
 
+void check_extents(const NetworkSpec& spec, ConstMatrixView inputs, ConstMatrixView targets) {
+    const std::int64_t n = inputs.rows;
+    if (n < 1) throw ShapeError("inputs have 0 rows; training needs at least one sample");
+    if (targets.rows != n || targets.cols != spec.outputs)
+        throw ShapeError(fmt::format("targets are {} × {}; {} samples and {} outputs ask for {} × {}",
+                                     targets.rows, targets.cols, n, spec.outputs, n, spec.outputs));
+}
+
 void check_options(const NetworkSpec& spec, std::int64_t samples, const TrainingOptions& options) {
     if (options.steps < 0)
         throw ValueError(fmt::format("steps is {}; it must be at least 0", options.steps));

@@ -26,6 +26,8 @@ struct TrainingState {
     void round_down(const Device& device);
 };
 
+/// Throws ShapeError unless inputs have rows and targets as many, with a column for each output.
+void check_extents(const NetworkSpec& spec, ConstMatrixView inputs, ConstMatrixView targets);
 /// Throws ValueError for options out of range in a run of this network on so many samples: all that can be
 /// told without the data.
 void check_options(const NetworkSpec& spec, std::int64_t samples, const TrainingOptions& options);

@@ -236,18 +236,18 @@ TEST(TestSplit, TakesAllItsFilesAndTheSameColumns) {
                           const std::string& test_labels, TargetKind targets = TargetKind::automatic) {
         load_dataset(x, {.labels = labels, .test = test, .test_labels = test_labels, .targets = targets});
     };
-    for (const auto& [labels, test, test_labels] :
+    for (const auto& given :
          {std::array{y, x, std::string()}, {y, std::string(), y}, {std::string(), x, y}})
-        expect_parts(error_of<ValueError>([&] { load(labels, test, test_labels); }),
-                     {"'" + labels + "', '" + test + "' and '" + test_labels + "'", "all three"});
+        expect_parts(error_of<ValueError>([&] { load(given[0], given[1], given[2]); }),
+                     {"'" + given[0] + "', '" + given[1] + "' and '" + given[2] + "'", "all three"});
     expect_parts(error_of<ShapeError>([&] { load(y, narrow, y); }), {narrow, "1 columns", x, "has 2"});
     expect_parts(error_of<ValueError>([&] { load(y, x, half, TargetKind::classes); }),
                  {"test row 0", "is 0.5"});
-    for (const auto& [test, test_labels] : {std::pair{x, std::string()}, {std::string(), y}})
+    for (const auto& given : {std::pair{x, std::string()}, {std::string(), y}})
         expect_parts(error_of<ValueError>([&] {
-                         load_dataset("fashion-mnist", {.test = test, .test_labels = test_labels});
+                         load_dataset("fashion-mnist", {.test = given.first, .test_labels = given.second});
                      }),
-                     {test + test_labels, "its own"});
+                     {given.first + given.second, "its own"});
 }
 
 TEST(Labels, AreOneColumnOrSeveral) {

@@ -358,7 +358,7 @@ class Trains(ProgramCase):
 
     def test_an_interrupted_run_goes_on_to_the_same_bytes(self):
         checkpoint, steps = self.out / "c.safetensors", 2000
-        for extra in ((), ("--train", "down+up", "--batch", 32, "--momentum", 0.5)):
+        for extra, sent in (((), signal.SIGINT), (("--train", "down+up", "--batch", 32, "--momentum", 0.5), signal.SIGTERM)):
             with self.subTest(extra=extra):
                 command = ["train", self.data, "--labels", self.labels, "--width", 512, "--rank", 8, "--steps", steps, "--no-kernel",
                            "--step-size", 0.01, *extra]
@@ -368,7 +368,7 @@ class Trains(ProgramCase):
                                            text=True)
                 while not checkpoint.exists() and process.poll() is None:
                     time.sleep(0.001)
-                process.send_signal(signal.SIGINT)
+                process.send_signal(sent)
                 _, errors = process.communicate(timeout=60)
                 self.assertEqual(process.returncode, 130, errors)
                 self.assertRegex(errors, r"\Afntk: error: interrupted at step \d+; [^\n]*--resume[^\n]*c.safetensors\n\Z")

@@ -112,6 +112,9 @@ class Trains(ProgramCase):
             self.assertEqual((process.returncode, process.stdout), (3, ""), process.stderr)
             self.assertRegex(process.stderr, rf"\Afntk: error: {option} is [^\n]*c.safetensors was begun with {was}; leave it out[^\n]*\n\Z")
         self.assertEqual(checkpoint.read_bytes(), before)
+        bare = ("train", self.data, "--labels", self.labels, *SMALL, "--no-kernel", "--checkpoint", self.out / "bare.safetensors")
+        for steps in (("--steps", 2), ("--steps", 3, "--resume")):
+            self.assertEqual(report(*bare, *steps)[1]["plan"]["kernel"], False)
 
     def test_options_that_mean_nothing_are_refused(self):
         train = ("train", self.data, "--labels", self.labels, *SMALL, "--steps", 2)

@@ -75,7 +75,8 @@ void go_on(const CLI::App& command, TrainArguments& options, const CheckpointRun
     same("--batch", training.batch, begun.batch);
     same("--spectrum-every", training.spectrum_every, begun.spectrum_every);
     if (training.rule == StepRule::given) same("--step-size", training.step, begun.step);
-    if (!training.kernel_drift) same("--no-kernel", "given", begun.kernel_drift ? "the kernel" : "given");
+    if (!training.kernel_drift)
+        same("--no-kernel", std::string("given"), std::string(begun.kernel_drift ? "the kernel" : "given"));
     TrainingOptions taken = begun;
     taken.steps = training.steps;
     taken.checkpoint = training.checkpoint;
