@@ -1,4 +1,4 @@
-// What predictions and their plan agree on.
+// What predictions, their plan and the file of a model agree on.
 #pragma once
 
 #include <fntk/kernel_model.hpp>

@@ -84,14 +84,9 @@ void go_on(const CLI::App& command, TrainArguments& options, const CheckpointRun
     training = std::move(taken);
 }
 
-/// Bytes of the trained network and of a checkpoint in files, but for their headers: at least so many.
-struct FileBytes {
-    std::int64_t network = 0, checkpoint = 0;
-};
-FileBytes file_bytes(const NetworkSpec& spec, std::int64_t samples, bool momentum) {
-    const Cost of = cost(spec, samples);
-    const std::int64_t trained = of.parameters_trained * static_cast<std::int64_t>(size_of(spec.precision));
-    return {trained, (momentum ? 2 : 1) * trained};
+/// Bytes of the trained factors, which a file of the network holds at least.
+std::int64_t trained_bytes(const NetworkSpec& spec, std::int64_t samples) {
+    return cost(spec, samples).parameters_trained * static_cast<std::int64_t>(size_of(spec.precision));
 }
 
 Json history_json(const std::vector<TrainingRecord>& history) {
@@ -206,13 +201,11 @@ int run_train(const CLI::App& command, TrainArguments& options) {
         report.finish();
         return 0;
     }
-    const FileBytes bytes = file_bytes(start.spec(), samples, training.momentum != 0);
-    std::optional<FileReservation> room_of_network, room_of_checkpoint;
-    if (!options.out.empty()) room_of_network.emplace(options.out, bytes.network);
-    if (!training.checkpoint.empty()) {  // known before the work; steps write it, so that it is not kept
-        room_of_checkpoint.emplace(training.checkpoint, bytes.checkpoint);
-        room_of_checkpoint.reset();
-    }
+    const std::int64_t trained = trained_bytes(start.spec(), samples);
+    std::optional<FileReservation> room;
+    if (!options.out.empty()) room.emplace(options.out, trained);
+    if (!training.checkpoint.empty())  // known before the work, and not kept: steps write it
+        (void)FileReservation(training.checkpoint, (training.momentum != 0 ? 2 : 1) * trained);
     const TrainingResult result = report.phase_to_end("training", [&] {
         return options.resume
                    ? resume(device, training.checkpoint, dataset.train.inputs, targets.matrix(), training)
@@ -220,7 +213,7 @@ int run_train(const CLI::App& command, TrainArguments& options) {
     });
     // What was found out is reported even where the network cannot be saved.
     std::exception_ptr failure;
-    room_of_network.reset();
+    room.reset();
     if (!options.out.empty() && !result.cancelled) try {
             save_network(options.out, result.network);
         } catch (const IoError&) {
