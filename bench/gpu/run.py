@@ -29,7 +29,7 @@ sys.path += [str(HERE), str(HERE.parent), str(HERE.parent / "peers")]
 import floors  # noqa: E402
 import provenance  # noqa: E402
 import store  # noqa: E402
-from problems import IMPLEMENTATIONS, Measurement, plan  # noqa: E402
+from problems import CLASS_OF, IMPLEMENTATIONS, Measurement, plan  # noqa: E402
 from processes import Line, device_info, environment, lines_of  # noqa: E402
 
 MARGIN = 5.0  # seconds of a budget that are kept for what surrounds a process
@@ -46,6 +46,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--retry", action="store_true", help="measure again what failed")
     parser.add_argument("--keep-peers", action="store_true", help="take peers' rows of other commits for this one's")
     parser.add_argument("--only", nargs="+", choices=list(IMPLEMENTATIONS), help="these implementations")
+    parser.add_argument("--modes", nargs="+", choices=list(CLASS_OF), help="these accuracy classes")
     parser.add_argument("--problems", nargs="+", help="those whose name contains one of these words")
     parser.add_argument("--list", action="store_true", help="say what there is, in its order, and stop")
     parser.add_argument("--bin", type=Path, default=ROOT / "build/gpu/bin", help="fntk_gpu_case and fntk_peer_case")
@@ -203,9 +204,11 @@ def say(row: store.Row) -> None:
 
 
 def chosen(options: argparse.Namespace) -> list[Measurement]:
-    return [one for one in plan(options.suite, options.smoke)
-            if (not options.only or one.implementation.name in options.only)
-            and (not options.problems or any(word in one.problem.name for word in options.problems))]
+    asked = [one.of(tuple(mode for mode in one.modes if not options.modes or mode in options.modes))
+             for one in plan(options.suite, options.smoke)
+             if (not options.only or one.implementation.name in options.only)
+             and (not options.problems or any(word in one.problem.name for word in options.problems))]
+    return [one for one in asked if one.modes]
 
 
 def main() -> int:
