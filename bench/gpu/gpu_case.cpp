@@ -6,9 +6,9 @@
 //     dense     X → gates → K_up
 //     operator  a tangent and v (n × r) → K_down v without K
 //     step      a full-batch gradient step on ½‖f − y‖²
-// Times are of groups of calls between two waits for the device: 3 calls first, then at least 20 groups and
-// half a second, but no more than --most seconds where there are three. Inputs and network lie on the
-// device.
+// Times are of groups of calls between two waits for the device, of 20 ms or one call, beside which the
+// wait is nothing: 3 calls first, then at least 20 groups and half a second, but no more than --most
+// seconds where there are three. Inputs and network lie on the device.
 #include <fntk/fntk.hpp>
 
 #include <backend/ops.hpp>
@@ -33,6 +33,8 @@ using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 constexpr double step_for_times = 1e-9;  // too small to move the network; as in peers/harness.py
+constexpr double group_seconds = 20e-3;  // as in peer.py, like the next
+constexpr int most_calls = 1000;
 
 struct Options {
     std::string operation, device = "cuda", network, data, targets, vectors, result, rounding = "fine";
@@ -120,7 +122,7 @@ struct Problem {
         };
         (void)of(1);  // the first call also loads and plans
         const double once = of(2);
-        const int group = std::clamp(static_cast<int>(std::ceil(2e-3 / once)), 1, 1000);
+        const int group = std::clamp(static_cast<int>(std::ceil(group_seconds / once)), 1, most_calls);
         std::vector<double> seconds;
         for (double total = 0; !enough(seconds.size(), total, options.most);) {
             seconds.push_back(of(group));
