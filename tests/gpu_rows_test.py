@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """bench/gpu without a GPU, a peer or the built program: the rows' schema, going on where a call stopped, the budget, what a
-failing process loses, the floors of the plan, float64 against the formulas, the table with its goals, and when two devices'
-comparisons agree."""
+failing process loses, how many calls are timed together, the floors of the plan and the ceilings beside them, float64 against
+the formulas, the table with its goals, the published one, and when two devices' comparisons agree."""
 
 import json
 import os
@@ -20,12 +20,13 @@ sys.dont_write_bytecode = True
 import check  # noqa: E402
 import floors  # noqa: E402
 import goals  # noqa: E402
+import peer  # noqa: E402
 import processes  # noqa: E402
 import run  # noqa: E402
 import same_rows  # noqa: E402
 import store  # noqa: E402
 import table  # noqa: E402
-from problems import CHAIN, CLASS_OF, IMPLEMENTATIONS, growth, plan, problems  # noqa: E402
+from problems import CHAIN, CLASS_OF, IMPLEMENTATIONS, growth, of_row, plan, problems  # noqa: E402
 
 DEVICE = {"name": "NVIDIA H200", "sm": "9.0", "sms": 132, "driver": "580", "cuda": 13000}
 
@@ -164,6 +165,49 @@ class Resume(InFolder):
             self.assertGreaterEqual(len({one.shape[extent] for one in points if one.case.startswith(extent)}), 4)
         self.assertTrue(all((ROOT / "bench/gpu" / one.script).exists() for one in IMPLEMENTATIONS.values()))
 
+    def test_classes_are_chosen_one_by_one(self):
+        def named(*words):
+            return run.chosen(run.arguments([str(self.folder), "--commit", "abc", *words]))
+
+        self.assertEqual(named(), plan("peers", False))
+        fp32 = named("--modes", "fp32", "int8-fp32")
+        self.assertEqual({mode for one in fp32 for mode in one.modes}, {"fp32", "int8-fp32"})
+        self.assertEqual({one.implementation.name for one in fp32}, {name for name, one in IMPLEMENTATIONS.items() if one.script})
+        both = named("--modes", "fast", "bf16", "--only", "fntk-fast", "torch", "--problems", "wide-rademacher-n16384-p256-")
+        self.assertEqual([(one.implementation.name, one.modes) for one in both], [("fntk-fast", ("fast",)), ("torch", ("bf16",))])
+        self.assertEqual(named("--modes", "exact", "--only", "jax"), [])
+        with self.assertRaises(SystemExit), mock.patch("sys.stderr"):
+            named("--modes", "fp8")
+
+    def test_the_other_classes_are_measured_later(self):
+        one = next(one for one in self.plan if len(one.modes) > 1)
+        self.plan = [one.of(one.modes[:1])]
+        self.assertEqual(self.names(Fake(self.folder)), [one.name])
+        self.plan = [one]
+        rest = Fake(self.folder)
+        self.assertEqual(self.names(rest), [one.name])
+        self.assertEqual([row["mode"] for row in store.read(self.folder / "rows.jsonl")], list(one.modes))
+
+
+class Times(unittest.TestCase):
+    def calls_of(self, seconds):
+        """The calls between two waits, of a call that takes so long."""
+        counts = []
+
+        def group(run, calls):
+            counts.append(calls)
+            return calls * seconds
+
+        found = peer.times(lambda: None, peer.Clock(group), 4.0)
+        self.assertAlmostEqual(found["median"], 1e3 * seconds)
+        self.assertEqual(found["reps"], len(counts) - 3)
+        return set(counts[3:])
+
+    def test_groups_are_twenty_milliseconds_or_one_call(self):
+        self.assertEqual(self.calls_of(3e-3), {7})
+        self.assertEqual(self.calls_of(25e-3), {1})
+        self.assertEqual(self.calls_of(1e-6), {1000})
+
 
 class Processes(InFolder):
     def lines(self, source, limit=20.0):
@@ -201,10 +245,10 @@ class Floors(unittest.TestCase):
         rates = floors.rates_of("NVIDIA H200")
         for name, ms in wanted.items():
             problem = next(one for one in problems(False) if one.name.startswith(name) or one.name.endswith("-" + name))
-            self.assertAlmostEqual(floors.least_ms(problem, rates) / ms, 1, delta=0.01, msg=name)
+            self.assertAlmostEqual(floors.least_ms(floors.parts(problem), rates) / ms, 1, delta=0.01, msg=name)
             found = floors.fractions(problem, 2 * ms, "NVIDIA H200", {})
             self.assertAlmostEqual(found["fraction_of_floor"], 0.5, delta=0.01)
-            self.assertIsNone(found["fraction_of_measured_ceiling"])
+            self.assertIsNone(found["fraction_of_measured_ceiling"] or found["measured_ceiling"])
             self.assertIsNone(floors.fractions(problem, ms, "some CPU", {})["floor"])
 
     def test_measured_ceilings(self):
@@ -216,8 +260,27 @@ class Floors(unittest.TestCase):
             path.write_text("".join(json.dumps(line) + "\n" for line in lines) + "cut o")
             rates = floors.measured_rates(path, "NVIDIA H200")
             self.assertEqual(rates, {"int8": 1e15, "copy": 4e12})
-            found = floors.fractions(problems(False)[0], 10.0, "NVIDIA H200", rates)
-            self.assertAlmostEqual(found["fraction_of_measured_ceiling"], 8 * 16384 * 131072 * 256 / 1e15 / 1e-2)
+
+    CEILINGS = {"copy": 4e12, "bf16": 7e14, "int8": 1.3e15, "mma_s8": 1.2e15, "mma_b1": 1e16, "wgmma_s8": 1.9e15}
+
+    def beside(self, op, case, shape, portable=False, without=()):
+        ceilings = {name: rate for name, rate in self.CEILINGS.items() if name not in without}
+        return floors.fractions(of_row(op, case, shape), 10.0, "NVIDIA H200", ceilings, portable=portable)["measured_ceiling"]
+
+    def test_every_kernel_stands_beside_the_ceiling_of_its_instruction(self):
+        shape = {"n": 16384, "p": 256, "m": 131072}
+        product = 8 * 16384 * 131072 * 256
+        for p, portable, unit in ((256, False, "wgmma_s8"), (1024, False, "wgmma_s8"), (256, True, "mma_s8"), (512, True, "int8")):
+            found = self.beside("wide", "rademacher", {**shape, "p": p}, portable)
+            self.assertEqual(found, {"ms": 1e3 * product * p / 256 / self.CEILINGS[unit], "unit": unit})
+        self.assertEqual(self.beside("wide", "rademacher", shape, without=("wgmma_s8",))["unit"], "mma_s8")
+        self.assertEqual(self.beside("wide", "srht", {**shape, "p": 128})["unit"], "wgmma_s8")
+        self.assertIsNone(self.beside("wide", "srht", {**shape, "p": 128}, portable=True))
+        self.assertIsNone(self.beside("wide", "srht", shape))
+        self.assertEqual(self.beside("growth", "n/rademacher", {**shape, "d": 784})["unit"], "wgmma_s8+bf16")
+        dense = self.beside("dense", "rademacher", {"n": 8192, "d": 784, "m": 65536})
+        self.assertEqual(dense["unit"], "bf16+mma_b1")
+        self.assertAlmostEqual(dense["ms"], 1e3 * (2 * 8192 * 65536 * 784 / 7e14 + 8192 * 8192 * 65536 / 1e16))
 
 
 class Float64(InFolder):
@@ -283,9 +346,11 @@ class Table(unittest.TestCase):
         cells = [cell.strip() for cell in line.split("|")[6:10]]
         self.assertEqual(cells, ["**15** (torch int8-fp32, 30)", "**6** (jax tf32, 12)", "**3** (jax bf16, 6)",
                                  "**2.5** (torch int8-bf16, 5)"])
-        text = table.markdown(rows, "NVIDIA H200", {"int8": 1.5e15})
+        text = table.markdown(rows, "NVIDIA H200", {"int8": 1.5e15, "copy": 4.2e12})
         self.assertIn("failed: no ¦ memory", text)
-        self.assertIn("int8 1500", text)
+        self.assertIn("| int8 | cuBLAS, products of int8 into int32 | 1500 Top/s |", text)
+        self.assertIn("| 4.2 TB/s |", text)
+        self.assertNotIn("## Growth", text)
 
     def test_wrong_results_count_in_no_ratio(self):
         right = {"flips": None, "rel_g": 1e-3, "rel_k": None, "bit_exact": None}
@@ -317,7 +382,8 @@ class Table(unittest.TestCase):
     def test_two_digits_have_their_own_floor_and_stand_in_no_ratio_of_float32(self):
         problem = next(one for one in problems(False) if one.op == "wide")
         rates = floors.rates_of("NVIDIA H200")
-        self.assertAlmostEqual(floors.least_ms(problem, rates, 2) / floors.least_ms(problem, rates), 0.75)
+        three, two = (floors.least_ms(floors.parts(problem, digits), rates) for digits in (3, 2))
+        self.assertAlmostEqual(two / three, 0.75)
         own, fast = row(ms=4.0), row(impl="fntk-fast", mode="fast", ms=3.0)
         peers = [row(impl="torch", mode=mode, ms=12.0) for mode in ("fp32", "bf16")]
         lines = [line for line in table.overview([own, fast, *peers]) if line.startswith("| wide")]
@@ -329,10 +395,10 @@ class Table(unittest.TestCase):
         ceilings = {"int8": 1.0, "mma_s8": 0.6, "wgmma_s8": 0.9, "wgmma_s8_registers": 0.8, "wgmma_b1": 2.0, "mma_b1": 1.5}
         text = " ".join(table.decisions(ceilings))
         for part in ("1.5 × mma_s8: the kernels for compute capability 9.0 are worth it", "cost time",
-                     "wgmma_b1 is 1.33 × mma_b1: a gate Gram on wgmma of bits is worth it", "is right on mma of bits"):
+                     "wgmma_b1 is 1.33 × mma_b1: a gate Gram on wgmma of bits, which there is none of, would be worth it", "is right on mma of bits"):
             self.assertIn(part, text)
         text = " ".join(table.decisions({**ceilings, "wgmma_b1": 1.1, "mma_b1": 0.5}))
-        for part in ("wgmma_b1 is 1.1 × int8: the gate Gram gains little", "loses to int8 products"):
+        for part in ("wgmma_b1 is 1.1 × int8: the gate Gram would gain little", "loses to int8 products"):
             self.assertIn(part, text)
         self.assertEqual(table.decisions({"int8": 1.0}), [])
 
@@ -345,12 +411,14 @@ class Table(unittest.TestCase):
         return found
 
     def test_goals(self):
-        own = row(ms=2.0, fraction_of_measured_ceiling=0.4)
+        on = lambda unit, share: {"measured_ceiling": {"ms": 1.0, "unit": unit}, "fraction_of_measured_ceiling": share}  # noqa: E731
+        own = row(ms=2.0, **on("wgmma_s8", 0.4))
         rows = [own, row(impl="torch-compile", mode="fp32", ms=16.0), row(impl="torch-compile", mode="bf16", ms=2.9),
-                row(impl="fntk-portable", ms=3.0, fraction_of_measured_ceiling=0.36)]
+                row(impl="fntk-portable", ms=3.0, **on("mma_s8", 0.36))]
         self.assertEqual(self.verdicts(rows), {
             ("wide", "rademacher", "torch.compile fp32"): (8.0, True), ("wide", "rademacher", "torch.compile bf16"): (1.45, False),
-            ("wide", "rademacher", "int8 ceiling, portable"): (0.36, True), ("wide", "rademacher", "int8 ceiling, wgmma"): (0.4, False)})
+            ("wide", "rademacher", "measured ceiling mma_s8"): (0.36, True), ("wide", "rademacher", "measured ceiling wgmma_s8"): (0.4, False)})
+        self.assertEqual(self.verdicts([row(**on("int8", 0.9)), row(impl="fntk-portable", **on("int8", 0.9))]), {})
         srht = self.verdicts([row(case="srht", ms=1.0), row(ms=1.8)])
         self.assertEqual(srht[("wide", "srht", "fntk's own products")], (1.8, True))
 
@@ -368,11 +436,35 @@ class Table(unittest.TestCase):
     def test_a_table_of_every_problem_can_be_made(self):
         rows = [row(one.problem.op, one.problem.case, one.implementation.name, mode, shape=one.problem.shape)
                 for suite in ("peers", "growth") for one in plan(suite, False) for mode in one.modes]
-        for one in rows:
-            one.update(fraction_of_floor=0.7, fraction_of_measured_ceiling=0.6)
-        text = table.markdown(rows, "NVIDIA H200", {})
+        text = table.markdown(rows, "NVIDIA H200", Floors.CEILINGS)
         self.assertNotIn("| open |", text)
+        self.assertIn("## Growth", text)
         self.assertTrue(all(f"- {name}: " in text for name in (*CHAIN, "fntk")))
+
+
+class Published(unittest.TestCase):
+    def test_every_table_is_that_of_its_rows(self):
+        folders = [path.parent for path in (ROOT / "bench/results").glob("*/rows.jsonl")]
+        self.assertTrue(folders)
+        for folder in folders:
+            rows = list(store.read(folder / "rows.jsonl"))
+            device = rows[-1]["device"]["name"]
+            ceilings = floors.measured_rates(folder / "ceilings.jsonl", device)
+            again = f"run bench/gpu/table.py {folder.relative_to(ROOT)} --publish"
+            self.assertEqual(table.markdown(rows, device, ceilings), folder.with_suffix(".md").read_text(encoding="utf-8"), again)
+            text = (ROOT / "docs/cuda.md").read_text(encoding="utf-8")
+            self.assertEqual(table.in_document(text, folder.name, rows, device, ceilings), text, again)
+
+    def test_an_excerpt_stands_between_its_marks(self):
+        rows = [row(ms=2.0), row(impl="torch", mode="bf16", ms=3.0), row(impl="fntk-portable", ms=4.0)]
+        before = "# Title\n\n" + table.BEGIN.format("gpu") + "old\n" + table.END + "\n\nText\n"
+        text = table.in_document(before, "gpu", rows, "NVIDIA H200", {})
+        self.assertTrue(text.startswith("# Title") and text.endswith("Text\n"))
+        self.assertNotIn("old", text)
+        self.assertEqual([line for line in text.splitlines() if line.startswith("| wide")],
+                         ["| wide pass, rademacher | n 16384 p 256 m 131072 | 2 |  |  |  | 1.5 |  |"])
+        self.assertEqual(table.in_document(text, "gpu", rows, "NVIDIA H200", {}), text)
+        self.assertEqual(table.in_document(before, "other", rows, "NVIDIA H200", {}), before)
 
 
 class SameRows(unittest.TestCase):

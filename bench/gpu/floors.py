@@ -16,6 +16,8 @@ from problems import Problem
 HOPPER = {"int8": 1979e12, "bf16": 790e12, "tf32": 395e12, "fp32": 67e12, "issue": 132 * 128 * 1.755e9}
 RATES = {"H200": {**HOPPER, "copy": 4.3e12}, "H100": {**HOPPER, "copy": 3.0e12}}
 
+MOST_FUSED, MOST_PRODUCT = 256, 128  # ranks: one mma kernel for both products; srht as a product, on wgmma
+
 Parts = dict[str, float]
 
 
@@ -26,27 +28,27 @@ def rates_of(device: str) -> Parts:
     return next((rates for name, rates in RATES.items() if name in device), {})
 
 
-def pass_parts(problem: Problem, digits: int) -> Parts:
+def pass_parts(problem: Problem, digits: int, as_product: bool) -> Parts:
     n, m, p = (problem.shape[key] for key in "nmp")
-    if problem.up == "srht":
+    if problem.up == "srht" and not as_product:
         return {"issue": 2.0 * math.ceil(math.log2(p)) * n * m}
     return {"int8": 2.0 * (digits + 1) * n * m * p}
 
 
-def parts(problem: Problem, digits: int = 3) -> Parts:
-    """What each unit does; "copy" in bytes."""
+def parts(problem: Problem, digits: int = 3, as_product: bool = False) -> Parts:
+    """What each unit does; "copy" in bytes. as_product: an srht V multiplied as any ±1."""
     shape = problem.shape
     n, d, p, m, r = (float(shape.get(key, 1)) for key in "ndpmr")
     if problem.op == "wide":
-        return {**pass_parts(problem, digits), "copy": 8 * n * p}
+        return {**pass_parts(problem, digits, as_product), "copy": 8 * n * p}
     if problem.op == "growth":
-        return {**pass_parts(problem, digits), "bf16": 3 * 2 * n * p * d, "copy": 4 * n * (d + 2 * p)}
+        return {**pass_parts(problem, digits, as_product), "bf16": 3 * 2 * n * p * d, "copy": 4 * n * (d + 2 * p)}
     if problem.op == "step":
-        return {**pass_parts(problem, digits), "bf16": 3 * 2 * n * p * d, "copy": 8 * n * d}
+        return {**pass_parts(problem, digits, as_product), "bf16": 3 * 2 * n * p * d, "copy": 8 * n * d}
     if problem.op == "gram":
         return {"bf16": 3 * n * n * (d + p), "copy": 4 * n * n}
     if problem.op == "ntk":
-        return {**pass_parts(problem, digits), "bf16": 3 * (n * n * (d + p) + 2 * n * p * d), "copy": 4 * n * n}
+        return {**pass_parts(problem, digits, as_product), "bf16": 3 * (n * n * (d + p) + 2 * n * p * d), "copy": 4 * n * n}
     if problem.op == "dense":
         return {"bf16": 2 * n * m * d, "int8": n * n * m, "copy": 4 * n * n}
     return {"bf16": 3 * 4 * n * p * d * r, "copy": 8 * n * (p + d)}
@@ -63,16 +65,27 @@ def work(problem: Problem, digits: int = 3) -> dict[str, float]:
     return {"flop": flop, "int8_op": needs.get("int8", 0.0), "bytes": needs["copy"]}
 
 
-def least_ms(problem: Problem, rates: Parts, digits: int = 3) -> float | None:
-    needs = parts(problem, digits)
+def beside(problem: Problem, ceilings: Parts, digits: int = 3, portable: bool = False) -> Parts:
+    """The parts by the names of the ceilings that they stand beside: int8 products those of wgmma where the device has
+    them (portable: does without), else of mma up to the rank of the fused kernel and of cuBLAS above; the dense Gram,
+    which counts bits, mma of bits."""
+    wgmma = "wgmma_s8" in ceilings and not portable
+    needs = parts(problem, digits, as_product=wgmma and problem.shape.get("p", MOST_PRODUCT + 1) <= MOST_PRODUCT)
+    int8 = "mma_b1" if problem.op == "dense" else "wgmma_s8" if wgmma else \
+        "mma_s8" if problem.shape["p"] <= MOST_FUSED else "int8"
+    return {int8 if unit == "int8" else unit: amount for unit, amount in needs.items()}
+
+
+def least_ms(needs: Parts, rates: Parts) -> float | None:
     if not all(rates.get(unit) for unit in needs):
         return None
     busy = sum(amount / rates[unit] for unit, amount in needs.items() if unit != "copy")
     return 1e3 * max(busy, needs["copy"] / rates["copy"])
 
 
-def unit(problem: Problem) -> str:
-    return "+".join(unit for unit in parts(problem) if unit != "copy")
+def limit(needs: Parts, rates: Parts) -> dict[str, Any] | None:
+    ms = least_ms(needs, rates)
+    return {"ms": ms, "unit": "+".join(unit for unit in needs if unit != "copy")} if ms else None
 
 
 def measured_rates(path: Path, device: str) -> Parts:
@@ -88,9 +101,10 @@ def measured_rates(path: Path, device: str) -> Parts:
     return rates
 
 
-def fractions(problem: Problem, ms: float, device: str, ceilings: Parts, digits: int = 3) -> dict[str, Any]:
+def fractions(problem: Problem, ms: float, device: str, ceilings: Parts, digits: int = 3,
+              portable: bool = False) -> dict[str, Any]:
     """Of the floor by the table above, and of the floor by measured ceilings, which have no rate of issue."""
-    floor, measured = least_ms(problem, rates_of(device), digits), least_ms(problem, ceilings, digits)
-    return {"floor": {"ms": floor, "unit": unit(problem)} if floor else None,
-            "fraction_of_floor": floor / ms if floor else None,
-            "fraction_of_measured_ceiling": measured / ms if measured else None}
+    floor = limit(parts(problem, digits), rates_of(device))
+    measured = limit(beside(problem, ceilings, digits, portable), ceilings)
+    return {"floor": floor, "fraction_of_floor": floor["ms"] / ms if floor else None,
+            "measured_ceiling": measured, "fraction_of_measured_ceiling": measured["ms"] / ms if measured else None}

@@ -56,6 +56,10 @@ class Implementation:
     digits: int = 3  # of ĥ, fntk's: as many int8 products, and one for G
     env: dict[str, str] = field(default_factory=dict)  # of the process
 
+    @property
+    def portable(self) -> bool:
+        return self.env.get("FNTK_WGMMA") == "0"
+
     def modes_for(self, problem: Problem) -> tuple[str, ...]:
         if problem.generated and self.script:
             return tuple(mode for mode in self.modes if mode in ("fp32", "bf16"))
@@ -119,6 +123,11 @@ def problems(smoke: bool) -> list[Problem]:
         wide("rademacher", s.n, s.m, 4 * s.p),
         wide("rademacher", s.huge_n, s.narrow_m, s.p, generated=True),  # what memory is compared with
     ]
+
+
+def of_row(op: str, case: str, shape: Shape) -> Problem:
+    """What a row is a measurement of, as far as its work goes."""
+    return Problem(op, case, shape, up="srht" if case.endswith("srht") else "rademacher")
 
 
 def operator(s: "Full", vectors: int, peers: tuple[str, ...], later: tuple[str, ...]) -> Problem:

@@ -154,7 +154,7 @@ class Bench:
         if measurement.implementation.script:
             return row
         row.update(floors.fractions(problem, line["ms"]["median"], self.device["name"], self.ceilings,
-                                    measurement.implementation.digits))
+                                    measurement.implementation.digits, measurement.implementation.portable))
         if problem.checked:
             import check
             import inputs

@@ -4,7 +4,8 @@
             class), status
     ok      ms {median, p10, p90, reps}, work {flop, int8_op, bytes}, peak_bytes, base_bytes (inputs and weights),
             error {flips, rel_g, rel_k, bit_exact} against float64, or null; versions, note
-            fntk's: floor {ms, unit}, fraction_of_floor, fraction_of_measured_ceiling
+            fntk's: floor {ms, unit}, fraction_of_floor, measured_ceiling {ms, unit}, fraction_of_measured_ceiling; the
+            table finds them again, by the floors and ceilings that it has
     failed  reason
 """
 

@@ -3,6 +3,7 @@
 grows, and every measurement.
 
     python3 bench/gpu/table.py OUT [--device NAME] > TABLE.md
+    python3 bench/gpu/table.py bench/results/gpu-h200 --publish      # to bench/results/gpu-h200.md and docs/cuda.md
 """
 
 import argparse
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
 sys.path += [str(HERE), str(HERE.parent / "peers")]
 
 import floors  # noqa: E402
 import store  # noqa: E402
 from goals import GOALS, fastest, matching  # noqa: E402
-from problems import CHAIN, CLASS_OF, CLASSES, IMPLEMENTATIONS  # noqa: E402
+from problems import CHAIN, CLASS_OF, CLASSES, IMPLEMENTATIONS, of_row  # noqa: E402
 from report import table  # noqa: E402
 from store import Row  # noqa: E402
 
@@ -24,10 +26,39 @@ TITLES = {"wide": "wide pass", "dense": "dense Gram", "gram": "Gram of tangents"
           "step": "training step", "ntk": "X to Gram", "growth": "tangent"}
 OWN = {"fntk": "", "fntk-portable": ", portable", "fntk-fast": ", fast"}
 UNLIKE = ("torch-explicit",)  # does less in its time; for its own goal alone
+BYTES = ("copy", "write")
+CEILINGS = {"copy": "device memory, read and written", "write": "device memory, written", "fp64": "cuBLAS, products of float64",
+            "fp32": "cuBLAS, products of float32", "tf32": "cuBLAS, products of tf32", "bf16": "cuBLAS, products of bf16",
+            "int8": "cuBLAS, products of int8 into int32", "mma_s8": "`mma.sync`, int8, from registers",
+            "mma_b1": "`mma.sync`, bits, AND and count, from registers", "popcount": "AND and popcount of 64 bits, from registers",
+            "wgmma_s8": "`wgmma`, int8, from shared memory",
+            "wgmma_s8_registers": "`wgmma`, int8, the left operand from registers",
+            "wgmma_b1": "`wgmma`, bits, AND and count, from shared memory"}
+LEGEND = [
+    "- *against* a class: the median of the fastest peer that is as accurate, over fntk's; above 1 fntk is faster; in brackets its "
+    "name, class and milliseconds. Empty: no peer of that class has been measured at this shape. fp32: float32 products, TF32 "
+    "off; int8: exact products of 0 and ±1 behind gates from bf16. fntk's own results are those of exact integers; *fast* has 14 "
+    "bits of ĥ, and stands beside bf16 and int8 alone.",
+    "- *of the floor*: the least time that the arithmetic of `bench/gpu/floors.py` takes at the rates written there (int8 and "
+    "float32: the datasheet's), over the median.",
+    "- *of the measured ceiling*: the same at the rates measured below, of the ceilings that are named: int8 products at wgmma's "
+    "rate, the highest (portable ones at mma's; above p = 256, where they are cuBLAS's, at its), counts of common gates at that "
+    "of mma of bits, float32 products as three of bf16. Transforms need issue slots, for which no rate is measured.",
+    "- *portable*: without the kernels for compute capability 9.0."]
+DOCUMENT = ROOT / "docs/cuda.md"
+BEGIN, END = "<!-- {}: bench/gpu/table.py --publish writes this -->\n", "<!-- end -->"
+
+
+def operation(op: str, case: str) -> str:
+    return f"{TITLES[op]}, {case}" if case in ("rademacher", "srht") else TITLES[op]
+
+
+def shape_text(shape: dict[str, int]) -> str:
+    return " ".join(f"{name} {value}" for name, value in shape.items())
 
 
 def shape_of(row: Row) -> str:
-    return " ".join(f"{name} {value}" for name, value in row["shape"].items())
+    return shape_text(row["shape"])
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -48,31 +79,56 @@ def against(own: Row, peer: Row | None) -> str:
            f"{number(peer['ms']['median'])})"
 
 
+def compared(row: Row) -> bool:
+    """Whether it is fntk's, and its time counts."""
+    return row["impl"] in OWN and row["status"] == "ok" and store.agrees(row) and row["op"] != "growth"
+
+
+def beside(own: Row, rows: list[Row]) -> list[str]:
+    """A cell a class. Two digits are less accurate than the first two."""
+    inferior = ("fp32", "tf32") if own["impl"] == "fntk-fast" else ()
+    return ["" if accuracy in inferior else against(own, fastest(peers_of(own, rows, accuracy))) for accuracy in CLASSES]
+
+
+def of_measured(row: Row) -> str:
+    return f"{number(row['fraction_of_measured_ceiling'], 2)} {row['measured_ceiling']['unit']}" \
+        if row.get("measured_ceiling") else ""
+
+
 def overview(rows: list[Row]) -> list[str]:
-    lines = []
-    for own in rows:
-        if own["impl"] not in OWN or own["status"] != "ok" or not store.agrees(own) or own["op"] == "growth":
-            continue
-        fast = own["impl"] == "fntk-fast"  # less accurate than the first classes
-        lines.append([f"{TITLES[own['op']]}, {own['case']}{OWN[own['impl']]}", shape_of(own), number(own["ms"]["median"]),
-                      number(own.get("fraction_of_floor"), 2), number(own.get("fraction_of_measured_ceiling"), 2),
-                      *("" if fast and accuracy in ("fp32", "tf32")
-                        else against(own, fastest(peers_of(own, rows, accuracy))) for accuracy in CLASSES)])
-    return table(["operation", "shape", "fntk ms", "of the floor", "of measured ceilings",
+    lines = [[operation(own["op"], own["case"]) + OWN[own["impl"]], shape_of(own), number(own["ms"]["median"]),
+              number(own.get("fraction_of_floor"), 2), of_measured(own), *beside(own, rows)]
+             for own in rows if compared(own)]
+    return table(["operation", "shape", "fntk ms", "of the floor", "of the measured ceiling",
                   *(f"against {accuracy}" for accuracy in CLASSES)], lines)
+
+
+def excerpt(rows: list[Row]) -> list[str]:
+    """Of fntk as it is used, where there is a peer, and where a peer is faster."""
+    lines, slower = [], []
+    for own in rows:
+        if compared(own) and own["impl"] == "fntk":
+            ratios = [peer["ms"]["median"] / own["ms"]["median"] if (peer := fastest(peers_of(own, rows, accuracy))) else None
+                      for accuracy in CLASSES]
+            if any(ratios):
+                what = operation(own["op"], own["case"])
+                lines.append([what, shape_of(own), number(own["ms"]["median"]), of_measured(own), *map(number, ratios)])
+                slower += [f"{what} {accuracy}" for accuracy, ratio in zip(CLASSES, ratios) if ratio and ratio < 1]
+    return [*table(["operation", "shape", "fntk ms", "of the measured ceiling", *CLASSES], lines),
+            *([f"A peer is faster: {'; '.join(dict.fromkeys(slower))}."] if slower else [])]
 
 
 def goals(rows: list[Row]) -> list[str]:
     lines = []
     for goal in GOALS:
         judged = goal.judged(rows)
-        shape = " ".join(f"{name} {value}" for name, value in goal.shape.items())
-        what = [f"{TITLES[goal.op]}, {goal.case} {shape}".strip(), goal.title, goal.asked]
+        portable = OWN[goal.own] if judged is None else OWN[judged[0]["impl"]]
+        what = [operation(goal.op, goal.case) + portable, shape_text(goal.shape), goal.title, goal.asked]
         if judged is None or judged[1] is None:
             lines.append([*what, "", "open"])
         else:
             lines.append([*what, number(judged[1][0]), "met" if judged[1][1] else "**missed**"])
-    return table(["operation", "against", "goal", "reached", ""], lines)
+    return table(["operation", "shape", "beside", "goal", "reached", ""], lines)
 
 
 def growth(rows: list[Row]) -> list[str]:
@@ -104,21 +160,28 @@ def everything(rows: list[Row]) -> list[str]:
                   "flips", "error of G", "error of K", ""], [detail(row) for row in rows if row["op"] != "growth"])
 
 
+def measured_ceilings(ceilings: floors.Parts) -> list[str]:
+    lines = [[name, CEILINGS.get(name, ""), f"{rate / 1e12:.4g} T{'B' if name in BYTES else 'op'}/s"]
+             for name, rate in ceilings.items()]
+    return table(["ceiling", "of", "measured"], lines)
+
+
 def decisions(ceilings: floors.Parts) -> list[str]:
     """What the instructions' rates say about the way of a kernel."""
     def compared(what: str, over: str, asked: float, yes: str, no: str) -> list[str]:
         if not (ceilings.get(what) and ceilings.get(over)):
             return []
         ratio = ceilings[what] / ceilings[over]
-        return [f"{what} is {ratio:.3g} × {over}: {yes if ratio >= asked else no}."]
+        return [f"- {what} is {ratio:.3g} × {over}: {yes if ratio >= asked else no}."]
 
     return [*compared("wgmma_s8", "mma_s8", 1.2, "the kernels for compute capability 9.0 are worth it",
                       "the portable kernels do as well"),
             *compared("wgmma_s8_registers", "wgmma_s8", 0.95, "operands in registers cost nothing",
                       "operands in registers cost time"),
+            *compared("mma_b1", "int8", 1, "the gate Gram is right on mma of bits", "the gate Gram loses to int8 products"),
             *compared("wgmma_b1", "mma_b1" if ceilings.get("mma_b1", 0) > ceilings.get("int8", 0) else "int8", 1.2,
-                      "a gate Gram on wgmma of bits is worth it", "the gate Gram gains little by wgmma of bits"),
-            *compared("mma_b1", "int8", 1, "the gate Gram is right on mma of bits", "the gate Gram loses to int8 products")]
+                      "a gate Gram on wgmma of bits, which there is none of, would be worth it",
+                      "the gate Gram would gain little by wgmma of bits")]
 
 
 def newest(rows: list[Row]) -> list[Row]:
@@ -130,39 +193,71 @@ def named(rows: list[Row], pick: Any) -> str:
     return ", ".join(dict.fromkeys(pick(row) for row in rows))
 
 
-def markdown(rows: list[Row], device: str, ceilings: floors.Parts) -> str:
-    rows = newest([row for row in rows if row["device"]["name"] == device])
-    own = [row for row in rows if row["impl"] in OWN]
+def prepared(rows: list[Row], device: str, ceilings: floors.Parts) -> list[Row]:
+    """The newest ones of a device, fntk's beside the floors and ceilings of today."""
+    chosen = newest([row for row in rows if row["device"]["name"] == device])
+    for i, row in enumerate(chosen):
+        if row["impl"] in OWN and row["status"] == "ok":
+            own = IMPLEMENTATIONS[row["impl"]]
+            chosen[i] = {**row, **floors.fractions(of_row(row["op"], row["case"], row["shape"]), row["ms"]["median"], device,
+                                                   ceilings, own.digits, own.portable)}
+    return chosen
+
+
+def origin(rows: list[Row]) -> str:
+    """Whose measurements, of when."""
     versions = {name: version for row in rows for name, version in row.get("versions", {}).items()}
+    commits = named([row for row in rows if row["impl"] in OWN], lambda row: row["commit"][:12])
     info = rows[-1]["device"]
-    lines = [f"# fntk beside its peers on {device}", "",
-             f"fntk at {named(own, lambda row: row['commit']) or 'no row'}; "
-             + ", ".join(f"{name} {version}" for name, version in versions.items())
-             + (f"; driver {info['driver']}" if info["driver"] else "")
-             + f"; {min(row['date'] for row in rows)[:10]} to {max(row['date'] for row in rows)[:10]}.  ",
-             "Against a class: the best peer's median over fntk's, its name and milliseconds. A class holds what is as "
-             "accurate; fntk's own results are those of exact integers.", "", *overview(rows)]
+    days = list(dict.fromkeys(of(row["date"][:10] for row in rows) for of in (min, max)))
+    cuda = f"CUDA {info['cuda'] // 1000}.{info['cuda'] % 1000 // 10}" if info["cuda"] else ""
+    return "; ".join(filter(None, [
+        f"fntk at {commits or 'no row'}", ", ".join(f"{name} {version}" for name, version in versions.items()),
+        ", ".join(filter(None, [info["driver"] and f"driver {info['driver']}", cuda])), " to ".join(days)])) + "."
+
+
+def markdown(rows: list[Row], device: str, ceilings: floors.Parts) -> str:
+    rows = prepared(rows, device, ceilings)
+    lines = [f"# fntk beside its peers on {device}", "", origin(rows), "", *overview(rows), *LEGEND, ""]
     if ceilings:
-        lines += ["Measured ceilings: " + ", ".join(f"{name} {rate / 1e12:.4g}" for name, rate in ceilings.items())
-                  + " (10¹² a second).", *decisions(ceilings), ""]
-    for title, part in (("Goals", goals), ("Growth", growth), ("Every measurement", everything)):
-        lines += [f"## {title}", "", *part(rows)]
+        lines += ["## Measured ceilings", "", *measured_ceilings(ceilings), *decisions(ceilings), ""]
+    lines += ["## Goals", "", "Set before anything was measured. Open: a row that it needs has not been measured.", "",
+              *goals(rows)]
+    if any(row["op"] == "growth" for row in rows):
+        lines += ["## Growth", "", *growth(rows)]
+    lines += ["## Every measurement", "", "Errors are relative, against float64, on 64 rows; flips: the share of gates that "
+              "differ. Equal bits: the integers of the CPU.", "", *everything(rows)]
     used = {row["impl"] for row in rows}
     lines += [f"- {one.name}: {one.what}" for one in IMPLEMENTATIONS.values() if one.name in used]
     return "\n".join(lines) + "\n"
+
+
+def in_document(text: str, name: str, rows: list[Row], device: str, ceilings: floors.Parts) -> str:
+    """The document with the excerpt behind the mark of that name, if it has one."""
+    rows = prepared(rows, device, ceilings)
+    before, mark, rest = text.partition(BEGIN.format(name))
+    return before + mark + "\n".join([f"{device}; {origin(rows)}", "", *excerpt(rows), END]) + rest.partition(END)[2] \
+        if mark else text
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="OUT/rows.jsonl as Markdown on standard output")
     parser.add_argument("out", type=Path)
     parser.add_argument("--device", help="of several; else the one of the last row")
+    parser.add_argument("--publish", action="store_true", help=f"to OUT.md, and an excerpt to {DOCUMENT.relative_to(ROOT)}")
     options = parser.parse_args()
     rows = list(store.read(options.out / "rows.jsonl"))
     if not rows:
         print(f"table.py: no rows in {options.out / 'rows.jsonl'}", file=sys.stderr)
         return 1
     device = options.device or rows[-1]["device"]["name"]
-    print(markdown(rows, device, floors.measured_rates(options.out / "ceilings.jsonl", device)), end="")
+    ceilings = floors.measured_rates(options.out / "ceilings.jsonl", device)
+    if options.publish:
+        options.out.resolve().with_suffix(".md").write_text(markdown(rows, device, ceilings), encoding="utf-8")
+        text = DOCUMENT.read_text(encoding="utf-8")
+        DOCUMENT.write_text(in_document(text, options.out.resolve().name, rows, device, ceilings), encoding="utf-8")
+    else:
+        print(markdown(rows, device, ceilings), end="")
     return 0
 
 
