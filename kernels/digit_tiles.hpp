@@ -1,8 +1,11 @@
-// Rows of floats as whole numbers of three bytes, in tiles for products of int8 (hadamard_gram_s8.hpp).
+// Rows of floats as whole numbers of three bytes, in tiles for products of int8 (hadamard_digits.hpp).
 //     x_j ≈ v_j·2^u, u of the row, v = 65536 v₂ + 256 v₁ + v₀, digits −128 to 127: v keeps 22 bits or more
 //     below the row's largest magnitude
-// A tile is 128 rows by 32 columns, a row 96 bytes: 32 v₂, 32 v₁, 32 v₀. Tiles of the same rows follow each
-// other; rows and columns past the end are zero. A row that is not finite has u = not_finite.
+// A tile is 128 rows by 32 columns: 4096 bytes v₂, then v₁, then v₀, each in core matrices of 8 rows × 16
+// columns (warpgroup.hpp), which lie in one piece of 128 bytes: column l of row r is byte
+//     r / 8·stride + l / 16·leading + 16·(r % 8) + l % 16
+// Tiles of the same rows follow each other; rows and columns past the end are zero. A row that is not
+// finite has u = not_finite.
 #pragma once
 
 #include "fixed_point.hpp"
@@ -12,7 +15,8 @@
 namespace fntk::kernels {
 
 struct DigitTiles {
-    static constexpr int rows = 128, cols = 32, row_bytes = 3 * cols, quads = rows * row_bytes / 16;
+    static constexpr int rows = 128, cols = 32, leading = 128, stride = 256;
+    static constexpr int digit_bytes = rows * cols, quads = 3 * digit_bytes / 16;  // of a digit; of a tile
     static constexpr std::int32_t not_finite = std::int32_t{1} << 30;
 
     const Quad* data = nullptr;
@@ -53,9 +57,10 @@ struct PackDigits {
             const int shift = finite ? shift_of(static_cast<double>(largest)) : 0;
             if (at.first()) units[at.row] = finite ? -shift : DigitTiles::not_finite;
             const PowerOfTwo scale(shift);
+            const int row = static_cast<int>(at.row % DigitTiles::rows);
             auto* to = reinterpret_cast<std::uint32_t*>(tiles + at.row / DigitTiles::rows * steps *
                                                                     DigitTiles::quads) +
-                       at.row % DigitTiles::rows * (DigitTiles::row_bytes / 4);
+                       row / 8 * (DigitTiles::stride / 4) + row % 8 * 4;
             at.columns(steps * (DigitTiles::cols / 4), [&](std::int64_t quad) {
                 DigitWords words;
                 FNTK_UNROLL
@@ -64,12 +69,11 @@ struct PackDigits {
                     const double value = j < cols && finite ? static_cast<double>(from[j]) : 0.0;
                     words.put(l, static_cast<std::int32_t>(quantise(value, scale)));
                 }
-                const std::int64_t step = quad / (DigitTiles::cols / 4),
-                                   word = quad % (DigitTiles::cols / 4);
+                const std::int64_t word = quad / 8 * (DigitTiles::quads * 4) +
+                                          quad % 8 / 4 * (DigitTiles::leading / 4) + quad % 4;
                 FNTK_UNROLL
                 for (int t = 0; t < 3; ++t)
-                    to[step * (DigitTiles::quads * 4) + (2 - t) * (DigitTiles::cols / 4) + word] =
-                        words.word[t];
+                    to[word + (2 - t) * (DigitTiles::digit_bytes / 4)] = words.word[t];
             });
         });
     }

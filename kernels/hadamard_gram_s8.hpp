@@ -1,29 +1,19 @@
-// The fused Gram (hadamard_tiles.hpp) in float32, by products of int8.
-// The operands are whole numbers of three digits, v = 65536 v₂ + 256 v₁ + v₀ times a unit of their row
-// (digit_tiles.hpp). Of <v, w> six of nine products are kept, exact in int32:
-//     65536·[ 65536 <v₂, w₂> + 256 (<v₂, w₁> + <v₁, w₂>) + <v₂, w₀> + <v₁, w₁> + <v₀, w₂> ]
-// What is left out is below 2^−22 of d·|v|_max |w|_max, as are the roundings of v and w: a float32 Gram,
-// whose errors are relative to the largest entries of the two rows.
-//
+// The fused Gram of hadamard_digits.hpp on `mma.sync`.
 // A block of 8 warps has a tile of 128 × 128 elements of K, a warp 64 × 32 of it, three sums an element in
 // registers. Slices of 32 columns of the operands go through shared memory, four of them, of which three
-// are on their way while one is multiplied; one barrier a slice. A lane takes 8 bytes at a time, and the 96
-// bytes of a row put 16 lanes, which are served together, into different banks. Every `carry_steps` slices
-// what exceeds a byte moves on to the next sum, so that sums stay within int32.
+// are on their way while one is multiplied; one barrier a slice. The lanes of a warp read the 128 bytes of
+// a core matrix, a word each, which is a register of `mma_s8` as it stands.
 //
 // A finished tile goes through shared memory, so that whole sectors of K are written, also of its mirror
 // image. The first product waits in its place in K for the second.
 #pragma once
 
-#include "digit_tiles.hpp"
-#include "hadamard_tiles.hpp"
+#include "hadamard_digits.hpp"
 
 namespace fntk::kernels {
 
-struct HadamardGramS8 : HadamardTiles<float, DigitTiles::rows> {
+struct HadamardGramS8 : HadamardDigits {
     static constexpr int max_threads = 256;
-
-    DigitTiles rows[2], cols[2];  // X and G, X' and G'
 
     Launch launch(const DeviceLimits& limits) const {
         return launch_tiles(max_threads, shared_size<Quad>(2 * stages * quads), limits);
@@ -40,7 +30,7 @@ struct HadamardGramS8 : HadamardTiles<float, DigitTiles::rows> {
             for (int f = 0; f < 2; ++f) {
                 multiply(grid, slices, rows[f], cols[f], i0, j0);
                 for_each_element(grid, i0, j0, [&](int i, int j, int place) {
-                    float value = in_units(tile[place], rows[f].units[i], cols[f].units[j]);
+                    float value = in_units(float_of(tile[place]), rows[f].units[i], cols[f].units[j]);
                     if (f == 1) value *= alpha * k.row(i)[j];
                     k.row(i)[j] = value;
                     tile[place] = bits_of(value);
@@ -54,8 +44,7 @@ struct HadamardGramS8 : HadamardTiles<float, DigitTiles::rows> {
 
   private:
     static constexpr int stages = 4, quads = DigitTiles::quads;
-    static constexpr int pitch = tile_size + 8;        // words from row to row of a finished tile
-    static constexpr std::int64_t carry_steps = 1024;  // 2^15 columns: 2^30 and less in the last sum
+    static constexpr int pitch = tile_size + 8;  // words from row to row of a finished tile
 
     /// at[s][i][j]: sum s of the warp's rows from 16i and columns from 8j on, in the registers of mma_s8;
     /// the most significant first.
@@ -93,7 +82,7 @@ struct HadamardGramS8 : HadamardTiles<float, DigitTiles::rows> {
             begin(s + stages - 1);
             const int place = s % stages * quads;
             accumulate(grid, a + place, b + place, sums);
-            if (s % carry_steps == carry_steps - 1) carry(sums);
+            if (s % carry_steps == carry_steps - 1) carry_all(sums);
         }
         grid.sync();  // the last slice is read
         constexpr int pairs = pitch / 2;
@@ -107,47 +96,40 @@ struct HadamardGramS8 : HadamardTiles<float, DigitTiles::rows> {
         grid.sync();
     }
     FNTK_DEVICE static float whole_sum(const Sums& sums, int e) {
-        const auto part = [&](int s) { return static_cast<float>(sums.at[s][e / 16][e / 4 % 4][e % 4]); };
-        return part(0) * 65536.0F + (part(1) * 256.0F + part(2));
+        const auto part = [&](int s) { return sums.at[s][e / 16][e / 4 % 4][e % 4]; };
+        return HadamardDigits::whole_sum(part(0), part(1), part(2));
     }
 
     template <class Grid>
     FNTK_DEVICE static void accumulate(Grid& grid, const Quad* a, const Quad* b, Sums& sums) {
-        constexpr int row_pairs = DigitTiles::row_bytes / 8, digit_pairs = DigitTiles::cols / 8;
-        const int group = grid.lane() / 4, t = grid.lane() % 4;
-        const Pair* of_rows =
-            reinterpret_cast<const Pair*>(a) + (grid.warp() / 4 * 64 + group) * row_pairs + t;
-        const Pair* of_cols =
-            reinterpret_cast<const Pair*>(b) + (grid.warp() % 4 * 32 + group) * row_pairs + t;
-        Pair right[3][4];
+        constexpr int core = DigitTiles::leading / 4, cores = DigitTiles::stride / 4,
+                      digit = DigitTiles::digit_bytes / 4;  // words
+        const std::uint32_t* of_rows =
+            reinterpret_cast<const std::uint32_t*>(a) + grid.warp() / 4 * (8 * cores) + grid.lane();
+        const std::uint32_t* of_cols =
+            reinterpret_cast<const std::uint32_t*>(b) + grid.warp() % 4 * (4 * cores) + grid.lane();
+        std::uint32_t right[3][4][2];
         FNTK_UNROLL
-        for (int l = 0; l < 12; ++l)
-            right[l / 4][l % 4] = of_cols[8 * (l % 4) * row_pairs + l / 4 * digit_pairs];
+        for (int l = 0; l < 24; ++l)
+            right[l / 8][l / 2 % 4][l % 2] = of_cols[l / 8 * digit + l / 2 % 4 * cores + l % 2 * core];
         FNTK_UNROLL
         for (int i = 0; i < 4; ++i) {
             FNTK_UNROLL
             for (int v = 0; v < 3; ++v) {  // the digit of the rows, the most significant first
-                const Pair upper = of_rows[16 * i * row_pairs + v * digit_pairs],
-                           lower = of_rows[(16 * i + 8) * row_pairs + v * digit_pairs];
+                const std::uint32_t* from = of_rows + v * digit + 2 * i * cores;
+                const std::uint32_t left[4] = {from[0], from[cores], from[core], from[cores + core]};
                 FNTK_UNROLL
                 for (int w = 0; w < 3 - v; ++w) FNTK_UNROLL
-                for (int j = 0; j < 4; ++j)
-                    grid.mma_s8(sums.at[v + w][i][j],
-                                {upper.word[0], lower.word[0], upper.word[1], lower.word[1]},
-                                {right[w][j].word[0], right[w][j].word[1]});
+                for (int j = 0; j < 4; ++j) grid.mma_s8(sums.at[v + w][i][j], left, right[w][j]);
             }
         }
     }
 
-    FNTK_DEVICE static void carry(Sums& sums) {
+    FNTK_DEVICE static void carry_all(Sums& sums) {
         FNTK_UNROLL
         for (int s = 2; s > 0; --s) FNTK_UNROLL
-        for (int e = 0; e < 64; ++e) {
-            std::int32_t& low = sums.at[s][e / 16][e / 4 % 4][e % 4];
-            const std::int32_t high = low >> 8;
-            low -= high * 256;
-            sums.at[s - 1][e / 16][e / 4 % 4][e % 4] += high;
-        }
+        for (int e = 0; e < 64; ++e)
+            carry(sums.at[s - 1][e / 16][e / 4 % 4][e % 4], sums.at[s][e / 16][e / 4 % 4][e % 4]);
     }
 
     /// f(i, j, place in the tile) for the elements that are this block's to write, a row after the other.
@@ -170,31 +152,6 @@ struct HadamardGramS8 : HadamardTiles<float, DigitTiles::rows> {
             const int i = i0 + row, j = j0 + col;
             if (is_own(i, j) && i != j) k.row(j)[i] = float_of(tile[row * pitch + col]);
         }
-    }
-
-    /// sum·2^(16 + u + u'); NaN where a row is not finite.
-    FNTK_DEVICE static float in_units(std::uint32_t sum, std::int32_t u, std::int32_t other) {
-        if (u == DigitTiles::not_finite || other == DigitTiles::not_finite) return float_of(0x7FFFFFFFU);
-        const int exponent = 16 + u + other;
-        return float_of(sum) * power_of_two(exponent / 2) * power_of_two(exponent - exponent / 2);
-    }
-    /// 2^e, and 2^−126 below that: where it is both factors, the product is 0 anyhow.
-    FNTK_DEVICE static float power_of_two(int e) {
-        return float_of(static_cast<std::uint32_t>(larger(e, -126) + 127) << 23);
-    }
-    FNTK_DEVICE static float float_of(std::uint32_t bits) {
-#ifdef __CUDA_ARCH__
-        return __uint_as_float(bits);
-#else
-        return __builtin_bit_cast(float, bits);
-#endif
-    }
-    FNTK_DEVICE static std::uint32_t bits_of(float v) {
-#ifdef __CUDA_ARCH__
-        return __float_as_uint(v);
-#else
-        return __builtin_bit_cast(std::uint32_t, v);
-#endif
     }
 };
 

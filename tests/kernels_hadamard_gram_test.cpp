@@ -1,12 +1,16 @@
-// The fused Grams (kernels/hadamard_gram.hpp, hadamard_gram_s8.hpp), the digits of the second
-// (kernels/digit_tiles.hpp) and the indices of its triangle (kernels/triangle.hpp).
+// The fused Grams (kernels/hadamard_gram.hpp, hadamard_gram_s8.hpp, hadamard_gram_wgmma.hpp), the digits
+// of the last two (kernels/digit_tiles.hpp) and the indices of its triangle (kernels/triangle.hpp).
 #include "kernel_matrices.hpp"
 
 #include <backend/ops.hpp>
 
 #include <hadamard_gram.hpp>
 #include <hadamard_gram_s8.hpp>
+#include <hadamard_gram_wgmma.hpp>
 
+#include <algorithm>
+#include <cstring>
+#include <limits>
 #include <set>
 #include <utility>
 #include <vector>
@@ -104,7 +108,8 @@ struct Digits {
     [[nodiscard]] double value(std::int64_t i, std::int64_t j) const {
         std::int64_t whole = 0;
         for (int t = 0; t < 3; ++t) {
-            const std::int64_t byte = i % 128 * 96 + 32 * t + j % 32;
+            const std::int64_t byte =
+                4096 * t + i % 128 / 8 * 256 + j % 32 / 16 * 128 + 16 * (i % 8) + j % 16;
             const kernels::Quad& quad = tiles[static_cast<std::size_t>(
                 (i / 128 * view.steps + j / 32) * kernels::DigitTiles::quads + byte / 16)];
             whole =
@@ -121,14 +126,24 @@ void run_gram(const kernels::Rows<const double>& x, const kernels::Rows<const do
               const kernels::Rows<double>& k, bool symmetric) {
     run_on_host(kernels::HadamardGram{{alpha, k, symmetric}, x, x_cols, g, g_cols}, {.limits = limits});
 }
+std::vector<float> values_of(const kernels::Rows<float>& k) {
+    std::vector<float> values;
+    for (std::int64_t i = 0; i < k.rows; ++i) values.insert(values.end(), k.row(i), k.row(i) + k.cols);
+    return values;
+}
+/// By both kernels, which give the same bits.
 void run_gram(const kernels::Rows<const float>& x, const kernels::Rows<const float>& x_cols,
               const kernels::Rows<const float>& g, const kernels::Rows<const float>& g_cols, double alpha,
-              const kernels::Rows<float>& k, bool symmetric) {
+              const kernels::Rows<float>& k, bool symmetric, int multiprocessors = 1) {
     const Digits of_x(x), of_x_cols(x_cols), of_g(g), of_g_cols(g_cols);
-    run_on_host(
-        kernels::HadamardGramS8{
-            {alpha, k, symmetric}, {of_x.view, of_g.view}, {of_x_cols.view, of_g_cols.view}},
-        {.limits = limits});
+    const kernels::HadamardDigits products{
+        {alpha, k, symmetric}, {of_x.view, of_g.view}, {of_x_cols.view, of_g_cols.view}};
+    run_on_host(kernels::HadamardGramS8{products}, {.limits = limits});
+    const std::vector<float> portable = values_of(k);
+    for (std::int64_t i = 0; i < k.rows; ++i)
+        std::fill_n(k.row(i), k.cols, std::numeric_limits<float>::quiet_NaN());
+    run_on_host(kernels::HadamardGramWgmma{products}, {.limits = {multiprocessors, 227 * 1024, 90}});
+    EXPECT_EQ(std::memcmp(portable.data(), values_of(k).data(), 4 * portable.size()), 0);
 }
 
 /// Against the reference: equal on integers, else within the bound of two sums.
@@ -175,6 +190,17 @@ TEST(KernelsHadamardGram, IsExactlySymmetric) {
         }
         expect_gram<T>({0, 0, 9, 5}, true, true);
     });
+}
+
+/// Blocks that take several tiles, and go round their stages of shared memory.
+TEST(KernelsHadamardGram, TilesOfABlockFollowEachOther) {
+    const std::int64_t n = 300, d = 100, p = 33;
+    Padded<float> x(test::normals(n, d, 1)), g(test::normals(n, p, 2)), k(n, n), expected(n, n);
+    reference().ops().hadamard_gram(x, x, g, g, 2, expected);
+    for (const int multiprocessors : {1, 2, 5, 100}) {
+        run_gram(x.rows_in(), x.rows_in(), g.rows_in(), g.rows_in(), 2, k.rows(), true, multiprocessors);
+        EXPECT_TRUE(test::near_values(k, expected, 1e-5)) << multiprocessors;
+    }
 }
 
 TEST(KernelsHadamardGram, RealNumbersStayWithinTheBoundOfTheirSums) {

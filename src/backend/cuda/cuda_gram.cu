@@ -49,10 +49,11 @@ void Cuda::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixV
     };
     const Digits of_x(*context_, x), of_g(*context_, g);
     const std::optional<Digits> of_x_cols = other(x_cols, x), of_g_cols = other(g_cols, g);
-    context_->run(kernels::HadamardGramS8{
+    const kernels::HadamardDigits products{
         {alpha, rows_of<float>(k), symmetric},
         {of_x.view(), of_g.view()},
-        {(of_x_cols ? *of_x_cols : of_x).view(), (of_g_cols ? *of_g_cols : of_g).view()}});
+        {(of_x_cols ? *of_x_cols : of_x).view(), (of_g_cols ? *of_g_cols : of_g).view()}};
+    context_->run(kernels::HadamardGramS8{products});
 }
 
 void Cuda::arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,
