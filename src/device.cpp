@@ -33,6 +33,22 @@ int choose_threads(int threads) {
     return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
+/// The first GPU where it can be used, else nothing. That this build has code for it shows when a kernel
+/// runs.
+std::shared_ptr<backend::Ops> usable_gpu() {
+    if (!backend::cuda_status().available) return nullptr;
+    try {
+        std::shared_ptr<backend::Ops> ops = backend::make_cuda(0, nullptr);
+        const Device device = Device::wrap("cuda", ops);
+        Matrix probe = device.zeros(1, 1, DType::f64);
+        ops->square_roots(probe);
+        (void)device.to_host(probe);
+        return ops;
+    } catch (const Error&) {
+        return nullptr;
+    }
+}
+
 DeviceError unknown(const std::string& name) {
     std::string known = "auto";
     for (const DeviceInfo& info : devices()) known += ", " + info.name;
@@ -60,9 +76,7 @@ std::vector<DeviceInfo> devices() {
     return {
         {"reference", true, "plain loops in double and int64: the oracle, for small sizes"},
         {"cpu", true, backend::describe_cpu()},
-        {"cuda", cuda.available,
-         cuda.available ? cuda.description + " (no test of this backend has run on a GPU yet)"
-                        : cuda.description},
+        {"cuda", cuda.available, cuda.description},
     };
 }
 
@@ -81,9 +95,12 @@ Device Device::open(std::string_view name, int threads) {
     threads = choose_threads(threads);
     std::string wanted(name);
     if (wanted == "auto") {
-        const char* forced = std::getenv("FNTK_DEVICE");
-        wanted =
-            forced != nullptr && *forced != '\0' && std::string_view(forced) != "auto" ? forced : "cpu";
+        if (const char* forced = std::getenv("FNTK_DEVICE"); forced != nullptr && *forced != '\0')
+            wanted = forced;
+    }
+    if (wanted == "auto") {
+        if (std::shared_ptr<backend::Ops> gpu = usable_gpu()) return {"cuda", std::move(gpu)};
+        wanted = "cpu";
     }
     if (wanted.starts_with("cuda")) return cuda(ordinal_of(wanted));
     if (wanted == "reference") return {wanted, backend::make_reference()};

@@ -278,6 +278,10 @@ class Floors(unittest.TestCase):
         self.assertIsNone(self.beside("wide", "srht", {**shape, "p": 128}, portable=True))
         self.assertIsNone(self.beside("wide", "srht", shape))
         self.assertEqual(self.beside("growth", "n/rademacher", {**shape, "d": 784})["unit"], "wgmma_s8+bf16")
+        gram = {"n": 32768, "d": 784, "p": 256, "m": 4096}
+        for portable, unit in ((False, "wgmma_s8"), (True, "mma_s8")):
+            found = self.beside("gram", "tangents", gram, portable)
+            self.assertEqual(found, {"ms": 1e3 * 6 * 32768**2 * 1040 / self.CEILINGS[unit], "unit": unit})
         dense = self.beside("dense", "rademacher", {"n": 8192, "d": 784, "m": 65536})
         self.assertEqual(dense["unit"], "bf16+mma_b1")
         self.assertAlmostEqual(dense["ms"], 1e3 * (2 * 8192 * 65536 * 784 / 7e14 + 8192 * 8192 * 65536 / 1e16))

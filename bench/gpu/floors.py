@@ -68,11 +68,14 @@ def work(problem: Problem, digits: int = 3) -> dict[str, float]:
 def beside(problem: Problem, ceilings: Parts, digits: int = 3, portable: bool = False) -> Parts:
     """The parts by the names of the ceilings that they stand beside: int8 products those of wgmma where the device has
     them (portable: does without), else of mma up to the rank of the fused kernel and of cuBLAS above; the dense Gram,
-    which counts bits, mma of bits."""
+    which counts bits, mma of bits. The Gram of tangents is six int8 products for three of bf16."""
     wgmma = "wgmma_s8" in ceilings and not portable
+    if problem.op == "gram":
+        n, d, p = (problem.shape[key] for key in "ndp")
+        return {"wgmma_s8" if wgmma else "mma_s8": 6.0 * n * n * (d + p), "copy": 4.0 * n * n}
     needs = parts(problem, digits, as_product=wgmma and problem.shape.get("p", MOST_PRODUCT + 1) <= MOST_PRODUCT)
     int8 = "mma_b1" if problem.op == "dense" else "wgmma_s8" if wgmma else \
-        "mma_s8" if problem.shape["p"] <= MOST_FUSED else "int8"
+        "mma_s8" if problem.shape.get("p", 0) <= MOST_FUSED else "int8"
     return {int8 if unit == "int8" else unit: amount for unit, amount in needs.items()}
 
 

@@ -61,12 +61,14 @@ using StagedBits = BasicStaged<BitMatrix, ConstBitView>;
 class FNTK_API Device {
   public:
     /// name: "reference" (plain loops in double and int64, the oracle), "cpu" (BLAS and threads), "cuda" or
-    /// "cuda:N" (the N-th GPU), or "auto": the environment variable FNTK_DEVICE if it is set, else cpu (a
-    /// GPU is used where it is named). threads: 0 takes the environment variable FNTK_THREADS if it is set,
-    /// else all processors. The cpu backend uses the best instruction set of the machine, or the one that
-    /// the environment variable FNTK_SIMD names (`fntk info` shows the one in use); the bits are the same.
-    /// Throws DeviceError for an unknown or absent device, ValueError for a thread count outside [0, 4096]
-    /// or an instruction set that is not there.
+    /// "cuda:N" (the N-th GPU), or "auto": the environment variable FNTK_DEVICE if it is set, else the
+    /// first GPU where it is usable and this build has code for it, else cpu. A program that opens "auto"
+    /// and reads elements itself, or shares the handle between threads, keeps to what "cuda" asks above:
+    /// to_host, one thread at a time. threads are those of the CPU: 0 takes the environment variable
+    /// FNTK_THREADS if it is set, else all processors. The cpu backend uses the best instruction set of the
+    /// machine, or the one that the environment variable FNTK_SIMD names (`fntk info` shows the one in
+    /// use); the bits are the same. Throws DeviceError for an unknown or absent device, ValueError for a
+    /// thread count outside [0, 4096] or an instruction set that is not there.
     static Device open(std::string_view name = "auto", int threads = 0);
     /// The GPU `ordinal`, as open("cuda") and open("cuda:1") do, on a stream of the caller's
     /// (cudaStream_t), which has to belong to that GPU and to outlive the handle and its matrices; null: on

@@ -13,10 +13,11 @@
 namespace fntk::cli {
 
 void RunOptions::add(CLI::App& app) {
-    app.add_option("--device", device,
-                   "auto, cpu, reference or cuda; auto obeys the environment variable FNTK_DEVICE")
+    app.add_option(
+           "--device", device,
+           "auto, cpu, reference, cuda or cuda:N; auto: FNTK_DEVICE if set, else a GPU if usable, else cpu")
         ->capture_default_str();
-    app.add_option("--threads", threads, "threads; 0 takes FNTK_THREADS, else all processors")
+    app.add_option("--threads", threads, "threads of the CPU; 0 takes FNTK_THREADS, else all processors")
         ->capture_default_str();
     app.add_option("--json", json,
                    "write a report to this file: spec, device, seconds per phase, peak_bytes, results");

@@ -1,5 +1,6 @@
 // What a user sees of a machine whose driver, GPU, memory or kernel fails: whatever call of whatever
 // operation it is, a clear Error, nothing left over, and a handle that goes on or says that it cannot.
+#include "environment.hpp"
 #include "exact_networks.hpp"
 #include "host_gpu.hpp"
 #include "temp_folder.hpp"
@@ -25,6 +26,38 @@ using test::same_bits;
 namespace gpu = test::gpu;
 
 // --- the machine
+
+TEST(GpuMachine, IsWhatAutoChoosesWhereItIsUsable) {
+    const test::Environment none("FNTK_DEVICE", nullptr);
+    const gpu::Machine usable = gpu::machine();
+    EXPECT_EQ(Device::open().name(), "cuda");
+    EXPECT_EQ(Device::open("auto", 2).place(), Place::cuda);
+    gpu::machine().compute_capability = 86;
+    EXPECT_EQ(Device::open().name(), "cuda");
+    const auto spoilt = [&](const auto& spoil) {
+        gpu::machine() = usable;
+        spoil(gpu::machine());
+        const Device device = Device::open("auto", 2);
+        EXPECT_EQ(device.threads(), 2);
+        return device.name();
+    };
+    EXPECT_EQ(spoilt([](gpu::Machine& machine) { machine.driver = 0; }), "cpu");
+    EXPECT_EQ(spoilt([](gpu::Machine& machine) { machine.driver = CUDART_VERSION - 10; }), "cpu");
+    EXPECT_EQ(spoilt([](gpu::Machine& machine) { machine.gpus = 0; }), "cpu");
+    EXPECT_EQ(spoilt([](gpu::Machine& machine) { machine.compute_capability = 75; }), "cpu");
+    EXPECT_EQ(spoilt([](gpu::Machine& machine) { machine.has_code = false; }), "cpu");
+    gpu::machine() = usable;
+    for (const cudaError_t error : {cudaErrorMemoryAllocation, cudaErrorLaunchFailure}) {
+        gpu::fail(0, error, 100);  // another process has all of its memory; it is broken
+        EXPECT_EQ(Device::open().name(), "cpu");
+        EXPECT_TRUE(gpu::has_failed());
+        gpu::restart();
+    }
+    EXPECT_EQ(gpu::alive(), gpu::Alive{}) << "nothing is left of what was tried";
+    EXPECT_EQ(Device::open().name(), "cuda");
+    const test::Environment forced("FNTK_DEVICE", "cpu");
+    EXPECT_EQ(Device::open().name(), "cpu") << "the environment wins";
+}
 
 TEST(GpuMachine, WithoutADriverSaysSo) {
     gpu::machine().driver = 0;
