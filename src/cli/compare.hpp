@@ -88,11 +88,12 @@ class Comparison {
     ErrorLaw law_;
 };
 
-/// Seconds of the clock.
+/// Seconds of the clock until the device has done it.
 template <class Body>
-double timed(Body&& body) {
+double timed(const Device& device, Body&& body) {
     const auto begin = std::chrono::steady_clock::now();
     body();
+    wait_for(device);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 

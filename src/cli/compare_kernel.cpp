@@ -81,7 +81,7 @@ KernelFindings Comparison::findings(const Network& network, const Tangent& at) c
 KernelFindings Comparison::findings_of_all(const Network& network, const Tangent& at) const {
     KernelFindings found;
     Matrix kernel;
-    found.seconds = timed([&] { kernel = gram(at, KernelOutput::trace); });
+    found.seconds = timed(device_, [&] { kernel = gram(at, KernelOutput::trace); });
     found.peak_bytes = memory_use(device_.place()).peak;
     const Spectrum eigen = spectrum(device_, kernel);
     found.lambda_min = eigen.min();
@@ -119,7 +119,7 @@ KernelFindings Comparison::findings_by_products(const Network& network, const Ta
     found.lambda_max = lambda_max(KernelOperator(at)).value;
     const Tangent some = tangent(device_, network, compared());
     Matrix kernel;
-    found.seconds = timed([&] { kernel = gram(some, KernelOutput::trace); });
+    found.seconds = timed(device_, [&] { kernel = gram(some, KernelOutput::trace); });
     found.error = relative_error(device_.on_host(kernel), limit_kernel_);
     if (tested()) found.ridge = fitted_score(network);
     found.peak_bytes = memory_use(device_.place()).peak;

@@ -116,7 +116,7 @@ Json Comparison::measure(const Network& network, const Progress& progress) {
     const std::int64_t before = memory_use(device_.place()).current;
 
     std::optional<Tangent> at;
-    const double tangent_seconds = timed([&] { at.emplace(tangent(device_, network, x)); });
+    const double tangent_seconds = timed(device_, [&] { at.emplace(tangent(device_, network, x)); });
     stop_if_interrupted();
     const KernelFindings kernel = findings(network, *at);
     const std::int64_t kernel_peak = kernel.peak_bytes - before;

@@ -65,7 +65,7 @@ double Report::seconds(const char* phase) const {
 }
 
 void Report::device(const Device& device) {
-    place_ = device.place();
+    device_ = device;
     json_["device"] = {{"name", device.name()}, {"threads", device.threads()}};
 }
 
@@ -79,7 +79,7 @@ void Report::finish() {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     json_["seconds"] = seconds_;
-    note_peak(memory_use(place_).peak);
+    note_peak(memory_use(device_ ? device_->place() : Place::host).peak);
     json_["peak_bytes"] = peak_;
     json_["peak_rss_bytes"] = static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
     if (!path_.empty()) save_text(path_, to_text(json_, 2) + "\n");
@@ -104,6 +104,10 @@ Progress progress_bar(std::string label) {
         }
         return !interrupted();
     };
+}
+
+void wait_for(const Device& device) {
+    if (device.place() != Place::host) (void)device.to_host(device.zeros(1, 1, DType::f32));
 }
 
 bool interrupted() { return g_interrupted != 0; }

@@ -10,11 +10,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <string>
+#include <type_traits>
 
 namespace fntk::cli {
 
 using Json = nlohmann::ordered_json;
+
+/// Returns when the device has done all that it was given.
+void wait_for(const Device& device);
 
 class Report {
   public:
@@ -29,15 +34,13 @@ class Report {
     template <class Body>
     auto phase(const char* name, Body&& body) {
         const MayEnd may_end;
-        const Timer timer(*this, name);
-        return body();
+        return timed(name, body);
     }
     /// Of a body that writes, or looks at interrupted() by itself: Ctrl-C waits for it, a second one does
     /// not.
     template <class Body>
     auto phase_to_end(const char* name, Body&& body) {
-        const Timer timer(*this, name);
-        return body();
+        return timed(name, body);
     }
     [[nodiscard]] double seconds(const char* phase) const;
     /// A peak that was measured before the counter was set back.
@@ -64,11 +67,25 @@ class Report {
         std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
     };
 
+    /// What the body gave the device is done when the time ends.
+    template <class Body>
+    auto timed(const char* name, Body& body) {
+        const Timer timer(*this, name);
+        if constexpr (std::is_void_v<decltype(body())>) {
+            body();
+            if (device_) wait_for(*device_);
+        } else {
+            auto result = body();
+            if (device_) wait_for(*device_);
+            return result;
+        }
+    }
+
+    std::optional<Device> device_;
     Json json_;
     Json seconds_ = Json::object();
     std::string path_;
     std::int64_t peak_ = 0;
-    Place place_ = Place::host;
 };
 
 /// A number that JSON can hold: null for infinity and NaN.
