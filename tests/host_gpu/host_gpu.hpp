@@ -53,6 +53,21 @@ struct Alive {
 };
 Alive alive();
 
+/// Calls that were taken since the last take_issued(), and the bytes that were set.
+struct Issued {
+    std::int64_t kernels = 0, products = 0, sets = 0, bytes_set = 0, copies = 0, taken = 0, given_back = 0,
+                 waits = 0;
+
+    bool operator==(const Issued&) const = default;
+    friend std::ostream& operator<<(std::ostream& out, const Issued& issued) {
+        return out << issued.kernels << " kernels, " << issued.products << " products, " << issued.sets
+                   << " sets of " << issued.bytes_set << " bytes, " << issued.copies << " copies, "
+                   << issued.taken << " blocks taken, " << issued.given_back << " given back, "
+                   << issued.waits << " waits";
+    }
+};
+Issued take_issued();
+
 /// What was done against the rules since the last call, the first of it; else empty.
 std::string take_fault();
 

@@ -16,6 +16,7 @@ cudaError_t library(const Handle* handle, Body&& body) {
     if (code != cudaSuccess) return code;
     if (const cudaError_t stream = known(handle->stream); stream != cudaSuccess) return stream;
     if (handle->device != state().device) return against_the_rules("a handle of another device");
+    ++state().issued.products;
     return body();
 }
 

@@ -28,6 +28,7 @@ State& state() {
 }
 Machine& machine() { return state().machine; }
 Alive alive() { return state().alive; }
+Issued take_issued() { return std::exchange(state().issued, {}); }
 std::string take_fault() { return std::exchange(state().fault, {}); }
 
 void fail(std::int64_t call, cudaError_t error, std::int64_t times) {
@@ -45,6 +46,7 @@ void restart() {
     gpu.kept.clear();
     gpu.device = 0;
     gpu.alive = {};
+    gpu.issued = {};
     gpu.streams.clear();
     gpu.blocks.clear();
     gpu.shared_bytes.clear();

@@ -156,6 +156,7 @@ cudaError_t cudaMallocFromPoolAsync(void** memory, std::size_t bytes, cudaMemPoo
             return against_the_rules("memory of no bytes, or of another device than the stream's");
         if (!take_kept(pool, bytes) && static_cast<std::int64_t>(bytes) > free_bytes())
             return cudaErrorMemoryAllocation;
+        ++state().issued.taken;
         Block& block = make_block(bytes);
         block.graph = stream->capture;
         *memory = block.memory.get();
@@ -182,6 +183,7 @@ cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
         if (block->graph != stream->capture)
             return against_the_rules(
                 "memory of a graph is given back outside of it, or the other way round");
+        ++state().issued.given_back;
         block->open = false;
         if (block->graph != nullptr) return submit(stream, [block] { block->live = false; });
         --block->pool->open_blocks;
@@ -242,6 +244,8 @@ cudaError_t cudaMemset2DAsync(void* memory, std::size_t pitch, int value, std::s
         if (const cudaError_t code = known(stream); code != cudaSuccess) return code;
         const cudaError_t code = placed(memory, pitch, width, height, true, "what is set");
         if (code != cudaSuccess) return code;
+        ++state().issued.sets;
+        state().issued.bytes_set += static_cast<std::int64_t>(width * height);
         return submit(stream, [=] {
             for (std::size_t i = 0; i < height; ++i)
                 std::memset(static_cast<std::byte*>(memory) + i * pitch, value, width);
@@ -264,6 +268,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, 
              {placed(to, to_pitch, width, height, to_device, "where a copy goes"),
               placed(from, from_pitch, width, height, from_device, "what is copied")})
             if (code != cudaSuccess) return code;
+        ++state().issued.copies;
         return submit(stream, [=] {
             for (std::size_t i = 0; i < height; ++i)
                 std::memcpy(static_cast<std::byte*>(to) + i * to_pitch,

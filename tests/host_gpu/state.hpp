@@ -43,6 +43,7 @@ struct Kept {
 struct State {
     Machine machine;
     Alive alive;
+    Issued issued;
     std::string fault;
     cudaError_t last = cudaSuccess, final = cudaSuccess;
     cudaError_t error = cudaSuccess;  // to be reported by a call

@@ -105,6 +105,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     return call(Can::find_the_end, [&] {
         if (const cudaError_t code = known(stream); code != cudaSuccess) return code;
         if (const cudaError_t code = not_while_recording(*stream); code != cudaSuccess) return code;
+        ++state().issued.waits;
         return finish(*stream);
     });
 }
@@ -174,6 +175,7 @@ cudaError_t cudaLaunchKernel(const void* entry, dim3 blocks, dim3 threads, void*
         if (static_cast<int>(threads.x) > code.max_threads)
             return against_the_rules("more threads than the kernel has registers for",
                                      cudaErrorLaunchOutOfResources);
+        ++state().issued.kernels;
         return submit(stream, std::move(code.work));
     });
 }
