@@ -89,9 +89,11 @@ struct PackDigits {
         }
         return largest;
     }
-    /// 23 bits of the largest, or 22 where it would leave the digits; of long rows fewer, so that sums of
-    /// v₂ v₂' stay within int32: 2^14 to a column, 2^12 beyond 2^17 columns, 2^10 beyond 2^19.
+    /// 0 for a row of zeros; else 23 bits of the largest, or 22 where it would leave the digits; of long
+    /// rows fewer, so that sums of v₂ v₂' stay within int32: 2^14 to a column, 2^12 beyond 2^17 columns,
+    /// 2^10 beyond 2^19.
     FNTK_DEVICE int shift_of(double largest) const {
+        if (largest == 0) return 0;
         int shift = 23 - exponent_of(largest);
         if (PowerOfTwo(shift).times(largest) > DigitWords::most) --shift;
         for (std::int64_t cols = std::int64_t{1} << 17; cols < x.cols; cols *= 4) --shift;

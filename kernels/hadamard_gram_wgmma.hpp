@@ -14,7 +14,9 @@
 // Shared memory:
 //     slices     stages × (128 rows, then 128 columns, by 32) of three digits
 //     kept       64 × 256 elements: number e of each consuming thread
-//     units      of a consumer, two tiles in turn, of X and G: those of 128 columns, then of its 64 rows
+//     scales     of a consumer, two tiles in turn, of X and G: 2^u of 128 columns, then 2^(u + 16) of its
+//     64
+//                rows; 0 where |u| > 60, for whose elements the units are read
 #pragma once
 
 #include "hadamard_digits.hpp"
@@ -28,28 +30,28 @@ struct HadamardGramWgmma : HadamardDigits {
     Launch launch(const DeviceLimits& limits) const {
         return {smaller<std::int64_t>(tiles, limits.multiprocessors), max_threads,
                 shared_size<Quad>(stages * stage_quads) + shared_size<float>(elements * consumers) +
-                    shared_size<std::int32_t>(4 * tile_units)};
+                    shared_size<float>(4 * tile_scales)};
     }
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
         Quad* slices = grid.template shared<Quad>(stages * stage_quads);
         float* kept = grid.template shared<float>(elements * consumers);
-        std::int32_t* units = grid.template shared<std::int32_t>(4 * tile_units);
+        float* scales = grid.template shared<float>(4 * tile_scales);
         if (grid.warp() < 4) {
             grid.template give_registers<40>();
             produce(grid, slices);
         } else {
             grid.template take_registers<232>();
             const int consumer = grid.shuffle(grid.warp() / 4 - 1, 0);
-            consume(grid, consumer, slices, kept, units + 2 * consumer * tile_units);
+            consume(grid, consumer, slices, kept, scales + 2 * consumer * tile_scales);
         }
     }
 
   private:
-    static constexpr int stages = 4, ahead = 2, quads = DigitTiles::quads, stage_quads = 2 * quads;
+    static constexpr int stages = 4, ahead = 1, quads = DigitTiles::quads, stage_quads = 2 * quads;
     static constexpr int consumers = 2 * warpgroup_size, elements = 64;  // threads; of each, of a tile
-    static constexpr int product_units = 192, tile_units = 2 * product_units;
+    static constexpr int product_scales = 192, tile_scales = 2 * product_scales;
     static constexpr int full = 1, empty = full + 2 * stages, of_consumer = empty + stages;  // barriers
     static constexpr int digit = DigitTiles::digit_bytes;
 
@@ -98,8 +100,7 @@ struct HadamardGramWgmma : HadamardDigits {
 
     /// Consumer i = 0, 1 with rows 64i to 64i + 63 of each tile.
     template <class Grid>
-    FNTK_DEVICE void consume(Grid& grid, int i, const Quad* slices, float* kept,
-                             std::int32_t* units) const {
+    FNTK_DEVICE void consume(Grid& grid, int i, const Quad* slices, float* kept, float* scales) const {
         const std::uint32_t address = grid.shared_address(slices);
         float* own = kept + warpgroup_size * i + grid.thread() % warpgroup_size;
         const std::int64_t of_block = (tiles - grid.block() - 1) / grid.blocks() + 1,
@@ -107,43 +108,72 @@ struct HadamardGramWgmma : HadamardDigits {
         std::int64_t step = 0;
         bool odd = false;
         for_each_tile(grid, [&](std::int64_t i0, std::int64_t j0) {
-            const std::int64_t row0 = i0 + 64 * i;
-            std::int32_t* of_tile = units + (odd ? tile_units : 0);
+            const Part part{i0 + 64 * i, j0, i, scales + (odd ? tile_scales : 0)};
             odd = !odd;
-            load_units(grid, row0, j0, of_tile);
-            FNTK_UNROLL_BY(1)
-            for (int f = 0; f < 2; ++f) {
-                Sums sums{};
-                multiply(grid, i, address, rows[f].steps, last, step, sums);
-                const std::int32_t* unit = of_tile + f * product_units;
-                FNTK_UNROLL
-                for (int e = 0; e < elements; ++e) {
-                    const float value =
-                        in_units(whole_sum(sums.part[0][e], sums.part[1][e], sums.part[2][e]),
-                                 unit[128 + row_of(grid, e)], unit[col_of(grid, e)]);
-                    float& at = own[consumers * e];
-                    at = f == 0 ? value : value * (alpha * at);
-                }
-            }
-            write_tile(grid, row0, j0, own);
+            load_scales(grid, part);
+            Sums sums{};
+            multiply(grid, i, address, rows[0].steps, last, step, sums);
+            finish<0>(grid, part, sums, own);
+            sums = {};
+            multiply(grid, i, address, rows[1].steps, last, step, sums);
+            finish<1>(grid, part, sums, own);
         });
     }
 
+    /// What a consumer has of a tile.
+    struct Part {
+        std::int64_t row0, j0;
+        int consumer;
+        float* scales;
+    };
     FNTK_DEVICE static int row_of(auto& grid, int e) {
         return grid.warp() % 4 * 16 + grid.lane() / 4 + e / 2 % 2 * 8;
     }
     FNTK_DEVICE static int col_of(auto& grid, int e) { return e / 4 * 8 + grid.lane() % 4 * 2 + e % 2; }
 
-    /// Units of a tile, seen by the consumer's threads, which have all read those of the tile before.
+    /// Seen by the consumer's threads, which have all read those of the tile before.
     template <class Grid>
-    FNTK_DEVICE void load_units(Grid& grid, std::int64_t row0, std::int64_t j0, std::int32_t* to) const {
+    FNTK_DEVICE void load_scales(Grid& grid, const Part& part) const {
+        const auto scale = [](std::int32_t u, int more) {
+            return u < -60 || u > 60 ? 0.0F : float_of(static_cast<std::uint32_t>(u + more + 127) << 23);
+        };
         const int thread = grid.thread() % warpgroup_size;
         FNTK_UNROLL
         for (int f = 0; f < 2; ++f) {
-            to[f * product_units + thread] = cols[f].units[j0 + thread];
-            if (thread < 64) to[f * product_units + 128 + thread] = rows[f].units[row0 + thread];
+            float* to = part.scales + f * product_scales + thread;
+            to[0] = scale(cols[f].units[part.j0 + thread], 0);
+            if (thread < 64) to[128] = scale(rows[f].units[part.row0 + thread], 16);
         }
-        grid.barrier_sync(of_consumer + static_cast<int>(row0 / 64 % 2), warpgroup_size);
+        grid.barrier_sync(of_consumer + part.consumer, warpgroup_size);
+    }
+
+    /// The elements of product f = 0, X, are kept, times alpha; with those of G they are elements of K.
+    template <int f, class Grid>
+    FNTK_DEVICE void finish(Grid& grid, const Part& part, const Sums& sums, float* own) const {
+        const float *of_cols = part.scales + f * product_scales, *of_rows = of_cols + 128;
+        const auto keep = [&](int e, float value) {
+            float& at = own[consumers * e];
+            at = f == 0 ? alpha * value : value * at;
+        };
+        // The scales that this warp's elements have, each looked at by one lane.
+        bool plain = of_rows[grid.warp() % 4 * 16 + grid.lane() % 16] != 0;
+        FNTK_UNROLL
+        for (int c = 0; c < 128; c += warp_size) plain = plain && of_cols[c + grid.lane()] != 0;
+        if (grid.ballot(plain) == ~std::uint32_t{0}) {
+            const float of_row[2] = {of_rows[row_of(grid, 0)], of_rows[row_of(grid, 2)]};
+            FNTK_UNROLL
+            for (int e = 0; e < elements; ++e)
+                keep(e, whole_sum(sums, e) * of_row[e / 2 % 2] * of_cols[col_of(grid, e)]);
+        } else {
+            FNTK_UNROLL
+            for (int e = 0; e < elements; ++e)
+                keep(e, in_units(whole_sum(sums, e), rows[f].units[part.row0 + row_of(grid, e)],
+                                 cols[f].units[part.j0 + col_of(grid, e)]));
+        }
+        if (f == 1) write_tile(grid, part, own);
+    }
+    FNTK_DEVICE static float whole_sum(const Sums& sums, int e) {
+        return HadamardDigits::whole_sum(sums.part[0][e], sums.part[1][e], sums.part[2][e]);
     }
 
     /// The products of `steps` stages from `step` on; `last` is the step behind all of the block.
@@ -186,24 +216,39 @@ struct HadamardGramWgmma : HadamardDigits {
         grid.wgmma_commit();
     }
 
+    /// A tile that is all the block's own, with K's rows aligned to pairs, needs no care.
     template <class Grid>
-    FNTK_DEVICE void write_tile(Grid& grid, std::int64_t row0, std::int64_t j0, const float* own) const {
-        const bool pairs = k.stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(k.data) % 8 == 0;
-        FNTK_UNROLL_BY(4)
-        for (int e = 0; e < elements; e += 2) {
-            const std::int64_t row = row0 + row_of(grid, e), col = j0 + col_of(grid, e);
-            const float value[2] = {own[consumers * e], own[consumers * (e + 1)]};
-            if (pairs && is_own(row, col + 1)) {
-                *reinterpret_cast<Pair*>(k.row(row) + col) = {{bits_of(value[0]), bits_of(value[1])}};
-            } else {
-                FNTK_UNROLL
-                for (int l = 0; l < 2; ++l)
-                    if (is_own(row, col + l)) k.row(row)[col + l] = value[l];
-            }
-            if (!symmetric) continue;
+    FNTK_DEVICE void write_tile(Grid& grid, const Part& part, const float* own) const {
+        const std::int64_t row = part.row0 + row_of(grid, 0), col = part.j0 + col_of(grid, 0);
+        const bool pairs = k.stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(k.data) % 8 == 0,
+                   inside = part.row0 + 64 <= k.rows && part.j0 + 128 <= k.cols &&
+                            !(symmetric && part.j0 + 128 > part.row0);
+        if (pairs && inside) {
+            float* to = k.row(row) + col;
+            float* mirrored = symmetric ? k.row(col) + row : nullptr;
             FNTK_UNROLL
-            for (int l = 0; l < 2; ++l)
-                if (is_own(row, col + l) && row != col + l) k.row(col + l)[row] = value[l];
+            for (int e = 0; e < elements; e += 4, to += 8) {
+                FNTK_UNROLL
+                for (int half = 0; half < 2; ++half) {
+                    const float first = own[consumers * (e + 2 * half)],
+                                second = own[consumers * (e + 2 * half + 1)];
+                    *reinterpret_cast<Pair*>(to +
+                                             8 * half * k.stride) = {{bits_of(first), bits_of(second)}};
+                    if (!symmetric) continue;
+                    mirrored[8 * half] = first;
+                    mirrored[k.stride + 8 * half] = second;
+                }
+                if (symmetric) mirrored += 8 * k.stride;
+            }
+            return;
+        }
+        FNTK_UNROLL_BY(1)
+        for (int e = 0; e < elements; ++e) {
+            const std::int64_t i = part.row0 + row_of(grid, e), j = part.j0 + col_of(grid, e);
+            if (!is_own(i, j)) continue;
+            const float value = own[consumers * e];
+            k.row(i)[j] = value;
+            if (symmetric && i != j) k.row(j)[i] = value;
         }
     }
 };

@@ -13,7 +13,7 @@
 // by_column.
 //
 // Eight lanes that are served together store one core matrix: no bank conflicts. Bytes of columns from
-// 32·⌈p/32⌉ on are left as they are. A row of V may be longer than the tiles, which then have a slice of
+// 32·⌈p/32⌉ on mean nothing. A row of V may be longer than the tiles, which then have a slice of
 // it.
 #pragma once
 
@@ -38,6 +38,8 @@ struct SignTiles {
     static constexpr int row_stride = 8 * columns, column_stride = 8 * units;  // bytes of 8 rows
     static constexpr int most_words = columns / 32;                            // of a row of V
     static constexpr int exchange_quads = 8 * most_words;                      // of a warp
+    /// Words of a row that go the same way side by side, so that none waits for its own shuffles.
+    static constexpr int together = most_words < 4 ? most_words : 4;
 
     std::uint64_t up_seed;
     std::int64_t p;
@@ -61,20 +63,23 @@ struct SignTiles {
         by_unit += lane / 8 * (row_stride / 16) + lane % 8;
         if (with_columns) by_column += lane / 8 * (column_stride / 16) + lane % 8 + 16 * part;
         FNTK_UNROLL
-        for (int w = 0; w < most_words; ++w) {
-            if (w >= slice_words) break;
+        for (int first = 0; first < most_words; first += together) {
+            if (first >= slice_words) break;
+            std::uint32_t some[together];
             FNTK_UNROLL
-            for (int i = 0; i < 2 && with_units; ++i) {
-                const std::uint32_t x = words[w] >> (4 * i);
-                by_unit[8 * (2 * w + i)] = {{minus_where_set(x), minus_where_set(x >> 1),
-                                             minus_where_set(x >> 2), minus_where_set(x >> 3)}};
+            for (int w = 0; w < together; ++w) some[w] = words[first + w];
+            FNTK_UNROLL
+            for (int i = 0; i < 2 * together && with_units; ++i) {
+                const std::uint32_t x = some[i / 2] >> (4 * (i % 2));
+                by_unit[8 * (2 * first + i)] = {{minus_where_set(x), minus_where_set(x >> 1),
+                                                 minus_where_set(x >> 2), minus_where_set(x >> 3)}};
             }
             if (!with_columns) continue;
-            const std::uint32_t turned = turn(grid, words[w]) ^ a;
+            turn(grid, some);
             FNTK_UNROLL
-            for (int i = 0; i < 2; ++i) {
-                const std::uint32_t x = turned >> (4 * i);
-                by_column[4 * w * (column_stride / 16) + 8 * i] = {
+            for (int i = 0; i < 2 * together; ++i) {
+                const std::uint32_t x = (some[i / 2] ^ a) >> (4 * (i % 2));
+                by_column[4 * (first + i / 2) * (column_stride / 16) + 8 * (i % 2)] = {
                     {plus_where_set(x), plus_where_set(x >> 1), plus_where_set(x >> 2),
                      plus_where_set(x >> 3)}};
             }
@@ -148,10 +153,11 @@ struct SignTiles {
         }
     }
 
-    /// Lane n has the bits of unit place(n), then those of column place(n), bit l of unit l. A step
-    /// exchanges a bit of the lane's number with the bit of the place in a word that place() makes of it.
+    /// Of each word lane n has the bits of unit place(n), then those of column place(n), bit l of unit l. A
+    /// step exchanges a bit of the lane's number with the bit of the place in a word that place() makes of
+    /// it.
     template <class Grid>
-    static FNTK_DEVICE std::uint32_t turn(Grid& grid, std::uint32_t x) {
+    static FNTK_DEVICE void turn(Grid& grid, std::uint32_t (&words)[together]) {
         FNTK_UNROLL
         for (int lanes = 16; lanes != 0; lanes /= 2) {
             const int places = place(lanes);
@@ -163,10 +169,13 @@ struct SignTiles {
             const bool upper = (grid.lane() & lanes) != 0;
             const std::uint32_t kept = upper ? ~low : low;
             const int right = upper ? places : 32 - places;
-            const std::uint32_t other = grid.shuffle_xor(x, lanes);
-            x = (x & kept) | ((other >> right | other << (32 - right)) & ~kept);
+            std::uint32_t others[together];
+            FNTK_UNROLL
+            for (int w = 0; w < together; ++w) others[w] = grid.shuffle_xor(words[w], lanes);
+            FNTK_UNROLL
+            for (int w = 0; w < together; ++w)
+                words[w] = (words[w] & kept) | ((others[w] >> right | others[w] << (32 - right)) & ~kept);
         }
-        return x;
     }
 };
 

@@ -41,7 +41,7 @@ struct WgmmaSums {
     static constexpr int steps = units / 32;                    // of a tile
     static constexpr int full = 1, empty = 5, of_consumer = 7;  // barriers: four, two and two
     static constexpr int hand_over = in_turn ? 256 : 384;       // threads that come to empty
-    static constexpr int producer_registers = in_turn ? 104 : 40, consumer_registers = in_turn ? 200 : 232;
+    static constexpr int producer_registers = in_turn ? 104 : 56, consumer_registers = in_turn ? 200 : 224;
 
     struct Work {
         int row, c;      // the first row of the block

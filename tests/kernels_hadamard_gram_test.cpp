@@ -203,6 +203,27 @@ TEST(KernelsHadamardGram, TilesOfABlockFollowEachOther) {
     }
 }
 
+/// Rows whose units leave the range of one float factor, beside others and zeros.
+TEST(KernelsHadamardGram, TakesRowsOfEveryScale) {
+    const std::int64_t n = 150, d = 20, p = 9;
+    Matrix x = test::normals(n, d, 1, DType::f32), g = test::normals(n, p, 2, DType::f32);
+    for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t j = 0; j < d; ++j) {
+            float& v = x.at<float>(i, j);
+            v = i % 7 == 3 ? 0.0F : i < 64 ? v : std::ldexp(v, i % 2 == 0 ? 55 : -90);
+        }
+    Matrix k(n, n, DType::f32), expected(n, n, DType::f64);
+    run_gram(test::kernel_rows_in<float>(x), test::kernel_rows_in<float>(x), test::kernel_rows_in<float>(g),
+             test::kernel_rows_in<float>(g), 1, test::kernel_rows<float>(k), true);
+    const Matrix x64 = Matrix::converted(x, DType::f64), g64 = Matrix::converted(g, DType::f64);
+    reference().ops().hadamard_gram(x64, x64, g64, g64, 1, expected);
+    const auto size = [&](std::int64_t i) { return std::sqrt(expected.at<double>(i, i)); };
+    for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t j = 0; j < n; ++j)
+            ASSERT_NEAR(k.at<float>(i, j), expected.at<double>(i, j), 1e-5 * size(i) * size(j) + 0x1p-126)
+                << i << ' ' << j;
+}
+
 TEST(KernelsHadamardGram, RealNumbersStayWithinTheBoundOfTheirSums) {
     test::for_both_reals([](auto type) {
         using T = decltype(type);

@@ -68,9 +68,10 @@ class Context {
               "a kernel's launch");
     }
 
-    /// What became of the kernels for compute capability 9.0 alone on this device (cuda_wide_wgmma.cu).
+    /// What became of the kernels for compute capability 9.0 alone on this device: of the wide
+    /// pass (cuda_wide_wgmma.cu) and of the Gram (cuda_gram.cu).
     enum class Trial : std::uint8_t { open, passed, failed };
-    Trial wgmma = Trial::open;
+    Trial wgmma = Trial::open, gram_wgmma = Trial::open;
 
   private:
     /// Throws NotSupported for a launch beyond the device, and asks for shared memory beyond 48 KiB.

@@ -119,10 +119,17 @@ class Cuda final : public Ops {
     /// for several outputs, and for Ĝ of ranks above 256.
     bool fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits, BitView gates,
                      MatrixView gradients);
-    [[nodiscard]] static bool wgmma_wanted();  // unless FNTK_WGMMA is 0
-    [[nodiscard]] bool has_wgmma() const;      // built, allowed, and not known to fail
-    bool wgmma_works();                        // checked, at the first call
-    bool wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits);  // with the portable kernel
+    [[nodiscard]] static bool wgmma_wanted();                // unless FNTK_WGMMA is 0
+    [[nodiscard]] bool may_try(Context::Trial trial) const;  // built, allowed, and not known to fail
+    /// may_try, and `agrees` with the portable kernels, which is asked once.
+    bool works(Context::Trial& trial, const std::function<bool()>& agrees);
+    [[nodiscard]] bool has_wgmma() const;  // may_try of the wide pass
+    bool wgmma_works();
+    bool wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits);
+    bool gram_wgmma_works();
+    /// hadamard_gram in float32.
+    void digit_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
+                    double alpha, MatrixView k, bool wgmma);
     void start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits, BitView gates,
                      MatrixView gradients);
     /// One number from the device.

@@ -1,14 +1,18 @@
 // Gram matrices that carry an error bound, not bits: compiled with fused multiply-adds, unlike the rest of
 // the device code.
 #include <backend/cuda/cuda.hpp>
+#include <backend/cuda/hopper.hpp>
 #include <backend/scalar.hpp>
 
 #include <arc_gram.hpp>
 #include <hadamard_gram.hpp>
 #include <hadamard_gram_s8.hpp>
+#include <hadamard_gram_wgmma.hpp>
 
+#include <cstring>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace fntk::backend::cuda {
 
@@ -36,13 +40,19 @@ class Digits {
 void Cuda::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
                          ConstMatrixView g_cols, double alpha, MatrixView k) {
     const Scope scope(*context_, "hadamard_gram");
-    const bool symmetric = same(x, x_cols) && same(g, g_cols);
     if (k.dtype == DType::f64)
-        return context_->run(kernels::HadamardGram{{alpha, rows_of<double>(k), symmetric},
-                                                   rows_of<double>(x),
-                                                   rows_of<double>(x_cols),
-                                                   rows_of<double>(g),
-                                                   rows_of<double>(g_cols)});
+        return context_->run(
+            kernels::HadamardGram{{alpha, rows_of<double>(k), same(x, x_cols) && same(g, g_cols)},
+                                  rows_of<double>(x),
+                                  rows_of<double>(x_cols),
+                                  rows_of<double>(g),
+                                  rows_of<double>(g_cols)});
+    digit_gram(x, x_cols, g, g_cols, alpha, k,
+               context_->limits().compute_capability == 90 && gram_wgmma_works());
+}
+
+void Cuda::digit_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
+                      double alpha, MatrixView k, bool wgmma) {
     const auto other = [&](ConstMatrixView cols, ConstMatrixView rows) {
         return same(cols, rows) ? std::optional<Digits>()
                                 : std::optional<Digits>(std::in_place, *context_, cols);
@@ -50,10 +60,43 @@ void Cuda::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixV
     const Digits of_x(*context_, x), of_g(*context_, g);
     const std::optional<Digits> of_x_cols = other(x_cols, x), of_g_cols = other(g_cols, g);
     const kernels::HadamardDigits products{
-        {alpha, rows_of<float>(k), symmetric},
+        {alpha, rows_of<float>(k), same(x, x_cols) && same(g, g_cols)},
         {of_x.view(), of_g.view()},
         {(of_x_cols ? *of_x_cols : of_x).view(), (of_g_cols ? *of_g_cols : of_g).view()}};
-    context_->run(kernels::HadamardGramS8{products});
+    if (wgmma)
+        context_->run_at(hadamard_wgmma_entry(), kernels::HadamardGramWgmma{products});
+    else
+        context_->run(kernels::HadamardGramS8{products});
+}
+
+// On small problems, ragged in every extent: three tiles, and one of other rows and columns.
+bool Cuda::gram_wgmma_works() {
+    constexpr std::int64_t n = 130, d = 45, p = 20;
+    const auto agrees = [&] {
+        std::vector<float> entries(static_cast<std::size_t>(n * (d + p)));
+        std::uint32_t random = 1;
+        for (float& entry : entries) {
+            random = random * 1664525U + 1013904223U;
+            entry = static_cast<float>(static_cast<std::int32_t>(random)) * 0x1p-31F;
+        }
+        const Scratch<float> x(*context_, n, d), g(*context_, n, p), k(*context_, n, n);
+        copy(ConstMatrixView(entries.data(), n, d), x.view());
+        copy(ConstMatrixView(entries.data() + n * d, n, p), g.view());
+        const auto equal = [&](std::int64_t rows, std::int64_t cols) {
+            std::vector<float> values[2];
+            for (const bool wgmma : {false, true}) {
+                const MatrixView out = k.view().row_block(0, rows).col_block(0, cols);
+                digit_gram(x.view().row_block(0, rows), x.view().row_block(n - cols, cols),
+                           g.view().row_block(0, rows), g.view().row_block(n - cols, cols), 0.5, out,
+                           wgmma);
+                values[wgmma].resize(static_cast<std::size_t>(rows * cols));
+                copy(out, MatrixView(values[wgmma].data(), rows, cols));
+            }
+            return std::memcmp(values[0].data(), values[1].data(), 4 * values[0].size()) == 0;
+        };
+        return equal(n, n) && equal(20, 30);
+    };
+    return works(context_->gram_wgmma, agrees);
 }
 
 void Cuda::arc_gram(ConstMatrixView u, ConstMatrixView norms, ConstMatrixView u_cols,

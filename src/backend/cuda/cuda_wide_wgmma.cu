@@ -1,5 +1,5 @@
-// The kernel for compute capability 9.0, on trial: a handle uses it once it has given the portable kernel's
-// bits on a small problem, and leaves it for good when that or a launch fails.
+// The kernels for compute capability 9.0, on trial: a handle uses them once they have given the portable
+// kernels' bits on small problems, and leaves them for good when that or a launch fails.
 #include <backend/cuda/cuda.hpp>
 #include <backend/cuda/hopper.hpp>
 #include <backend/cuda/wide_way.hpp>
@@ -69,35 +69,40 @@ bool Cuda::wgmma_wanted() {
     return text == nullptr || std::string_view(text) != "0";
 }
 
-bool Cuda::has_wgmma() const {
-    return wgmma_allowed_ && context_->wgmma != Context::Trial::failed &&
-           wide_wgmma_entry(64, 3) != nullptr;
+bool Cuda::may_try(Context::Trial trial) const {
+    return wgmma_allowed_ && trial != Context::Trial::failed && wide_wgmma_entry(64, 3) != nullptr;
 }
+
+bool Cuda::has_wgmma() const { return may_try(context_->wgmma); }
 
 bool Cuda::uses_wgmma() {
     if (context_->limits().compute_capability != 90) return false;
     const Scope scope(*context_, "uses_wgmma");
-    return wgmma_works();
+    return wgmma_works() && gram_wgmma_works();
 }
 
-bool Cuda::wgmma_works() {
-    if (!has_wgmma()) return false;
-    if (context_->wgmma == Context::Trial::passed) return true;
-    context_->wgmma = Context::Trial::failed;  // so that the passes below take the portable kernel
-    bool agrees = true;
+bool Cuda::works(Context::Trial& trial, const std::function<bool()>& agrees) {
+    if (!may_try(trial)) return false;
+    if (trial == Context::Trial::passed) return true;
+    trial = Context::Trial::failed;  // so that what is compared with takes the portable kernel
     try {
-        for (const auto [p, width, family] : problems)
-            for (const int bits : {kernels::fast_hidden_bits, 22})
-                agrees = agrees && wgmma_agrees(family, p, width, bits);
+        if (agrees()) trial = Context::Trial::passed;
     } catch (const MemoryError&) {  // says nothing of the kernel
-        context_->wgmma = Context::Trial::open;
+        trial = Context::Trial::open;
         throw;
     } catch (const Error&) {
         context_->require_usable();
-        agrees = false;
     }
-    if (agrees) context_->wgmma = Context::Trial::passed;
-    return agrees;
+    return trial == Context::Trial::passed;
+}
+
+bool Cuda::wgmma_works() {
+    return works(context_->wgmma, [&] {
+        for (const auto [p, width, family] : problems)
+            for (const int bits : {kernels::fast_hidden_bits, 22})
+                if (!wgmma_agrees(family, p, width, bits)) return false;
+        return true;
+    });
 }
 
 bool Cuda::wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits) {
