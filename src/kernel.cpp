@@ -82,7 +82,7 @@ class GramBuilder {
     [[nodiscard]] bool symmetric() const { return rows_.is(cols_); }
     /// A matrix of all pairs of samples.
     [[nodiscard]] Matrix pairs() const {
-        return device_.zeros(rows_.size(), cols_.size(), spec_.precision);
+        return unwritten(device_, rows_.size(), cols_.size(), spec_.precision);
     }
 
     void sum_of_factors(Block which, MatrixView out) {
@@ -152,7 +152,7 @@ class GramBuilder {
         const BitMatrix agreement =
             weighted ? device_.to_device(readout_agreement(tangent_.network(), which.c, which.c_col))
                      : BitMatrix{};
-        Matrix counts = device_.zeros(rows_.size(), cols_.size(), DType::i32),
+        Matrix counts = unwritten(device_, rows_.size(), cols_.size(), DType::i32),
                s = device_.zeros(rows_.size(), 1, DType::i32),
                t = device_.zeros(cols_.size(), 1, DType::i32);
         ops_.gate_gram(rows_.gates(), cols_.gates(), agreement, counts);
@@ -237,7 +237,7 @@ Matrix cross_gram(const Tangent& rows, const Tangent& cols, KernelOutput output,
     check_pair(rows, cols, train);
     const NetworkSpec& spec = rows.network().spec();
     const std::int64_t k = output == KernelOutput::full ? spec.outputs : 1;
-    Matrix result = rows.device().zeros(rows.size() * k, cols.size() * k, spec.precision);
+    Matrix result = unwritten(rows.device(), rows.size() * k, cols.size() * k, spec.precision);
     GramBuilder({&rows, 0, rows.size()}, {&cols, 0, cols.size()}, train).build(output, result);
     return result;
 }

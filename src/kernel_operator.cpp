@@ -5,6 +5,7 @@
 #include <fntk/error.hpp>
 #include <fntk/kernel.hpp>
 
+#include "device_memory.hpp"
 #include "moments.hpp"
 #include "output_reduction.hpp"
 #include "tiles.hpp"
@@ -56,7 +57,7 @@ void KernelOperator::apply_on_device(ConstMatrixView v, MatrixView out) const {
     backend::Ops& ops = device().ops();
     const std::int64_t k = effective_outputs();
     const NetworkSpec& spec = rows_->network().spec();
-    Matrix from = device().zeros(cols(), 1, dtype());
+    Matrix from = unwritten(device(), cols(), 1, dtype());
     for (std::int64_t r = 0; r < v.cols; ++r) {
         Matrix to = device().zeros(rows(), 1, dtype());
         ops.axpby(1, v.col_block(r, 1), 0, from);
@@ -82,7 +83,7 @@ void KernelOperator::apply_on_device(ConstMatrixView v, MatrixView out) const {
 void KernelOperator::apply_down(ConstMatrixView v, MatrixView out) const {
     const DownForm rows = down_form(*rows_, output_, summed_rows_),
                    cols = rows_ == cols_ ? rows : down_form(*cols_, output_, summed_cols_);
-    Matrix sum = device().zeros(cols.rank, cols.inputs.cols, dtype());
+    Matrix sum = unwritten(device(), cols.rank, cols.inputs.cols, dtype());
     moment(cols, v, sum);
     along_moment(rows, sum, out);
 }

@@ -33,8 +33,8 @@ struct Network::State {
     void round_down(const Device& rounding, Matrix u) {
         if (u.empty()) return;
         const std::int64_t count = spec.precision == DType::f32 ? 1 : 3;
-        Matrix planes = rounding.zeros(count * u.rows(), u.cols(), DType::i32),
-               scale = rounding.zeros(1, 1, DType::i32);
+        Matrix planes = unwritten(rounding, count * u.rows(), u.cols(), DType::i32),
+               scale = unwritten(rounding, 1, 1, DType::i32);
         rounding.ops().fix_down(u, planes, scale);
         down = std::make_shared<const Matrix>(std::move(u));
         digits = std::make_shared<const Matrix>(std::move(planes));

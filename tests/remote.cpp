@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 namespace fntk::test {
 
 namespace {
@@ -70,6 +72,13 @@ detail::Buffer Remote::allocate(std::int64_t rows, std::int64_t bytes_per_row) {
     std::byte* const address = shifted(memory->get(), shift);
     return detail::adopt(address, detail::extent_bytes(rows, bytes_per_row), Place::cuda,
                          [memory](std::byte*) { memory->reset(); });
+}
+detail::Buffer Remote::allocate_unwritten(std::int64_t rows, std::int64_t bytes_per_row) {
+    detail::Buffer memory = allocate(rows, bytes_per_row);
+    if (memory != nullptr)
+        std::memset(shifted(memory.get(), std::uintptr_t{0} - shift), 0xFF,
+                    static_cast<std::size_t>(rows * bytes_per_row));
+    return memory;
 }
 
 void Remote::copy(ConstMatrixView from, MatrixView to) {

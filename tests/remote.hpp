@@ -24,6 +24,8 @@ class Remote final : public backend::Ops {
     [[nodiscard]] int threads() const override { return inner_->threads(); }
     [[nodiscard]] Place place() const override { return Place::cuda; }
     [[nodiscard]] detail::Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) override;
+    /// Its bytes are 0xFF, of reals NaN.
+    [[nodiscard]] detail::Buffer allocate_unwritten(std::int64_t rows, std::int64_t bytes_per_row) override;
     void copy(ConstMatrixView from, MatrixView to) override;
     void copy(ConstBitView from, BitView to) override;
     void zero(MatrixView matrix) override;

@@ -8,11 +8,16 @@ namespace fntk::backend {
 
 namespace {
 
+/// It is written before it is read.
 Matrix matrix_of(Ops& ops, std::int64_t rows, std::int64_t cols, DType dtype) {
-    return {ops.allocate(rows, detail::row_bytes(cols, dtype)), rows, cols, dtype};
+    return {ops.allocate_unwritten(rows, detail::row_bytes(cols, dtype)), rows, cols, dtype};
 }
 
 }  // namespace
+
+detail::Buffer Ops::allocate_unwritten(std::int64_t rows, std::int64_t bytes_per_row) {
+    return allocate(rows, bytes_per_row);
+}
 
 void Ops::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha, MatrixView m) {
     const std::int64_t block = std::min(moment_block(m.rows), x.rows);

@@ -57,6 +57,9 @@ class Ops {
     /// this object (detail::adopt). Throws ValueError for a negative extent, MemoryError when the memory
     /// cannot be had.
     [[nodiscard]] virtual detail::Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) = 0;
+    /// The same for what is wholly written before it is read: its bytes mean nothing. Not overridden:
+    /// allocate.
+    [[nodiscard]] virtual detail::Buffer allocate_unwritten(std::int64_t rows, std::int64_t bytes_per_row);
     /// Copies between host memory and place(), in any of the four directions; one shape and type, any
     /// strides. Returns when the host may read `to` and change `from`. Throws ValueError for memory of
     /// another place.

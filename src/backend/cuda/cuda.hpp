@@ -15,6 +15,7 @@ class Cuda final : public Ops {
     // cuda_memory.cu
     [[nodiscard]] Place place() const override { return Place::cuda; }
     [[nodiscard]] detail::Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) override;
+    [[nodiscard]] detail::Buffer allocate_unwritten(std::int64_t rows, std::int64_t bytes_per_row) override;
     void copy(ConstMatrixView from, MatrixView to) override;
     void copy(ConstBitView from, BitView to) override;
     void zero(MatrixView matrix) override;

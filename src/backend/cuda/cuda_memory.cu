@@ -63,15 +63,21 @@ Bytes bytes_of(const View& view) {
 }  // namespace
 
 detail::Buffer Cuda::allocate(std::int64_t rows, std::int64_t bytes_per_row) {
+    detail::Buffer buffer = allocate_unwritten(rows, bytes_per_row);
     const Scope scope(*context_, "allocate");
-    const std::int64_t bytes = detail::extent_bytes(rows, bytes_per_row);
-    std::byte* memory = context_->allocate(bytes);
-    detail::Buffer buffer = detail::adopt(
-        memory, bytes, Place::cuda, [context = context_](std::byte* block) { context->release(block); });
-    if (bytes > 0)
-        context_->check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(bytes), context_->stream()),
+    if (buffer != nullptr)
+        context_->check(cudaMemsetAsync(buffer.get(), 0,
+                                        static_cast<std::size_t>(detail::extent_bytes(rows, bytes_per_row)),
+                                        context_->stream()),
                         "zeroing memory");
     return buffer;
+}
+
+detail::Buffer Cuda::allocate_unwritten(std::int64_t rows, std::int64_t bytes_per_row) {
+    const Scope scope(*context_, "allocate_unwritten");
+    const std::int64_t bytes = detail::extent_bytes(rows, bytes_per_row);
+    return detail::adopt(context_->allocate(bytes), bytes, Place::cuda,
+                         [context = context_](std::byte* block) { context->release(block); });
 }
 
 void Cuda::copy(ConstMatrixView from, MatrixView to) {
