@@ -73,6 +73,13 @@ void others(const std::string& backend, std::int64_t n, std::int64_t d, std::int
         timed(state, {.bytes = (f64 + f32) * nn * pp},
               [&] { device.ops().quantise_rows(v, 22, h, exponents); });
     });
+    add(name("hidden_rows"), [=](benchmark::State& state) {
+        const Device device = Device::open(backend);
+        const Matrix x = unit_rows(n, p);
+        Matrix h(n, p, DType::i32), exponents(n, 1, DType::i32), hidden(n, p, DType::f32);
+        timed(state, {.bytes = 3 * f32 * nn * pp},
+              [&] { device.ops().hidden_rows(x, {}, 1, 22, h, exponents, hidden); });
+    });
     add(name("open_sum"), [=](benchmark::State& state) {
         const Device device = Device::open(backend);
         const Network net = network(d, m, p, Up::srht, Down::srht);

@@ -9,6 +9,15 @@
 
 namespace fntk::kernels {
 
+/// s_i and e_i of a row with exponent E whose largest magnitude is `largest`.
+struct RowRounding {
+    int shift;
+    std::int32_t exponent;
+
+    FNTK_HD RowRounding(double largest, int row_exponent, int bits)
+        : shift(bits - exponent_of(largest)), exponent(largest == 0 ? 0 : row_exponent - shift) {}
+};
+
 template <class Z>
 struct QuantiseRows {
     static constexpr int max_threads = row_threads;
@@ -24,13 +33,10 @@ struct QuantiseRows {
     FNTK_DEVICE void operator()(Grid& grid) const {
         for_each_row(grid, v.rows, v.cols, [&](const RowLane& at) {
             const double* from = v.row(at.row);
-            const double largest = row_largest(grid, at, v);
-            const int shift = bits - exponent_of(largest);
-            if (at.first()) {
-                std::int32_t& exponent = *exponents.row(at.row);
-                exponent = largest == 0 ? 0 : exponent - shift;
-            }
-            const PowerOfTwo scale(shift);
+            std::int32_t* exponent = exponents.row(at.row);
+            const RowRounding rounding(row_largest(grid, at, v), at.first() ? *exponent : 0, bits);
+            if (at.first()) *exponent = rounding.exponent;
+            const PowerOfTwo scale(rounding.shift);
             Z* to = h.row(at.row);
             at.columns(v.cols, [&](std::int64_t q) { to[q] = static_cast<Z>(quantise(from[q], scale)); });
         });

@@ -40,11 +40,11 @@ Tangent::Tangent(Device device, const Network& network, ConstMatrixView inputs, 
     }
     options.gates &= spec.activation.homogeneous();
 
-    hidden_ = device_.zeros(inputs.rows, spec.rank, spec.precision);
-    if (options.values) values_ = device_.zeros(inputs.rows, spec.outputs, spec.precision);
+    hidden_ = unwritten(device_, inputs.rows, spec.rank, spec.precision);
+    if (options.values) values_ = unwritten(device_, inputs.rows, spec.outputs, spec.precision);
     if (options.gradients)
-        gradients_ = device_.zeros(inputs.rows, spec.outputs * spec.rank, spec.precision);
-    if (options.gates) gates_ = device_.zero_bits(inputs.rows, spec.width);
+        gradients_ = unwritten(device_, inputs.rows, spec.outputs * spec.rank, spec.precision);
+    if (options.gates) gates_ = unwritten_bits(device_, inputs.rows, spec.width);
     if (network_.exactness() == Exactness::integer)
         exact_pass(options);
     else
@@ -58,37 +58,40 @@ void Tangent::exact_pass(TangentOptions keep) {
     const double closed = spec.activation.closed_slope(), open = spec.activation.open_slope();
     backend::Ops& ops = device_.ops();
 
-    hidden_int_ = device_.zeros(n, p, wide ? DType::i64 : DType::i32);
-    hidden_exp_ = device_.zeros(n, 1, DType::i32);
-    {
-        Matrix v = device_.zeros(n, p, DType::f64);
-        ops.down_product(inputs_, network_.fixed_down(), inverse_root(p), v, hidden_exp_);
-        ops.quantise_rows(v, network_.hidden_bits(), hidden_int_, hidden_exp_);
-    }
-    ops.dequantise(hidden_int_, hidden_exp_, 1, 0, 1, {}, hidden_);
-
-    if (keep.values) values_int_ = device_.zeros(n, k, wide ? DType::f64 : DType::i64);
-    if (keep.gradients) gradients_int_ = device_.zeros(n, k * p, DType::i32);
-    if (keep.any())
-        ops.wide_pass_exact(network_.up(), network_.readout(), hidden_int_, network_.hidden_bits(),
-                            {keep.gates ? gates_.view() : BitView{}, gradients_int_, values_int_});
+    hidden_int_ = unwritten(device_, n, p, wide ? DType::i64 : DType::i32);
+    hidden_exp_ = unwritten(device_, n, 1, DType::i32);
+    ops.hidden_rows(inputs_, network_.fixed_down(), inverse_root(p), network_.hidden_bits(), hidden_int_,
+                    hidden_exp_, hidden_);
 
     // f = (closed·<h, S> + (open − closed)·f̂·2^e)/√m; S is needed only where closed gates leak
     const double root_m = inverse_root(spec.width);
-    const bool leaks = keep.values && closed != 0;
-    if (keep.values) ops.dequantise(values_int_, hidden_exp_, root_m, closed, open, {}, values_);
-    if (leaks || keep.gradients) {
-        open_sum_ = device_.zeros(k, p, DType::i32);
-        ops.open_sum(network_.up(), network_.readout(), open_sum_);
+    const bool leaks = closed != 0 && (keep.values || keep.gradients);
+    const Matrix sum = leaks ? open_sum() : Matrix{};
+    if (keep.values) values_int_ = unwritten(device_, n, k, wide ? DType::f64 : DType::i64);
+    if (keep.gradients) gradients_int_ = unwritten(device_, n, k * p, DType::i32);
+    if (keep.any())
+        ops.wide_pass_scaled(network_.up(), network_.readout(), hidden_int_, network_.hidden_bits(),
+                             {keep.gates ? gates_.view() : BitView{}, gradients_int_, values_int_},
+                             {.closed = closed,
+                              .open = open,
+                              .exponents = hidden_exp_,
+                              .values_scale = root_m,
+                              .values = values_,
+                              .gradients_scale = inverse_root(p) * root_m,
+                              .open_sum = sum,
+                              .gradients = gradients_});
+    if (leaks && keep.values) {
+        Matrix real_sum = unwritten(device_, k, p, spec.precision);
+        ops.dequantise(sum, {}, 1, 0, 1, {}, real_sum);
+        ops.gemm(false, true, closed * root_m, hidden_, real_sum, 1, values_);
     }
-    if (leaks) {
-        Matrix sum = device_.zeros(k, p, spec.precision);
-        ops.dequantise(open_sum_, {}, 1, 0, 1, {}, sum);
-        ops.gemm(false, true, closed * root_m, hidden_, sum, 1, values_);
-    }
-    if (keep.gradients)
-        ops.dequantise(gradients_int_, {}, inverse_root(p) * root_m, closed, open,
-                       open_sum_.view().reshaped(1, k * p), gradients_);
+}
+
+Matrix Tangent::open_sum() const {
+    if (network_.exactness() != Exactness::integer) return {};
+    Matrix sum = unwritten(device_, outputs(), network_.spec().rank, DType::i32);
+    device_.ops().open_sum(network_.up(), network_.readout(), sum);
+    return sum;
 }
 
 void Tangent::floating_pass(TangentOptions keep) {
@@ -98,7 +101,7 @@ void Tangent::floating_pass(TangentOptions keep) {
     if (network_.fixed_down().empty()) {
         ops.axpby(1, inputs_, 0, hidden_);
     } else {
-        Matrix v = device_.zeros(n, p, DType::f64), exponents = device_.zeros(n, 1, DType::i32);
+        Matrix v = unwritten(device_, n, p, DType::f64), exponents = unwritten(device_, n, 1, DType::i32);
         ops.down_product(inputs_, network_.fixed_down(), inverse_root(p), v, exponents);
         ops.dequantise(v, exponents, 1, 0, 1, {}, hidden_);
     }
@@ -183,7 +186,7 @@ Matrix per_sample_gradients(const Tangent& tangent, Train train, std::int64_t fi
     const std::int64_t down = train.down ? p * spec.dim : 0, up = train.up ? m * p : 0,
                        readout = train.readout ? m * k : 0;
     const std::int64_t all = down + up + readout;
-    Matrix result = tangent.device().zeros(count * k, all, spec.precision);
+    Matrix result = unwritten(tangent.device(), count * k, all, spec.precision);
     if (count == 0) return result;
     backend::Ops& ops = tangent.device().ops();
     const ConstMatrixView h = tangent.hidden().row_block(first, count);
@@ -197,7 +200,7 @@ Matrix per_sample_gradients(const Tangent& tangent, Train train, std::int64_t fi
                            tangent.inputs().row_block(first, count), of_output(c, 0, down));
     const bool gated = train.up && tangent.has_gates();
     if (gated) {  // (1/√m)(D_i ∘ A_c) h_iᵀ with the gates that were kept
-        Matrix slopes = tangent.device().zeros(count, m, spec.precision);
+        Matrix slopes = unwritten(tangent.device(), count, m, spec.precision);
         for (std::int64_t c = 0; c < k; ++c) {
             ops.slope_rows(tangent.gates(), first, tangent.network().readout(), c, inverse_root(m),
                            spec.activation.closed_slope(), spec.activation.open_slope(), slopes);

@@ -67,6 +67,57 @@ TEST_F(CudaTest, ExactIntegersAreEqualFromDataOnTheDeviceAndWithoutRows) {
     }
 }
 
+/// Two matrices of the GPU.
+struct Pair {
+    Matrix one, other;
+
+    Pair(const Device& device, std::int64_t rows, std::int64_t cols, DType dtype)
+        : one(device.zeros(rows, cols, dtype)), other(device.zeros(rows, cols, dtype)) {}
+    [[nodiscard]] bool same(const Device& device) const {
+        return test::same_bits(device.to_host(one.view()), device.to_host(other.view()));
+    }
+};
+
+TEST_F(CudaTest, OperationsInOneHaveTheBitsOfThoseTheyStandFor) {
+    backend::Ops& ops = gpu().ops();
+    for (const Down down : {Down::identity, Down::gaussian})
+        for (const Network& drawn : test::networks_of({37, 20, 20, 99, 3, down})) {
+            const Network network = drawn.on(gpu());
+            const NetworkSpec& spec = network.spec();
+            SCOPED_TRACE(test::described(network, 37));
+            const bool wide = spec.precision == DType::f64;
+            const Matrix x = gpu().to_device(normals(37, 20, 4, spec.precision));
+            Pair h(gpu(), 37, 20, wide ? DType::i64 : DType::i32), e(gpu(), 37, 1, DType::i32),
+                hidden(gpu(), 37, 20, spec.precision);
+            const int bits = network.hidden_bits();
+            ops.hidden_rows(x, network.fixed_down(), 0.3, bits, h.one, e.one, hidden.one);
+            ops.Ops::hidden_rows(x, network.fixed_down(), 0.3, bits, h.other, e.other, hidden.other);
+            EXPECT_TRUE(h.same(gpu()) && e.same(gpu()) && hidden.same(gpu()));
+
+            Matrix sum = gpu().zeros(3, 20, DType::i32);
+            ops.open_sum(network.up(), network.readout(), sum);
+            for (const double closed : {0.0, 0.25}) {
+                Pair sums(gpu(), 37, 60, DType::i32), values(gpu(), 37, 3, wide ? DType::f64 : DType::i64),
+                    g(gpu(), 37, 60, spec.precision), f(gpu(), 37, 3, spec.precision);
+                backend::RealSums real{.closed = closed,
+                                       .exponents = e.one,
+                                       .values_scale = 0.3,
+                                       .values = f.one,
+                                       .gradients_scale = 0.7,
+                                       .open_sum = closed == 0 ? ConstMatrixView{} : sum,
+                                       .gradients = g.one};
+                ops.wide_pass_scaled(network.up(), network.readout(), h.one, bits,
+                                     {{}, sums.one, values.one}, real);
+                real.values = f.other;
+                real.gradients = g.other;
+                ops.Ops::wide_pass_scaled(network.up(), network.readout(), h.one, bits,
+                                          {{}, sums.other, values.other}, real);
+                EXPECT_TRUE(sums.same(gpu()) && values.same(gpu()) && f.same(gpu()) && g.same(gpu()))
+                    << closed;
+            }
+        }
+}
+
 TEST_F(CudaTest, TheKernelForComputeCapability90GivesTheIntegersOfThePortableOne) {
     backend::Ops& ops = gpu().ops();
     const std::string device = test::info_of("cuda").description;

@@ -1,5 +1,8 @@
 #include "kernels_wide_pass.hpp"
 
+#include "kernel_matrices.hpp"
+
+#include <dequantise.hpp>
 #include <exact_values.hpp>
 #include <wide_pass_exact64.hpp>
 
@@ -61,6 +64,7 @@ void expect_values(const WideProblem& problem) {
     kernel.h = problem.rows<Hidden>();
     kernel.gradients = {problem.gradients().template row<std::int32_t>(0), shape.n, shape.k * shape.p,
                         shape.k * shape.p};
+    kernel.outputs = shape.k;
     kernel.values = {values.data(), shape.n, shape.k, shape.k + 1};
     run_on_host(kernel, {.blocks_at_once = 2});
     for (std::int64_t i = 0; i < shape.n; ++i) {
@@ -77,6 +81,66 @@ TEST(ExactValues, EqualTheReference) {
             expect_values<std::int32_t>(WideProblem({Up::rademacher, DType::i32, 7, p, 200, k}));
             expect_values<std::int64_t>(WideProblem({Up::rademacher, DType::i64, 7, p, 200, k}));
         }
+}
+
+/// f and G of ExactValues are the bits of Dequantise, each alone, both, and beside f̂.
+template <class Hidden>
+void expect_real(const WideProblem& problem, double closed, bool with_offset) {
+    using Kernel = kernels::ExactValues<Hidden>;
+    using Value = typename Kernel::Value;
+    using Real = typename Kernel::Real;
+    const WideShape& shape = problem.shape();
+    SCOPED_TRACE(described(shape));
+    Padded<std::int32_t> sums(problem.gradients()),
+        exponents(small_integers(shape.n, 1, 30, 6, DType::f64)),
+        offset(small_integers(1, shape.k * shape.p, 1 << 20, 7, DType::f64));
+    Padded<Value> exact(problem.values());
+    Padded<Real> f(shape.n, shape.k), g(shape.n, shape.k * shape.p);
+    const std::int32_t* of_all = with_offset ? offset.rows_in().data : nullptr;
+    run_on_host(kernels::Dequantise<Value, Real>{exact.rows_in(), exponents.rows_in(), 0.3, closed, 1,
+                                                 nullptr, f.rows()});
+    run_on_host(
+        kernels::Dequantise<std::int32_t, Real>{sums.rows_in(), {}, 0.7, closed, 1, of_all, g.rows()});
+    for (const bool values : {true, false})
+        for (const bool real_values : {true, false})
+            for (const bool gradients : {true, false}) {
+                Padded<Value> f_int(shape.n, shape.k, -5);
+                Padded<Real> f_real(shape.n, shape.k, Real(-5)),
+                    g_real(shape.n, shape.k * shape.p, Real(-5));
+                Kernel kernel;
+                kernel.h = problem.rows<Hidden>();
+                kernel.gradients = sums.rows_in();
+                kernel.outputs = shape.k;
+                if (values) kernel.values = f_int.rows();
+                if (values && real_values) kernel.real_values = f_real.rows();
+                if (gradients) kernel.real_gradients = g_real.rows();
+                kernel.exponents = exponents.rows_in();
+                kernel.offset = of_all;
+                kernel.values_unit = 0.3 * (1 - closed);
+                kernel.gradients_unit = 0.7 * (1 - closed);
+                kernel.offset_unit = 0.7 * closed;
+                run_on_host(kernel, {.blocks_at_once = 2});
+                Padded<Real> none(shape.n, shape.k, Real(-5)), none_g(shape.n, shape.k * shape.p, Real(-5));
+                EXPECT_TRUE(same_bits(f_real.view(), values && real_values ? f.view() : none.view()));
+                EXPECT_TRUE(same_bits(g_real.view(), gradients ? g.view() : none_g.view()));
+                if (values) {
+                    EXPECT_TRUE(same_bits(f_int.view(), problem.values()));
+                }
+                EXPECT_TRUE(f_int.intact() && f_real.intact() && g_real.intact());
+            }
+}
+
+TEST(ExactValues, AndTheSumsAreScaledAsDequantiseDoes) {
+    for (const std::int64_t p : {1, 33, 257})
+        for (const std::int64_t k : {1, 3})
+            for (const double closed : {0.0, 0.25, -1.0})
+                for (const bool with_offset : {true, false}) {
+                    expect_real<std::int32_t>(WideProblem({Up::rademacher, DType::i32, 7, p, 200, k}),
+                                              closed, with_offset);
+                    expect_real<std::int64_t>(WideProblem({Up::rademacher, DType::i64, 7, p, 200, k}),
+                                              closed, with_offset);
+                }
+    expect_real<std::int32_t>(WideProblem({Up::rademacher, DType::i32, 0, 5, 64, 2}), 0, false);
 }
 
 // Against the compiler's own conversion, where rounding is hardest: halves between two doubles, one unit

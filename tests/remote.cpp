@@ -60,6 +60,13 @@ class Arguments {
     backend::WideSums operator()(const backend::WideSums& out) const {
         return {(*this)(out.gates), (*this)(out.gradients), (*this)(out.values)};
     }
+    backend::RealSums operator()(backend::RealSums real) const {
+        real.exponents = (*this)(real.exponents);
+        real.values = (*this)(real.values);
+        real.open_sum = (*this)(real.open_sum);
+        real.gradients = (*this)(real.gradients);
+        return real;
+    }
 
   private:
     const char* operation_;
@@ -110,6 +117,11 @@ void Remote::quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView
     const Arguments on("quantise_rows");
     inner_->quantise_rows(on(v), bits, on(h), on(row_exponents));
 }
+void Remote::hidden_rows(ConstMatrixView x, const FixedPoint& u, double scale, int bits, MatrixView h,
+                         MatrixView row_exponents, MatrixView hidden) {
+    const Arguments on("hidden_rows");
+    inner_->hidden_rows(on(x), on(u), scale, bits, on(h), on(row_exponents), on(hidden));
+}
 void Remote::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed,
                         double open, ConstMatrixView offset, MatrixView out) {
     const Arguments on("dequantise");
@@ -119,6 +131,11 @@ void Remote::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMa
                              const backend::WideSums& out) {
     const Arguments on("wide_pass_exact");
     inner_->wide_pass_exact(on(up), on(readout), on(h), bits, on(out));
+}
+void Remote::wide_pass_scaled(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
+                              const backend::WideSums& out, const backend::RealSums& real) {
+    const Arguments on("wide_pass_scaled");
+    inner_->wide_pass_scaled(on(up), on(readout), on(h), bits, on(out), on(real));
 }
 void Remote::open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) {
     const Arguments on("open_sum");

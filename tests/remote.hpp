@@ -35,10 +35,14 @@ class Remote final : public backend::Ops {
     void down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
                       MatrixView row_exponents) override;
     void quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) override;
+    void hidden_rows(ConstMatrixView x, const FixedPoint& u, double scale, int bits, MatrixView h,
+                     MatrixView row_exponents, MatrixView hidden) override;
     void dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed, double open,
                     ConstMatrixView offset, MatrixView out) override;
     void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                          const backend::WideSums& out) override;
+    void wide_pass_scaled(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
+                          const backend::WideSums& out, const backend::RealSums& real) override;
     void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) override;
     void gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) override;
 

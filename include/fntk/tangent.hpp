@@ -50,14 +50,15 @@ class FNTK_API Tangent {
     [[nodiscard]] ConstBitView gates() const;
 
     /// Exact networks only, else empty. ĥ (int32, int64 in float64) n × p and its exponents (int32, n × 1);
-    /// Ĝ = Σ_r gate_r a_r V_r (int32, n × k·p); f̂ = <ĥ, Ĝ> (int64, n × k; in float64 rounded to double);
-    /// S = Σ_r a_r V_r (int32, k × p). Ĝ and S stand only beside G, f̂ beside f.
+    /// Ĝ = Σ_r gate_r a_r V_r (int32, n × k·p); f̂ = <ĥ, Ĝ> (int64, n × k; in float64 rounded to double).
+    /// Ĝ stands only beside G, f̂ beside f.
     /// G = (1/√(p m))·(closed·S + (open − closed)·Ĝ) with the two slopes of σ.
     [[nodiscard]] ConstMatrixView hidden_int() const { return hidden_int_; }
     [[nodiscard]] ConstMatrixView hidden_exp() const { return hidden_exp_; }
     [[nodiscard]] ConstMatrixView gradients_int() const { return gradients_int_; }
     [[nodiscard]] ConstMatrixView values_int() const { return values_int_; }
-    [[nodiscard]] ConstMatrixView open_sum() const { return open_sum_; }
+    /// S = Σ_r a_r V_r (int32, k × p), worked out anew by each call.
+    [[nodiscard]] Matrix open_sum() const;
 
     Tangent(Device device, const Network& network, ConstMatrixView inputs, TangentOptions options);
 
@@ -69,7 +70,7 @@ class FNTK_API Tangent {
     Network network_;
     Staged inputs_;
     Matrix hidden_, values_, gradients_;
-    Matrix hidden_int_, hidden_exp_, gradients_int_, values_int_, open_sum_;
+    Matrix hidden_int_, hidden_exp_, gradients_int_, values_int_;
     BitMatrix gates_;
 };
 

@@ -19,6 +19,26 @@ detail::Buffer Ops::allocate_unwritten(std::int64_t rows, std::int64_t bytes_per
     return allocate(rows, bytes_per_row);
 }
 
+void Ops::hidden_rows(ConstMatrixView x, const FixedPoint& u, double scale, int bits, MatrixView h,
+                      MatrixView row_exponents, MatrixView hidden) {
+    {
+        Matrix v = matrix_of(*this, h.rows, h.cols, DType::f64);
+        down_product(x, u, scale, v, row_exponents);
+        quantise_rows(v, bits, h, row_exponents);
+    }
+    dequantise(h, row_exponents, 1, 0, 1, {}, hidden);
+}
+
+void Ops::wide_pass_scaled(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
+                           const WideSums& out, const RealSums& real) {
+    wide_pass_exact(up, readout, h, bits, out);
+    if (real.values.data != nullptr)
+        dequantise(out.values, real.exponents, real.values_scale, real.closed, real.open, {}, real.values);
+    if (real.gradients.data != nullptr)
+        dequantise(out.gradients, {}, real.gradients_scale, real.closed, real.open,
+                   real.open_sum.reshaped(1, real.open_sum.size()), real.gradients);
+}
+
 void Ops::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha, MatrixView m) {
     const std::int64_t block = std::min(moment_block(m.rows), x.rows);
     Matrix owner = matrix_of(*this, block, m.rows, m.dtype);

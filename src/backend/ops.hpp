@@ -28,6 +28,18 @@ struct WideSums {
     MatrixView values;     // n × k, Σ_r a_rc σ(z_ir)
 };
 
+/// The real numbers that the sums of an exact pass stand for: f32 for i32 ĥ, f64 for i64. Either matrix may
+/// be empty.
+struct RealSums {
+    double closed = 0, open = 1;  // slopes
+    ConstMatrixView exponents;    // e (i32, n × 1)
+    double values_scale = 1;
+    MatrixView values;  // n × k, values_scale · (open − closed) · f̂ · 2^e
+    double gradients_scale = 1;
+    ConstMatrixView open_sum;  // S (i32, k × p, without gaps); may be empty (0)
+    MatrixView gradients;      // n × (k·p), gradients_scale · ((open − closed) · Ĝ + closed · S)
+};
+
 /// Which wide factors' gradients an operation runs over.
 struct WideTrain {
     bool up = false;
@@ -85,6 +97,10 @@ class Ops {
     /// Rounds each row of v (f64) half to even to ĥ (i32, or i64 when v comes from f64), |ĥ| ≤ 2^bits, and
     /// replaces row_exponents by those with h = ĥ·2^e. A zero row has e = 0.
     virtual void quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) = 0;
+    /// ĥ, its exponents and H (real, of X's type) = ĥ·2^e of X: down_product, quantise_rows, dequantise.
+    /// Not overridden: these.
+    virtual void hidden_rows(ConstMatrixView x, const FixedPoint& u, double scale, int bits, MatrixView h,
+                             MatrixView row_exponents, MatrixView hidden);
     /// out (real) = scale · (open − closed) · in · 2^(e_i) + scale · closed · offset_j; `exponents` may be
     /// empty (e = 0), `offset` (i32, 1 × cols) may be empty (0). `in` is i32, i64 or f64.
     virtual void dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed,
@@ -94,6 +110,10 @@ class Ops {
     /// seeded.
     virtual void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                                  const WideSums& out) = 0;
+    /// wide_pass_exact, and `real` of those of its sums that are wanted. Not overridden: that and
+    /// dequantise.
+    virtual void wide_pass_scaled(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
+                                  const WideSums& out, const RealSums& real);
     /// S (i32, k × p) = Σ_r a_rc V_r for seeded V and A.
     virtual void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) = 0;
     /// counts (i32, n × n') = Σ_r w_r B_ir B'_jr, w_r = ±1 (bit set: +1) from the one row of `weights`, or

@@ -71,13 +71,14 @@ int tangent(TangentArguments& options) {
     add("H", at.hidden());
     add("G", at.gradients());
     add("f", at.values());
-    Matrix f_int;
+    Matrix f_int, s_int;
     if (network.exactness() == Exactness::integer) {
         const ConstMatrixView h = add("H_int", at.hidden_int());
         add("H_exp", at.hidden_exp());
         tensors.back().second.shape = {at.size()};
         const ConstMatrixView g = add("G_int", at.gradients_int());
-        add("S_int", at.open_sum());
+        s_int = at.open_sum();
+        add("S_int", s_int);
         f_int = exact_values(h, g, device.on_host(at.values_int()));
         if (f_int.empty())
             metadata["f_int"] = "left out: a value of <H_int, G_int> exceeds int64";

@@ -26,6 +26,8 @@ class Cuda final : public Ops {
     void down_product(ConstMatrixView x, const FixedPoint& u, double scale, MatrixView v,
                       MatrixView row_exponents) override;
     void quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView row_exponents) override;
+    void hidden_rows(ConstMatrixView x, const FixedPoint& u, double scale, int bits, MatrixView h,
+                     MatrixView row_exponents, MatrixView hidden) override;
     void dequantise(ConstMatrixView in, ConstMatrixView exponents, double scale, double closed, double open,
                     ConstMatrixView offset, MatrixView out) override;
     void gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) override;
@@ -33,6 +35,8 @@ class Cuda final : public Ops {
     // cuda_wide_exact.cu
     void wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                          const WideSums& out) override;
+    void wide_pass_scaled(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
+                          const WideSums& out, const RealSums& real) override;
     void open_sum(const UpFactor& up, const Readout& readout, MatrixView sum) override;
 
     // cuda_wide_wgmma.cu
@@ -105,6 +109,9 @@ class Cuda final : public Ops {
     /// The library's product of two views; the arguments of gemm.
     void product(bool transpose_a, bool transpose_b, double alpha, ConstMatrixView a, ConstMatrixView b,
                  double beta, MatrixView c);
+    /// Gates and Ĝ of wide_pass_exact.
+    void integer_sums(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
+                      BitView gates, MatrixView gradients);
     /// wide_pass_exact of a srht V by fast transforms.
     void transform(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                    MatrixView gradients);

@@ -7,6 +7,7 @@
 #include <down_product.hpp>
 #include <fix_down.hpp>
 #include <gate_gram.hpp>
+#include <hidden_rows.hpp>
 #include <int8_chain.hpp>
 #include <quantise_rows.hpp>
 
@@ -136,6 +137,23 @@ void Cuda::quantise_rows(ConstMatrixView v, int bits, MatrixView h, MatrixView r
         using Z = decltype(type);
         context_->run(kernels::QuantiseRows<Z>{rows_of<double>(v), bits, rows_of<Z>(h),
                                                rows_of<std::int32_t>(row_exponents)});
+    });
+}
+
+void Cuda::hidden_rows(ConstMatrixView x, const FixedPoint& u, double scale, int bits, MatrixView h,
+                       MatrixView row_exponents, MatrixView hidden) {
+    const Scope scope(*context_, "hidden_rows");
+    with_real(x.dtype, [&](auto type) {
+        using T = decltype(type);
+        const auto run = [&](auto source) {
+            using Kernel = kernels::HiddenRows<T, decltype(source)>;
+            context_->run(Kernel{source, bits, rows_of<typename Kernel::Z>(h),
+                                 rows_of<std::int32_t>(row_exponents), rows_of<T>(hidden)});
+        };
+        if (u.empty()) return run(kernels::ScaledInputs<T>{rows_of<T>(x)});
+        const Scratch<double> v(*context_, h.rows, h.cols);
+        down_product(x, u, scale, v.view(), row_exponents);
+        run(kernels::DownProducts{v.read()});
     });
 }
 

@@ -1,5 +1,5 @@
 // The wide pass in integers; wide_way.hpp chooses the kernel. Every way adds to Ĝ, which is zeroed here;
-// f̂ = <ĥ, Ĝ> comes last (kernels/exact_values.hpp).
+// f̂ = <ĥ, Ĝ> and what the two stand for come last (kernels/exact_values.hpp).
 #include <backend/cuda/cuda.hpp>
 #include <backend/cuda/wide_way.hpp>
 #include <backend/scalar.hpp>
@@ -23,42 +23,55 @@ std::int64_t padded_16(std::int64_t n) { return kernels::round_up(n, 16); }
 
 void Cuda::wide_pass_exact(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                            const WideSums& out) {
+    wide_pass_scaled(up, readout, h, bits, out, {});
+}
+
+void Cuda::wide_pass_scaled(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
+                            const WideSums& out, const RealSums& real) {
     const Scope scope(*context_, "wide_pass_exact");
     const bool sums = out.gradients.data != nullptr || out.values.data != nullptr;
-    const std::int64_t columns = readout.outputs * up.rank;
     const Scratch<std::int32_t> scratch(*context_, sums && out.gradients.data == nullptr ? h.rows : 0,
-                                        columns);
+                                        readout.outputs * up.rank);
     const MatrixView gradients = out.gradients.data != nullptr || !sums ? out.gradients : scratch.view();
-    if (sums) zero(gradients);
+    integer_sums(up, readout, h, bits, out.gates, gradients);
+    with_int(h.dtype, [&](auto type) {
+        using Values = kernels::ExactValues<decltype(type)>;
+        Values kernel;
+        kernel.h = rows_of<decltype(type)>(h);
+        kernel.gradients = rows_of<std::int32_t>(ConstMatrixView(gradients));
+        kernel.outputs = readout.outputs;
+        kernel.values = rows_of<typename Values::Value>(out.values);
+        kernel.exponents = rows_of<std::int32_t>(real.exponents);
+        kernel.real_values = rows_of<typename Values::Real>(real.values);
+        kernel.real_gradients = rows_of<typename Values::Real>(real.gradients);
+        kernel.offset = rows_of<std::int32_t>(real.open_sum).data;
+        kernel.values_unit = real.values_scale * (real.open - real.closed);
+        kernel.gradients_unit = real.gradients_scale * (real.open - real.closed);
+        kernel.offset_unit = real.gradients_scale * real.closed;
+        context_->run(kernel);
+    });
+}
 
+void Cuda::integer_sums(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
+                        BitView gates, MatrixView gradients) {
+    if (gradients.data != nullptr) zero(gradients);
     switch (choose_wide_way(up.family, up.rank, h.dtype, context_->limits(), h.rows, has_wgmma()).way) {
         case WideWay::transform:
-            transform(up, readout, h, out.gates, gradients);
-            break;
+            return transform(up, readout, h, gates, gradients);
         case WideWay::wgmma:
-            fused(up, readout, h, bits, out.gates, gradients, true);
-            break;
+            return fused(up, readout, h, bits, gates, gradients, true);
         case WideWay::fused:
-            fused(up, readout, h, bits, out.gates, gradients, false);
-            break;
+            return fused(up, readout, h, bits, gates, gradients, false);
         case WideWay::int8_chain:
-            int8_chain(up, readout, h, bits, out.gates, gradients);
-            break;
+            return int8_chain(up, readout, h, bits, gates, gradients);
         case WideWay::plain:
-            with_int(h.dtype, [&](auto type) {
+            return with_int(h.dtype, [&](auto type) {
                 auto kernel =
-                    pass_of<kernels::WidePassExact64<decltype(type)>>(up, readout, h, out.gates, gradients);
+                    pass_of<kernels::WidePassExact64<decltype(type)>>(up, readout, h, gates, gradients);
                 kernel.srht = up.family == Up::srht;
                 context_->run(kernel);
             });
-            break;
     }
-    if (out.values.data == nullptr) return;
-    with_int(h.dtype, [&](auto type) {
-        using Values = kernels::ExactValues<decltype(type)>;
-        context_->run(Values{rows_of<decltype(type)>(h), rows_of<std::int32_t>(ConstMatrixView(gradients)),
-                             rows_of<typename Values::Value>(out.values)});
-    });
 }
 
 void Cuda::transform(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
