@@ -76,6 +76,13 @@ struct WgmmaSigns {
             for (std::int32_t& sum : z)
                 sum = static_cast<std::int32_t>(static_cast<std::uint32_t>(sum) << 8);
         }
+        find_open(grid, z, first_unit, open);
+    }
+
+    /// The gates of sums −ẑ in the registers of wgmma.
+    template <class Grid>
+    FNTK_DEVICE void find_open(Grid& grid, const std::int32_t (&z)[units / 2], int first_unit,
+                               std::uint32_t (&open)[steps][4]) const {
         FNTK_UNROLL
         for (int i = 0; i < 4 * steps; ++i) {
             const std::int32_t* sum = z + i / 4 * 16 + i % 4 / 2 * 8 + i % 2 * 2;

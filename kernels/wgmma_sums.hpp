@@ -11,11 +11,9 @@
 // Named barriers hand over stage s = 0, 1: `full`, one for each consumer, when the producer has written it,
 // so that one consumer multiplies while the other has no product under way; `empty` when both consumers
 // have read it. The producer comes to `empty` from the third tile on, the consumers as often.
-//
-// Sums of 512 columns do not fit registers: such a block makes tiles −V alone, for gates. It has 64 rows,
-// and the two consumers take tiles in turn, each those of one stage.
 #pragma once
 
+#include "ranges.hpp"
 #include "sign_tiles.hpp"
 #include "warpgroup.hpp"
 
@@ -26,9 +24,7 @@ template <int columns_, bool with_units>
 struct WgmmaSums {
     static constexpr int columns = columns_;
     static constexpr int units = columns == 64 ? 256 : 128;  // of a tile
-    static constexpr bool in_turn = columns > 256;           // consumers take tiles: gates alone
-    static constexpr int rows = in_turn ? 64 : 128;          // of a block
-    static constexpr int max_threads = 384;
+    static constexpr int rows = 128, max_threads = 384;      // of a block
 
     std::uint64_t up_seed = 0, readout_seed = 0;
     std::int64_t m = 0, p = 0;
@@ -40,8 +36,7 @@ struct WgmmaSums {
     using Tiles = SignTiles<columns, units, with_units>;
     static constexpr int steps = units / 32;                    // of a tile
     static constexpr int full = 1, empty = 5, of_consumer = 7;  // barriers: four, two and two
-    static constexpr int hand_over = in_turn ? 256 : 384;       // threads that come to empty
-    static constexpr int producer_registers = in_turn ? 104 : 56, consumer_registers = in_turn ? 200 : 224;
+    static constexpr int producer_registers = 56, consumer_registers = 224;
 
     struct Work {
         int row, c;      // the first row of the block
@@ -51,30 +46,19 @@ struct WgmmaSums {
         Quad *by_unit, *by_column;
     };
     static constexpr int unit_quads = with_units ? 2 * Tiles::quads : 4 * Tiles::exchange_quads;
-    static constexpr int column_quads = in_turn ? 0 : 2 * Tiles::quads;
+    static constexpr int column_quads = 2 * Tiles::quads;
     static constexpr std::int64_t shared_bytes_of_stages =
         shared_size<Quad>(unit_quads) + shared_size<Quad>(column_quads);
     template <class Grid>
     FNTK_DEVICE static Stages stages(Grid& grid) {
         Quad* by_unit = grid.template shared<Quad>(unit_quads);
-        return {by_unit, in_turn ? nullptr : grid.template shared<Quad>(column_quads)};
+        return {by_unit, grid.template shared<Quad>(column_quads)};
     }
 
     Launch launch_items(std::int64_t n, std::int64_t outputs, std::int64_t shared_bytes,
                         const DeviceLimits& limits) const {
         const std::int64_t whole = ceil_div(n, rows) * outputs, tiles = ceil_div(m, units);
-        // A multiprocessor has one block at a time, whose beginning and sums cost about what two tiles do.
-        const std::int64_t most = smaller(tiles, ceil_div(16 * limits.multiprocessors, whole));
-        std::int64_t ranges = 1, least = std::int64_t{1} << 62;
-        for (std::int64_t r = 1; r <= most; ++r) {
-            const std::int64_t cost =
-                ceil_div(whole * r, limits.multiprocessors) * (ceil_div(tiles, r) + 2);
-            if (cost < least) {
-                least = cost;
-                ranges = r;
-            }
-        }
-        return {whole * ranges, max_threads, shared_bytes};
+        return {whole * ranges_for(whole, tiles, limits), max_threads, shared_bytes};
     }
     /// Of a block of launch_items().
     template <class Grid>
@@ -98,7 +82,7 @@ struct WgmmaSums {
         } else {
             grid.template take_registers<consumer_registers>();
             const int consumer = grid.shuffle(grid.warp() / 4 - 1, 0);
-            consume(consumer, work.row + (in_turn ? 0 : 64 * consumer));
+            consume(consumer, work.row + 64 * consumer);
         }
     }
 
@@ -107,12 +91,12 @@ struct WgmmaSums {
     FNTK_DEVICE void produce(Grid& grid, const Work& work, const Stages& tiles) const {
         constexpr int parts = units / 128;  // a warp has 32 units of each
         const int first_part = work.first * parts;
-        const Tiles writer{up_seed, p, !in_turn && gradients.data != nullptr,
-                           static_cast<int>(first_column / 32), srht};
+        const Tiles writer{up_seed, p, gradients.data != nullptr, static_cast<int>(first_column / 32),
+                           srht};
         std::uint32_t a_words = 0;  // of a^c, of parts 32j + lane, j = 0, 1, ...
         for (int tile = work.first; tile < work.end; ++tile) {
             const int stage = (tile - work.first) & 1;
-            if (tile - work.first >= 2) grid.barrier_sync(empty + stage, hand_over);
+            if (tile - work.first >= 2) grid.barrier_sync(empty + stage, max_threads);
             FNTK_UNROLL_BY(1)
             for (int i = 0; i < parts; ++i) {
                 const int part = tile * parts + i, lane = (part - first_part) & 31;
@@ -125,12 +109,11 @@ struct WgmmaSums {
                              grid.shuffle(a_words, lane),
                              with_units ? tiles.by_unit + stage * Tiles::quads
                                         : tiles.by_unit + grid.warp() * Tiles::exchange_quads,
-                             in_turn ? nullptr : tiles.by_column + stage * Tiles::quads);
+                             tiles.by_column + stage * Tiles::quads);
             }
             grid.proxy_fence();
             FNTK_UNROLL
-            for (int i = 0; i < 2; ++i)
-                if (!in_turn || i == stage) grid.barrier_arrive(full + 2 * i + stage, 2 * warpgroup_size);
+            for (int i = 0; i < 2; ++i) grid.barrier_arrive(full + 2 * i + stage, 2 * warpgroup_size);
         }
     }
 

@@ -85,31 +85,6 @@ TEST(WidePassWgmma, TakesASrhtV) {
     expect_exact(5, 40, 2100, hopper(8), {}, 14, Up::srht);
 }
 
-/// Ranks above 256: the gates alone.
-void expect_gates(std::int64_t n, std::int64_t p, std::int64_t m, const HostOptions& options = hopper(),
-                  int bits = 21) {
-    const WideProblem problem({Up::rademacher, DType::i32, n, p, m, 1, bits});
-    kernels::with_digits(bits, [&](auto digits) {
-        kernels::WidePassWgmma<512, decltype(digits)::value> kernel;
-        kernel.h = problem.rows<std::int32_t>();
-        expect_sums(kernel, problem, options, {true, false});
-    });
-}
-
-TEST(WidePassWgmma, GatesOfALargeRankEqualTheReference) {
-    for (const auto [n, p, m] : {std::array<std::int64_t, 3>{1, 257, 1},
-                                 {5, 288, 63},
-                                 {64, 300, 65},
-                                 {66, 384, 300},
-                                 {17, 400, 257},
-                                 {65, 512, 129}})
-        expect_gates(n, p, m);
-    expect_gates(9, 500, 6 * 128 - 30);
-    expect_gates(9, 321, 5 * 128 + 5);
-    expect_gates(5, 320, 2100, hopper(8));
-    expect_gates(20, 350, 300, hopper(), 14);
-}
-
 /// Outputs from `first` on, from the reference's gates; those before stay as they are.
 void expect_further(std::int64_t n, std::int64_t p, std::int64_t m, std::int64_t k, std::int64_t first,
                     const HostOptions& options = hopper(), Up family = Up::rademacher) {
@@ -182,7 +157,6 @@ TEST(WidePassWgmma, LaunchesWhatFitsAndFillsTheDevice) {
         check(launched<64>(n, 200000));
         check(launched<128>(n, 200000));
         check(launched<256>(n, 200000));
-        check(launched<512>(n, 200000));
     }
     const kernels::DeviceLimits h100{132, 227 * 1024, 90};
     EXPECT_EQ(launched<256>(512, 4096).launch(h100).blocks, 4 * 32);  // a tile of 128 units each

@@ -69,7 +69,7 @@ TEST(WideWay, OfRademacherIsWgmmaOnHopperWhereRowsFillItsBlocks) {
         for (const int capability : {80, 86, 89, 100, 120})
             EXPECT_EQ(way(p, 128, {132, 227 * kib, capability}), WideWay::fused) << capability;
     }
-    for (const std::int64_t p : {257, 300, 512}) {
+    for (const std::int64_t p : {257, 300, 512, 1024}) {
         for (const std::int64_t rows : {43, 64, 86, 128, 1000, 100001})
             EXPECT_EQ(way(p, rows, hopper), WideWay::wgmma) << p << ' ' << rows;
         for (const std::int64_t rows : {1, 42, 65, 85})
@@ -78,7 +78,7 @@ TEST(WideWay, OfRademacherIsWgmmaOnHopperWhereRowsFillItsBlocks) {
         EXPECT_EQ(choose_wide_way(Up::rademacher, p, DType::i32, hopper, 128, false).way,
                   WideWay::int8_chain);
     }
-    EXPECT_EQ(way(513, 128, hopper), WideWay::int8_chain);
+    EXPECT_EQ(way(1025, 128, hopper), WideWay::int8_chain);
     EXPECT_EQ(way(64, 128, hopper, DType::i64), WideWay::plain);
     for (const std::int64_t p : {1, 64, 100, 128}) {
         EXPECT_EQ(way(p, 128, hopper, DType::i32, Up::srht), WideWay::wgmma) << p;

@@ -6,11 +6,13 @@
 
 #include <fntk/error.hpp>
 
+#include <gates_wgmma.hpp>
 #include <open_gradients_wgmma.hpp>
 #include <wide_pass_exact64.hpp>
 #include <wide_pass_rademacher.hpp>
 #include <wide_pass_wgmma.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <string_view>
@@ -29,8 +31,8 @@ struct Problem {
 /// Of each kernel a rank that fills its words of V by calls of the generator, and one that does not; once
 /// blocks share a row's units.
 constexpr Problem problems[] = {
-    {37, 1000},  {90, 1000},  {101, 2500},         {190, 1000},          {229, 1000},
-    {270, 1000}, {485, 1000}, {5, 1000, Up::srht}, {37, 1000, Up::srht}, {101, 2500, Up::srht}};
+    {37, 1000},  {90, 1000}, {101, 2500},         {190, 1000},          {229, 1000},
+    {270, 1000}, {900, 300}, {5, 1000, Up::srht}, {37, 1000, Up::srht}, {101, 2500, Up::srht}};
 
 /// |ĥ| ≤ 2^bits; in every third row −1, 0, 1, whose sums are often 0.
 std::vector<std::int32_t> small_problem(std::int64_t p, int bits) {
@@ -60,6 +62,31 @@ std::vector<std::byte> results_of(Context& context, std::int64_t p, std::int64_t
     context.copy_to_host(bytes.data() + gate_bytes, gradients.data(), sum_bytes,
                          "copying sums to the host");
     return bytes;
+}
+
+constexpr std::int64_t panel_bytes = std::int64_t{128} << 20;  // of V at a time
+
+/// The gates of a rank beyond shared memory: V lies in memory, so many units of it at a time.
+template <class Kernel>
+void gates_of_panels(Context& context, const UpFactor& up, ConstMatrixView h, BitView gates) {
+    using kernels::SignPanels;
+    const std::int64_t words = Kernel::words_for(up.rank), quads = words * SignPanels::quads,
+                       all = kernels::ceil_div(up.width, SignPanels::units);
+    const std::int64_t most =
+        std::clamp<std::int64_t>(panel_bytes / (16 * quads), 1, std::max<std::int64_t>(all, 1));
+    const Scratch<kernels::Quad> memory(context, most, quads);
+    Kernel kernel;
+    kernel.h = rows_of<std::int32_t>(h);
+    kernel.gates = words_of(gates);
+    kernel.m = up.width;
+    kernel.p = up.rank;
+    kernel.panels = {memory.data(), words};
+    for (std::int64_t first = 0; first < all; first += most) {
+        kernel.first_unit = first * SignPanels::units;
+        kernel.count = std::min(most, all - first);
+        context.run(kernels::PackSigns{up.seed, up.rank, kernel.first_unit, kernel.count, kernel.panels});
+        context.run_at(gates_wgmma_entry(Kernel::digit_count, Kernel::words_at_once), kernel);
+    }
 }
 
 }  // namespace
@@ -135,9 +162,12 @@ void Cuda::start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixVi
                        BitView gates, MatrixView gradients) {
     if (up.rank > most_fused_rank) {
         kernels::with_digits(bits, [&](auto digits) {
-            using Pass = kernels::WidePassWgmma<most_gated_rank, decltype(digits)::value>;
-            context_->run_at(wide_wgmma_entry(Pass::columns, Pass::digit_count),
-                             pass_of<Pass>(up, readout, h, gates, {}));
+            using Wide = kernels::GatesWgmma<decltype(digits)::value, 2>;
+            using Narrow = kernels::GatesWgmma<decltype(digits)::value, 1>;
+            if (Wide::fits(up.rank, context_->limits()))
+                gates_of_panels<Wide>(*context_, up, h, gates);
+            else
+                gates_of_panels<Narrow>(*context_, up, h, gates);
         });
         if (gradients.data == nullptr) return;
         auto slice =

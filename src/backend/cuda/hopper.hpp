@@ -4,10 +4,11 @@
 namespace fntk::backend::cuda {
 
 /// The entries of kernels::WidePassWgmma<columns, digits> and kernels::OpenGradientsWgmma<columns>, columns
-/// 64, 128 or 256, of the first 512 too, digits 2 or 3. Null in a build without them.
+/// 64, 128 or 256, digits 2 or 3. Null in a build without them.
 const void* wide_wgmma_entry(int columns, int digits);
 const void* open_gradients_wgmma_entry(int columns);
-/// That of kernels::HadamardGramWgmma.
+/// Those of kernels::GatesWgmma<digits, words>, words 1 or 2, and of kernels::HadamardGramWgmma.
+const void* gates_wgmma_entry(int digits, int words);
 const void* hadamard_wgmma_entry();
 
 }  // namespace fntk::backend::cuda

@@ -5,6 +5,7 @@ namespace fntk::backend::cuda {
 
 const void* wide_wgmma_entry(int, int) { return nullptr; }
 const void* open_gradients_wgmma_entry(int) { return nullptr; }
+const void* gates_wgmma_entry(int, int) { return nullptr; }
 const void* hadamard_wgmma_entry() { return nullptr; }
 
 }  // namespace fntk::backend::cuda

@@ -1,5 +1,6 @@
 #include <backend/cuda/wide_way.hpp>
 
+#include <gates_wgmma.hpp>
 #include <wide_pass_srht.hpp>
 #include <wide_pass_wgmma.hpp>
 
@@ -28,9 +29,9 @@ WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels:
     }
     if (rank > most_fused_rank) {
         if (rank <= most_gated_rank && has_wgmma && limits.compute_capability == 90 &&
-            fills_blocks(rows, kernels::WidePassWgmma<most_gated_rank>::rows))
+            fills_blocks(rows, kernels::GatesWgmma<3, 1>::rows))
             return {WideWay::wgmma,
-                    "the gates in one kernel, the gradients from them: neither Z nor V is in memory"};
+                    "the gates in one kernel, the gradients from them: Z is never in memory"};
         return {WideWay::int8_chain, "the sums of a rank above 256 do not fit a block's registers"};
     }
     if (!has_wgmma) return {WideWay::fused, "both products in one kernel: V is never in memory"};

@@ -10,16 +10,16 @@
 namespace fntk::backend::cuda {
 
 enum class WideWay : std::uint8_t {
-    transform,   ///< kernels/wide_pass_srht.hpp: fast transforms, 2·log2 P additions per unit and sample
-    wgmma,       ///< kernels/wide_pass_wgmma.hpp: compute capability 9.0, p ≤ 512, 128 or 64 rows a block
-    fused,       ///< kernels/wide_pass_rademacher.hpp: int8 matrix units, V made on the spot, p ≤ 256
+    transform,  ///< kernels/wide_pass_srht.hpp: fast transforms, 2·log2 P additions per unit and sample
+    wgmma,  ///< kernels/wide_pass_wgmma.hpp: compute capability 9.0, p ≤ 256; gates_wgmma.hpp, p ≤ 1024
+    fused,  ///< kernels/wide_pass_rademacher.hpp: int8 matrix units, V made on the spot, p ≤ 256
     int8_chain,  ///< kernels/int8_chain.hpp and cuBLAS, chunks of V in memory: any p
     plain,       ///< kernels/wide_pass_exact64.hpp: integer additions, for float64 networks
 };
 
 /// Ranks above the first have sums that do not fit the registers of a block: Ĝ comes from the gates, which
-/// kernels/wide_pass_wgmma.hpp finds up to the second.
-inline constexpr std::int64_t most_fused_rank = 256, most_gated_rank = 512;
+/// kernels/gates_wgmma.hpp finds up to the second.
+inline constexpr std::int64_t most_fused_rank = 256, most_gated_rank = 1024;
 /// Up to this rank of a srht V the products of wgmma are chosen before the transform: by what either issues
 /// for an entry, near each other at this rank (docs/cuda.md); not yet by the clock.
 inline constexpr std::int64_t most_srht_product = 128;

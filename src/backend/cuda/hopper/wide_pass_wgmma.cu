@@ -33,7 +33,6 @@ using OfThreeDigits = kernels::WidePassWgmma<columns, 3>;
 }  // namespace
 
 const void* wide_wgmma_entry(int columns, int digits) {
-    if (columns == 512) return digits == 2 ? entry<OfTwoDigits<512>>() : entry<OfThreeDigits<512>>();
     return digits == 2 ? entry<OfTwoDigits>(columns) : entry<OfThreeDigits>(columns);
 }
 const void* open_gradients_wgmma_entry(int columns) { return entry<kernels::OpenGradientsWgmma>(columns); }
