@@ -69,9 +69,10 @@ void Cuda::digit_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView
         context_->run(kernels::HadamardGramS8{products});
 }
 
-// On small problems, ragged in every extent: three tiles, and one of other rows and columns.
+// On small problems: three tiles, of which one has whole rows below the diagonal, and one of other rows and
+// columns, ragged in every extent.
 bool Cuda::gram_wgmma_works() {
-    constexpr std::int64_t n = 130, d = 45, p = 20;
+    constexpr std::int64_t n = 192, d = 45, p = 20;
     const auto agrees = [&] {
         std::vector<float> entries(static_cast<std::size_t>(n * (d + p)));
         std::uint32_t random = 1;
