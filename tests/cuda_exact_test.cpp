@@ -131,9 +131,9 @@ TEST_F(CudaTest, TheKernelForComputeCapability90GivesTheIntegersOfThePortableOne
     ASSERT_TRUE(backend::cuda::uses_wgmma(ops)) << "it has failed its check";
     using Ranks = std::vector<std::int64_t>;
     std::vector<std::pair<Up, std::int64_t>> factors;
-    for (const std::int64_t p :
-         test::real_gpu ? Ranks{1, 2, 31, 64, 65, 96, 128, 129, 160, 200, 256, 257, 300, 384, 500, 512, 784, 900, 1024}
-                        : Ranks{31, 128, 200, 300})
+    for (const std::int64_t p : test::real_gpu ? Ranks{1, 2, 31, 64, 65, 96, 128, 129, 160, 200, 256, 257,
+                                                       300, 384, 500, 512, 784, 900, 1024}
+                                               : Ranks{31, 128, 200, 300})
         factors.emplace_back(Up::rademacher, p);
     for (const std::int64_t p : test::real_gpu ? Ranks{1, 2, 16, 32, 64, 128} : Ranks{16, 128})
         factors.emplace_back(Up::srht, p);

@@ -41,7 +41,10 @@ CudaStatus cuda_status() {
                              std::to_string(properties.major) + "." + std::to_string(properties.minor);
     if (10 * properties.major + properties.minor < least_capability)
         return {false, what + ": 8.0 or later is needed; use cpu"};
-    return {true, what + (count > 1 ? ", the first of " + std::to_string(count) : "")};
+    const bool verified = properties.major == 9 && properties.minor == 0;
+    return {true, what + (count > 1 ? ", the first of " + std::to_string(count) : "") +
+                      (verified ? " (verified, but for kernels that docs/cuda.md names)"
+                                : " (not verified on a GPU of this capability; see docs/cuda.md)")};
 }
 
 std::unique_ptr<Ops> make_cuda(int ordinal, CUstream_st* stream) {
