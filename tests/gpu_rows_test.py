@@ -152,7 +152,7 @@ class Resume(InFolder):
     def test_the_plan(self):
         self.assertEqual([one.implementation.name for one in self.plan[:17]], ["fntk"] * 17)
         portable = [one for one in plan("peers", False) if one.implementation.name == "fntk-portable"]
-        self.assertEqual({one.problem.shape["p"] for one in portable}, {64, 128, 256, 512})
+        self.assertEqual({one.problem.shape["p"] for one in portable}, {64, 128, 256, 512, 1024})
         self.assertTrue(all(one.implementation.env == {"FNTK_WGMMA": "0"} for one in portable))
         self.assertEqual([one.op for one in problems(True)], [one.op for one in problems(False)])
         for smoke in (True, False):

@@ -42,7 +42,7 @@ class Problem:
     @property
     def has_portable(self) -> bool:
         """Whether compute capability 9.0 has kernels of its own for it, to be timed beside those of all."""
-        most = 512 if self.up == "rademacher" else 128
+        most = 1024 if self.up == "rademacher" else 128
         return self.op == "wide" and not self.generated and self.shape["p"] <= most
 
 
