@@ -99,7 +99,7 @@ void add_operator(std::int64_t n, std::int64_t m) {
 }
 
 const int registered = [] {
-    const int threads = Device::open().threads();
+    const int threads = Device::open("cpu").threads();
     for (int log = 14; log <= 22; log += 2) {
         add_wide_pass(1024, std::int64_t{1} << log, threads);
         add_tangent(1024, std::int64_t{1} << log, threads);

@@ -8,7 +8,10 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
+
 int main(int argc, char** argv) {
+    setenv("FNTK_DEVICE", "cpu", 0);  // unless it names another
     fntk::cli::restart_with_better_blas(argv);
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;

@@ -9,7 +9,8 @@
 
 namespace fntk::bench {
 
-/// Best of several runs on all threads of Device::open(), measured once per process.
+/// Best of several runs on all threads of Device::open(), the CPU unless FNTK_DEVICE names another;
+/// measured once per process.
 struct Ceilings {
     double sgemm = 0;     ///< flop/s of 2048 × 2048 × 2048
     double dgemm = 0;     ///< flop/s of the same

@@ -39,7 +39,7 @@ struct GatesWgmma {
         return shared_bytes(p) <= limits.shared_bytes_per_block;
     }
     Launch launch(const DeviceLimits& limits) const {
-        if (h.rows == 0 || count == 0) return {};
+        if (h.rows == 0 || count == 0 || gates.data == nullptr) return {};
         const std::int64_t whole = ceil_div(h.rows, rows);
         return {whole * ranges_for(whole, count, limits), max_threads, shared_bytes(p)};
     }

@@ -14,8 +14,7 @@
 // Shared memory:
 //     slices     stages × (128 rows, then 128 columns, by 32) of three digits
 //     kept       64 × 256 elements: number e of each consuming thread
-//     scales     of a consumer, two tiles in turn, of X and G: 2^u of 128 columns, then 2^(u + 16) of its
-//     64
+//     scales     of a consumer, two tiles in turn, of X and G: 2^u of 128 columns and 2^(u + 16) of its 64
 //                rows; 0 where |u| > 60, for whose elements the units are read
 #pragma once
 

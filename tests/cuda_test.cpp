@@ -11,9 +11,11 @@
 #include <fntk/regression.hpp>
 #include <fntk/spectrum.hpp>
 
+#include <backend/cuda/wide_way.hpp>
 #include <backend/ops.hpp>
 
 #include <algorithm>
+#include <cmath>
 
 namespace fntk {
 namespace {
@@ -81,6 +83,33 @@ TEST_F(CudaTest, GramMatricesAreThoseOfTheCpu) {
                           tolerance(precision));
             }
     }
+}
+
+/// The kernels for compute capability 9.0 and the portable ones: more tiles than multiprocessors, whole and
+/// ragged ones, rows whose scales leave the range of float factors, and strides that part pairs of floats.
+TEST_F(CudaTest, GramMatricesOfBothKernelsHaveTheSameBits) {
+    backend::Ops& ops = gpu().ops();
+    const std::int64_t n = test::extent(2200, 140), n_cols = test::extent(1111, 70), d = 300, p = 70;
+    Matrix x = normals(n, d, 1, DType::f32);
+    const Matrix g = normals(n, p, 2, DType::f32);
+    for (std::int64_t i = 0; i < n; i += 97)
+        for (std::int64_t j = 0; j < d; ++j)
+            x.at<float>(i, j) = std::ldexp(x.at<float>(i, j), i % 2 == 0 ? 45 : -70);
+    const Matrix there = gpu().to_device(x), g_there = gpu().to_device(g);
+    for (const std::int64_t cols : {n, n_cols, n_cols + 1})
+        for (const std::int64_t stride : {cols + cols % 2, cols + 1 - cols % 2}) {
+            SCOPED_TRACE(std::to_string(cols) + " columns, stride " + std::to_string(stride));
+            Matrix found[2];
+            for (const bool allowed : {false, true}) {
+                backend::cuda::allow_wgmma(ops, allowed);
+                Matrix k = gpu().zeros(n, stride, DType::f32);
+                ops.hadamard_gram(there, there.view().row_block(0, cols), g_there,
+                                  g_there.view().row_block(0, cols), 0.5, k.view().col_block(0, cols));
+                found[allowed] = gpu().to_host(k);
+            }
+            EXPECT_TRUE(test::same_bits(found[0], found[1]));
+        }
+    backend::cuda::allow_wgmma(ops, true);
 }
 
 TEST_F(CudaTest, OperatorsAreTheirGramMatrices) {

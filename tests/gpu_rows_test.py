@@ -335,7 +335,7 @@ class Float64(InFolder):
         turned = gates.copy()
         turned[3, 5] ^= True
         check.write_gates(self.folder / "one.gates.bin", turned)
-        self.assertEqual((self.folder / "one.gates.bin").stat().st_size, 64 * 16)  # whole words
+        self.assertEqual((self.folder / "one.gates.bin").stat().st_size, check.SAMPLE * 16)  # whole words
         np.save(self.folder / "one.G.npy", self.G[self.rows])
         found = check.errors(check.Inputs("wide", self.all["X"]), wanted, self.folder / "one", True)
         self.assertEqual(found, {"flips": 1 / gates.size, "rel_g": 0.0, "rel_k": None, "bit_exact": True})

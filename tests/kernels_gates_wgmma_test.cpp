@@ -93,11 +93,14 @@ TEST(GatesWgmma, FitUpTo1024ColumnsAndFillTheDevice) {
     EXPECT_FALSE((kernels::GatesWgmma<3, 2>::fits(833, limits)));
     EXPECT_FALSE((kernels::GatesWgmma<3, 1>::fits(1100, limits)));
     std::int32_t number = 0;
+    std::uint64_t word = 0;
     for (const std::int64_t n : {1, 100, 8192, 50000}) {
         kernels::GatesWgmma<3, 2> kernel;
         kernel.p = 784;
         kernel.h = {&number, n, 784, 784};
         kernel.count = 256;
+        EXPECT_EQ(kernel.launch(limits).blocks, 0) << "no gates are wanted";
+        kernel.gates = {&word, n, 1024, 1024};
         const std::int64_t blocks = kernel.launch(limits).blocks;
         EXPECT_GE(blocks, 120) << n;
         EXPECT_GE(blocks * 5, kernels::round_up(blocks, 132) * 4) << n;

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-SAMPLE = 64
+SAMPLE = 128  # as many as a block of the wide pass has
 STEP = 1.0  # large, so that the change of U stands clear of its rounding
 BLOCK = 4096
 Errors = dict[str, Any]
@@ -34,9 +34,10 @@ class Inputs:
 
 
 def sampled_rows(n: int) -> np.ndarray:
-    """As in gpu_case.cpp."""
+    """One of each of SAMPLE ranges, at another place of each: as in gpu_case.cpp."""
     count = min(SAMPLE, n)
-    return np.arange(count) * (n // count)
+    i, step = np.arange(count), n // count
+    return i * step + i * 37 % step
 
 
 def width_pass(H: np.ndarray, V: np.ndarray, a: np.ndarray, keep_gates: bool) -> tuple[np.ndarray, np.ndarray]:

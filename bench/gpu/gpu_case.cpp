@@ -38,7 +38,7 @@ constexpr int most_calls = 1000;
 
 struct Options {
     std::string operation, device = "cuda", network, data, targets, vectors, result, rounding = "fine";
-    std::int64_t sample = 64;
+    std::int64_t sample = 128;
     int threads = 0;
     double step = 1, most = 4;
 };
@@ -80,8 +80,12 @@ struct Problem {
 
     Matrix load(const std::string& path) const { return device.to_device(MappedNpy(path).view()); }
     std::int64_t samples() const { return std::min(options.sample, inputs.rows()); }
-    /// Row i of the sample; check.py takes the same ones.
-    std::int64_t row(std::int64_t i) const { return i * (inputs.rows() / samples()); }
+    /// Row i of the sample, one of each range of rows, at another place of each; check.py takes the same
+    /// ones.
+    std::int64_t row(std::int64_t i) const {
+        const std::int64_t step = inputs.rows() / samples();
+        return i * step + i * 37 % step;
+    }
 
     /// The rows of the sample of a matrix with a row a sample, in host memory.
     Matrix sampled(ConstMatrixView matrix) const {

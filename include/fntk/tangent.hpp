@@ -57,7 +57,8 @@ class FNTK_API Tangent {
     [[nodiscard]] ConstMatrixView hidden_exp() const { return hidden_exp_; }
     [[nodiscard]] ConstMatrixView gradients_int() const { return gradients_int_; }
     [[nodiscard]] ConstMatrixView values_int() const { return values_int_; }
-    /// S = Σ_r a_r V_r (int32, k × p), worked out anew by each call.
+    /// S = Σ_r a_r V_r (int32, k × p), in the device's memory; exact networks only, else empty. Each call
+    /// is a pass over m: keep the matrix, with which views of it end.
     [[nodiscard]] Matrix open_sum() const;
 
     Tangent(Device device, const Network& network, ConstMatrixView inputs, TangentOptions options);

@@ -68,6 +68,23 @@ class Context {
               "a kernel's launch");
     }
 
+    /// As long as one lives, kernels are started as on a device of so many multiprocessors: blocks take
+    /// several pieces of what is little work.
+    class Narrowed {
+      public:
+        Narrowed(Context& context, int multiprocessors)
+            : context_(context), before_(context.limits_.multiprocessors) {
+            context.limits_.multiprocessors = multiprocessors;
+        }
+        ~Narrowed() { context_.limits_.multiprocessors = before_; }
+        Narrowed(const Narrowed&) = delete;
+        Narrowed& operator=(const Narrowed&) = delete;
+
+      private:
+        Context& context_;
+        int before_;
+    };
+
     /// What became of the kernels for compute capability 9.0 alone on this device: of the wide
     /// pass (cuda_wide_wgmma.cu) and of the Gram (cuda_gram.cu).
     enum class Trial : std::uint8_t { open, passed, failed };

@@ -139,7 +139,7 @@ class Cuda final : public Ops {
     void digit_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
                     double alpha, MatrixView k, bool wgmma);
     void start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits, BitView gates,
-                     MatrixView gradients);
+                     MatrixView gradients, std::int64_t panel_bytes);
     /// One number from the device.
     template <class T>
     T fetch(const T* number);

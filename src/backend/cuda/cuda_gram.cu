@@ -72,8 +72,9 @@ void Cuda::digit_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView
 // On small problems: three tiles, of which one has whole rows below the diagonal, and one of other rows and
 // columns, ragged in every extent.
 bool Cuda::gram_wgmma_works() {
-    constexpr std::int64_t n = 192, d = 45, p = 20;
+    constexpr std::int64_t n = 192, d = 100, p = 40;
     const auto agrees = [&] {
+        const Context::Narrowed narrowed(*context_, 2);  // of which one takes two tiles
         std::vector<float> entries(static_cast<std::size_t>(n * (d + p)));
         std::uint32_t random = 1;
         for (float& entry : entries) {

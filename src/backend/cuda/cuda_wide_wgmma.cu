@@ -22,17 +22,27 @@ namespace fntk::backend::cuda {
 
 namespace {
 
-/// Ragged in every extent: two blocks of rows, several tiles of units, two outputs.
+/// Ragged in every extent: two blocks of rows, several tiles of units to a block, two outputs.
 constexpr std::int64_t samples = 150, outputs = 2;
 struct Problem {
     std::int64_t p, width;
     Up family = Up::rademacher;
+    int multiprocessors = 2;  // to be started for
 };
-/// Of each kernel a rank that fills its words of V by calls of the generator, and one that does not; once
-/// blocks share a row's units.
-constexpr Problem problems[] = {
-    {37, 1000},  {90, 1000}, {101, 2500},         {190, 1000},          {229, 1000},
-    {270, 1000}, {900, 300}, {5, 1000, Up::srht}, {37, 1000, Up::srht}, {101, 2500, Up::srht}};
+/// Of each kernel a rank that fills its words of V by calls of the generator, and one that does not; where
+/// there are eight multiprocessors, blocks share a row's units.
+constexpr Problem problems[] = {{37, 1000},
+                                {90, 1000},
+                                {101, 2500, Up::rademacher, 8},
+                                {190, 1000},
+                                {229, 1000},
+                                {270, 1000},
+                                {900, 300},
+                                {5, 1000, Up::srht},
+                                {37, 1000, Up::srht},
+                                {101, 2500, Up::srht, 8}};
+/// Of V at a time, where its panels lie in memory: two panels of rank 270.
+constexpr std::int64_t trial_panel_bytes = 200000;
 
 /// |ĥ| ≤ 2^bits; in every third row −1, 0, 1, whose sums are often 0.
 std::vector<std::int32_t> small_problem(std::int64_t p, int bits) {
@@ -64,11 +74,10 @@ std::vector<std::byte> results_of(Context& context, std::int64_t p, std::int64_t
     return bytes;
 }
 
-constexpr std::int64_t panel_bytes = std::int64_t{128} << 20;  // of V at a time
-
 /// The gates of a rank beyond shared memory: V lies in memory, so many units of it at a time.
 template <class Kernel>
-void gates_of_panels(Context& context, const UpFactor& up, ConstMatrixView h, BitView gates) {
+void gates_of_panels(Context& context, const UpFactor& up, ConstMatrixView h, BitView gates,
+                     std::int64_t panel_bytes) {
     using kernels::SignPanels;
     const std::int64_t words = Kernel::words_for(up.rank), quads = words * SignPanels::quads,
                        all = kernels::ceil_div(up.width, SignPanels::units);
@@ -125,9 +134,11 @@ bool Cuda::works(Context::Trial& trial, const std::function<bool()>& agrees) {
 
 bool Cuda::wgmma_works() {
     return works(context_->wgmma, [&] {
-        for (const auto [p, width, family] : problems)
+        for (const auto [p, width, family, multiprocessors] : problems) {
+            const Context::Narrowed narrowed(*context_, multiprocessors);
             for (const int bits : {kernels::fast_hidden_bits, 22})
                 if (!wgmma_agrees(family, p, width, bits)) return false;
+        }
         return true;
     });
 }
@@ -147,7 +158,7 @@ bool Cuda::wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits)
     readout.outputs = outputs;
     readout.seed = 2;
     const auto here = results_of(gpu, p, width, [&](BitView gates, MatrixView gradients) {
-        start_wgmma(up, readout, h.view(), bits, gates, gradients);
+        start_wgmma(up, readout, h.view(), bits, gates, gradients, trial_panel_bytes);
     });
     const auto portable = results_of(gpu, p, width, [&](BitView gates, MatrixView gradients) {
         if (p <= most_fused_rank)
@@ -159,15 +170,16 @@ bool Cuda::wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits)
 }
 
 void Cuda::start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
-                       BitView gates, MatrixView gradients) {
+                       BitView gates, MatrixView gradients, std::int64_t panel_bytes) {
     if (up.rank > most_fused_rank) {
+        if (gates.empty()) return;  // nothing is wanted
         kernels::with_digits(bits, [&](auto digits) {
             using Wide = kernels::GatesWgmma<decltype(digits)::value, 2>;
             using Narrow = kernels::GatesWgmma<decltype(digits)::value, 1>;
             if (Wide::fits(up.rank, context_->limits()))
-                gates_of_panels<Wide>(*context_, up, h, gates);
+                gates_of_panels<Wide>(*context_, up, h, gates, panel_bytes);
             else
-                gates_of_panels<Narrow>(*context_, up, h, gates);
+                gates_of_panels<Narrow>(*context_, up, h, gates, panel_bytes);
         });
         if (gradients.data == nullptr) return;
         auto slice =
@@ -194,7 +206,7 @@ bool Cuda::fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixVi
                        BitView gates, MatrixView gradients) {
     if (!wgmma_works()) return false;
     try {
-        start_wgmma(up, readout, h, bits, gates, gradients);
+        start_wgmma(up, readout, h, bits, gates, gradients, std::int64_t{128} << 20);
     } catch (const DeviceError&) {  // of a launch: the next pass takes the portable kernels
         context_->require_usable();
         context_->wgmma = Context::Trial::failed;

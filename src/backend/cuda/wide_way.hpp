@@ -20,8 +20,8 @@ enum class WideWay : std::uint8_t {
 /// Ranks above the first have sums that do not fit the registers of a block: Ĝ comes from the gates, which
 /// kernels/gates_wgmma.hpp finds up to the second.
 inline constexpr std::int64_t most_fused_rank = 256, most_gated_rank = 1024;
-/// Up to this rank of a srht V the products of wgmma are chosen before the transform: by what either issues
-/// for an entry, near each other at this rank (docs/cuda.md); not yet by the clock.
+/// Up to this rank of a srht V the products of wgmma are chosen before the transform: on an H200 they take
+/// two thirds of its time at rank 64, and the same at this one (docs/cuda.md).
 inline constexpr std::int64_t most_srht_product = 128;
 
 struct WideChoice {
@@ -33,8 +33,8 @@ struct WideChoice {
 WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels::DeviceLimits& limits,
                            std::int64_t rows, bool has_wgmma);
 
-/// Whether `ops` is a GPU on which the kernel of WideWay::wgmma is built, allowed and has passed its check
-/// against the portable one, which this runs at the first call.
+/// Whether `ops` is a GPU on which the kernels of WideWay::wgmma and of the Gram are built, allowed and
+/// have passed their checks against the portable ones, which this runs at the first call.
 bool uses_wgmma(Ops& ops);
 /// For tests and benches: from now on `ops` does without it, or no longer.
 void allow_wgmma(Ops& ops, bool allowed);
