@@ -6,6 +6,7 @@
 #     bench/gpu.sh OUT                    every step that has not passed yet; logs and results go to OUT
 #     bench/gpu.sh OUT STEP...            these steps only, by the names of the functions below
 #     bench/gpu.sh --again OUT [STEP...]  those that have passed too
+#     bench/gpu.sh --built OUT [STEP...]  with what another machine has built (scripts/gpu-programs.sh): minutes less
 # OUT may be a folder under build/. Where no clone is, FNTK_COMMIT says what is measured.
 # OUT/STEP.status holds the exit status (124: out of time) and the seconds, OUT/STEP.log the output. A call ends
 # within FNTK_GPU_BUDGET seconds, 540 by default: then it says which steps are left, and the next call goes on
@@ -13,11 +14,12 @@
 set -euo pipefail
 
 again=false
-if [[ ${1:-} == --again ]]; then
-    again=true
+export FNTK_GPU_BUILT=${FNTK_GPU_BUILT:-false}
+while [[ ${1:-} == --again || ${1:-} == --built ]]; do
+    if [[ $1 == --again ]]; then again=true; else FNTK_GPU_BUILT=true; fi
     shift
-fi
-[[ $# -ge 1 && $1 != -* ]] || { echo "usage: $0 [--again] OUT [STEP...]" >&2; exit 2; }
+done
+[[ $# -ge 1 && $1 != -* ]] || { echo "usage: $0 [--again] [--built] OUT [STEP...]" >&2; exit 2; }
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 shift
@@ -35,6 +37,10 @@ if [[ -d bundle/prefix/usr ]]; then  # for the projects that the tests of the pa
 fi
 if ! command -v nvcc >/dev/null && [[ -x /usr/local/cuda/bin/nvcc ]]; then
     export PATH=$PATH:/usr/local/cuda/bin
+fi
+if $FNTK_GPU_BUILT && command -v nvcc >/dev/null; then
+    toolkit=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")
+    export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$toolkit/lib64
 fi
 
 # --- the steps; each runs with `set -e` in a shell of its own
@@ -79,21 +85,33 @@ compile() {
 # steps do without it.
 wgmma() { "$build/tests/fntk_tests" --gtest_filter='CudaTest.TheKernelForComputeCapability90*'; }
 
-# A test that is skipped here did not find the GPU.
+# Tests by their filter, dealt out to so many processes. One that is skipped here did not find the GPU.
 on_gpu() {
-    ctest --test-dir "$build" --no-tests=error --output-on-failure --output-junit "$out/$1.xml" "${@:2}" |
-        tee "$out/$1.txt"
-    if grep -F '***Skipped' "$out/$1.txt"; then return 1; fi
+    local i process processes=() failed=0
+    for ((i = 0; i < $2; i++)); do
+        GTEST_TOTAL_SHARDS=$2 GTEST_SHARD_INDEX=$i "$build/tests/fntk_tests" --gtest_filter="$3" \
+            --gtest_output="xml:$out/$1.$i.xml" >"$out/$1.$i.txt" 2>&1 &
+        processes+=($!)
+    done
+    for process in "${processes[@]}"; do wait "$process" || failed=1; done
+    grep -hE 'Failure|^\[  (PASSED|FAILED|SKIPPED)' "$out/$1".*.txt || true
+    if grep -qE '^\[  SKIPPED .*tests?, listed' "$out/$1".*.txt; then echo "tests were skipped: is there a GPU?"; return 1; fi
+    return $failed
 }
 # The GPU's own tests, and those that compare every device for equality.
 exact() {
     "$build/bin/fntk" info
-    on_gpu exact --parallel 4 --timeout 100 -R '^(cuda\.|CudaTest|ExactIntegers|WideWay)'
+    "$build/tests/cuda/fntk_philox_curand_test"
+    on_gpu exact 4 'CudaTest.*:ExactIntegers.*:WideWay.*'
 }
-large() { on_gpu large -R '^SlowCuda'; }
+large() { on_gpu large 2 'SlowCuda*'; }
 
 # But for the package, which other machines build and install as well.
 everything() {
+    if $FNTK_GPU_BUILT; then
+        OPENBLAS_NUM_THREADS=2 FNTK_THREADS=2 on_gpu everything "$((jobs > 4 ? jobs / 2 : 2))" '-SlowCuda*:Slow*Estimate*'
+        return
+    fi
     cmake --build "$build" --parallel "$jobs"
     ctest --test-dir "$build" --no-tests=error --output-on-failure --output-junit "$out/everything.xml" \
         --parallel "$jobs" --exclude-regex '^SlowCuda' --label-exclude '^package$'
@@ -158,11 +176,13 @@ compare() {
 
 # --- one after the other
 
-all_steps=(environment configure compile wgmma exact ceilings memcheck large peers racecheck bench_cuda everything
-    growth compare bench_cpu memcheck_wgmma)
-declare -A seconds=([environment]=20 [configure]=60 [compile]=330 [wgmma]=60 [exact]=150 [memcheck]=60
-    [racecheck]=60 [ceilings]=45 [bench_cuda]=60 [peers]=520 [growth]=180 [large]=90 [everything]=240
-    [bench_cpu]=60 [compare]=240 [memcheck_wgmma]=90)
+first_steps=(environment configure compile wgmma)
+checks=(exact memcheck racecheck large everything compare memcheck_wgmma)
+timed_steps=(ceilings peers bench_cuda growth bench_cpu)
+all_steps=("${first_steps[@]}" "${checks[@]}" "${timed_steps[@]}")
+declare -A seconds=([environment]=20 [configure]=60 [compile]=330 [wgmma]=60 [exact]=150 [memcheck]=120
+    [racecheck]=120 [ceilings]=45 [bench_cuda]=60 [peers]=520 [growth]=180 [large]=120 [everything]=240
+    [bench_cpu]=60 [compare]=240 [memcheck_wgmma]=120)
 
 passed() { [[ -f $out/$1.status && $(cut -d' ' -f1 "$out/$1.status") == 0 ]]; }
 
@@ -185,23 +205,25 @@ done
 
 left=()
 failed=()
-for step in "${steps[@]}"; do
-    if passed "$step"; then
-        echo "$step: has passed"
-        continue
-    fi
-    limit=${seconds[$step]}
+
+# A step in a process of its own, within its limit and the budget; its status and log are in OUT.
+run() {
+    local step=$1 limit=${seconds[$1]} start=$SECONDS status=0
     if [[ $limit -gt $((budget - SECONDS)) ]]; then limit=$((budget - SECONDS)); fi
-    if [[ $limit -lt 5 ]]; then
-        left+=("$step")
-        continue
-    fi
-    start=$SECONDS
-    status=0
+    if [[ $limit -lt 5 ]]; then return; fi
     FNTK_GPU_STEP=$step FNTK_GPU_LIMIT=$limit timeout --kill-after=5 "$limit" "$root/bench/gpu.sh" "$out" \
         >"$out/$step.log" 2>&1 || status=$?
     echo "$status $((SECONDS - start)) s" >"$out/$step.status"
-    echo "$step: status $status, $((SECONDS - start)) s"
+}
+# What became of it.
+report() {
+    local step=$1 status
+    if [[ ! -f $out/$step.status ]]; then
+        left+=("$step")
+        return
+    fi
+    read -r status _ <"$out/$step.status"
+    echo "$step: status $(<"$out/$step.status")"
     grep '^SKIPPED' "$out/$step.log" || true
     if [[ $status -eq 3 && ($step == peers || $step == growth) ]]; then
         left+=("$step")
@@ -209,9 +231,43 @@ for step in "${steps[@]}"; do
     elif [[ $status -ne 0 ]]; then
         failed+=("$step")
         tail -n 15 "$out/$step.log" | sed 's/^/    /'
-        if [[ $step == configure || $step == compile ]]; then break; fi
+    fi
+}
+wanted() { [[ " ${steps[*]} " == *" $1 "* ]] && ! passed "$1"; }
+
+for step in "${steps[@]}"; do
+    if passed "$step"; then echo "$step: has passed"; else rm -f "$out/$step.status"; fi
+done
+waiting=()
+for step in "${steps[@]}"; do
+    if wanted "$step"; then waiting+=("$step"); fi
+done
+built=true
+# First what the others need; then side by side what takes no times; then what does, one after the other.
+for step in "${first_steps[@]}"; do
+    wanted "$step" || continue
+    if $FNTK_GPU_BUILT && [[ $step == configure || $step == compile ]]; then continue; fi
+    run "$step"
+    report "$step"
+    if [[ ($step == configure || $step == compile) && ${#failed[@]} -gt 0 && ${failed[-1]} == "$step" ]]; then
+        built=false
+        break
     fi
 done
+if $built; then
+    for step in "${checks[@]}"; do
+        if wanted "$step"; then run "$step" & fi
+    done
+    wait
+    for step in "${checks[@]}"; do
+        if [[ " ${waiting[*]} " == *" $step "* ]]; then report "$step"; fi
+    done
+    for step in "${timed_steps[@]}"; do
+        wanted "$step" || continue
+        run "$step"
+        report "$step"
+    done
+fi
 if [[ ${#left[@]} -gt 0 ]]; then echo "no time was left for: ${left[*]}; call again"; fi
 if [[ ${#failed[@]} -gt 0 ]]; then echo "failed: ${failed[*]}; see $out"; fi
 [[ ${#left[@]} -eq 0 && ${#failed[@]} -eq 0 ]]
