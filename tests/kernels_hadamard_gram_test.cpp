@@ -9,7 +9,6 @@
 #include <hadamard_gram_wgmma.hpp>
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <set>
 #include <utility>
@@ -126,10 +125,12 @@ void run_gram(const kernels::Rows<const double>& x, const kernels::Rows<const do
               const kernels::Rows<double>& k, bool symmetric) {
     run_on_host(kernels::HadamardGram{{alpha, k, symmetric}, x, x_cols, g, g_cols}, {.limits = limits});
 }
-std::vector<float> values_of(const kernels::Rows<float>& k) {
-    std::vector<float> values;
-    for (std::int64_t i = 0; i < k.rows; ++i) values.insert(values.end(), k.row(i), k.row(i) + k.cols);
-    return values;
+std::vector<std::uint32_t> bits_of(const kernels::Rows<float>& k) {
+    std::vector<std::uint32_t> bits;
+    for (std::int64_t i = 0; i < k.rows; ++i)
+        for (std::int64_t j = 0; j < k.cols; ++j)
+            bits.push_back(__builtin_bit_cast(std::uint32_t, k.row(i)[j]));
+    return bits;
 }
 /// By both kernels, which give the same bits.
 void run_gram(const kernels::Rows<const float>& x, const kernels::Rows<const float>& x_cols,
@@ -139,11 +140,11 @@ void run_gram(const kernels::Rows<const float>& x, const kernels::Rows<const flo
     const kernels::HadamardDigits products{
         {alpha, k, symmetric}, {of_x.view, of_g.view}, {of_x_cols.view, of_g_cols.view}};
     run_on_host(kernels::HadamardGramS8{products}, {.limits = limits});
-    const std::vector<float> portable = values_of(k);
+    const std::vector<std::uint32_t> portable = bits_of(k);
     for (std::int64_t i = 0; i < k.rows; ++i)
         std::fill_n(k.row(i), k.cols, std::numeric_limits<float>::quiet_NaN());
     run_on_host(kernels::HadamardGramWgmma{products}, {.limits = {multiprocessors, 227 * 1024, 90}});
-    EXPECT_EQ(std::memcmp(portable.data(), values_of(k).data(), 4 * portable.size()), 0);
+    EXPECT_EQ(bits_of(k), portable);
 }
 
 /// Against the reference: equal on integers, else within the bound of two sums.
