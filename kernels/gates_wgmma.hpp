@@ -161,10 +161,13 @@ struct GatesWgmma {
                                            Sums& sums) {
         grid.wgmma_fence(sums.part);
         FNTK_UNROLL
-        for (int w = 0; w < words_at_once; ++w) FNTK_UNROLL
-        for (int digit = 0; digit < digit_count; ++digit)
-            grid.template wgmma<true>(sums.part[digit], tile_after(a, 16 * one_word * (words * digit + w)),
-                                      tile_after(b, 16 * SignPanels::quads * w));
+        for (int w = 0; w < words_at_once; ++w) {
+            FNTK_UNROLL
+            for (int digit = 0; digit < digit_count; ++digit)
+                grid.template wgmma<true>(sums.part[digit],
+                                          tile_after(a, 16 * one_word * (words * digit + w)),
+                                          tile_after(b, 16 * SignPanels::quads * w));
+        }
         grid.wgmma_commit();
     }
 

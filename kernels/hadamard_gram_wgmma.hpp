@@ -197,8 +197,10 @@ struct HadamardGramWgmma : HadamardDigits {
             release(step - 1);
             if (count < carry_steps) continue;
             FNTK_UNROLL
-            for (int p = 2; p > 0; --p) FNTK_UNROLL
-            for (int e = 0; e < elements; ++e) carry(sums.part[p - 1][e], sums.part[p][e]);
+            for (int p = 2; p > 0; --p) {
+                FNTK_UNROLL
+                for (int e = 0; e < elements; ++e) carry(sums.part[p - 1][e], sums.part[p][e]);
+            }
         }
     }
     template <class Grid>
@@ -209,9 +211,12 @@ struct HadamardGramWgmma : HadamardDigits {
                                                 DigitTiles::stride);
         grid.wgmma_fence(sums.part);
         FNTK_UNROLL
-        for (int v = 0; v < 3; ++v) FNTK_UNROLL
-        for (int w = 0; w < 3 - v; ++w)
-            grid.template wgmma<true>(sums.part[v + w], tile_after(a, v * digit), tile_after(b, w * digit));
+        for (int v = 0; v < 3; ++v) {
+            FNTK_UNROLL
+            for (int w = 0; w < 3 - v; ++w)
+                grid.template wgmma<true>(sums.part[v + w], tile_after(a, v * digit),
+                                          tile_after(b, w * digit));
+        }
         grid.wgmma_commit();
     }
 
