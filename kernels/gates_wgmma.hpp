@@ -116,7 +116,7 @@ struct GatesWgmma {
     template <class Grid>
     FNTK_DEVICE void consume(Grid& grid, const Work& work, int i, Quad* digits, const Quad* slices) const {
         const Signs signs{h, gates, m, p};
-        load_digits(grid, work.row, i, digits);
+        load_digits(grid, signs, work.row, i, digits);
         grid.proxy_fence();
         grid.barrier_sync(of_consumers, 2 * warpgroup_size);
 
@@ -174,26 +174,13 @@ struct GatesWgmma {
     /// Of rows `row` on, by the threads of both consumers. Quad q of a word: row q % 8 + q / 16·8, byte j
     /// is column 8·(j % 4) + j / 4 of the 32, or 4 columns on.
     template <class Grid>
-    FNTK_DEVICE void load_digits(Grid& grid, int row, int consumer, Quad* digits) const {
+    FNTK_DEVICE void load_digits(Grid& grid, const Signs& signs, int row, int consumer,
+                                 Quad* digits) const {
         const int words = static_cast<int>(panels.words), q = grid.thread() % warpgroup_size;
         const std::int64_t r = row + q % 8 + q / 16 * 8;
         FNTK_UNROLL_BY(1)
-        for (int w = consumer; w < words; w += 2) {
-            const int first = 32 * w + q / 8 % 2 * 4;
-            Quad of_digits[digit_count] = {};
-            FNTK_UNROLL
-            for (int j = 0; j < 16; ++j) {
-                const int col = first + 8 * (j % 4) + j / 4;
-                std::int32_t rest = r < h.rows && col < p ? h.row(r)[col] : 0;
-                FNTK_UNROLL
-                for (Quad& quad : of_digits)
-                    quad.word[j / 4] |= (static_cast<std::uint32_t>(take_low_digit(rest)) & 255U)
-                                        << (8 * (j % 4));
-            }
-            FNTK_UNROLL
-            for (int digit = 0; digit < digit_count; ++digit)
-                digits[(digit * words + w) * one_word + q] = of_digits[digit];
-        }
+        for (int w = consumer; w < words; w += 2)
+            signs.put_digits(r, 32 * w + q / 8 % 2 * 4, digits + w * one_word + q, words * one_word);
     }
 };
 

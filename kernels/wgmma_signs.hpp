@@ -34,20 +34,24 @@ struct WgmmaSigns {
         for (int i = grid.thread() % warpgroup_size; i < one_digit; i += warpgroup_size) {
             const std::int64_t r = row + i % 8 + i / (columns / 2) * 8;
             const int first = i / 8 % (columns / 16) / 2 * 32 + i / 8 % 2 * 4;
-            Quad of_digits[digit_count] = {};
-            FNTK_UNROLL
-            for (int j = 0; j < 16; ++j) {
-                const int q = first + 8 * (j % 4) + j / 4;
-                std::int32_t rest = r < h.rows && q < p ? h.row(r)[q] : 0;
-                FNTK_UNROLL
-                for (Quad& quad : of_digits)
-                    quad.word[j / 4] |= (static_cast<std::uint32_t>(take_low_digit(rest)) & 255U)
-                                        << (8 * (j % 4));
-            }
-            FNTK_UNROLL
-            for (int digit = 0; digit < digit_count; ++digit)
-                digits[digit * one_digit + i] = of_digits[digit];
+            put_digits(r, first, digits + i, one_digit);
         }
+    }
+    /// 16 columns of row r from `first` on in the order of load_digits: a quad of each digit, a pitch
+    /// apart.
+    FNTK_DEVICE void put_digits(std::int64_t r, int first, Quad* to, int pitch) const {
+        Quad of_digits[digit_count] = {};
+        FNTK_UNROLL
+        for (int j = 0; j < 16; ++j) {
+            const int q = first + 8 * (j % 4) + j / 4;
+            std::int32_t rest = r < h.rows && q < p ? h.row(r)[q] : 0;
+            FNTK_UNROLL
+            for (Quad& quad : of_digits)
+                quad.word[j / 4] |= (static_cast<std::uint32_t>(take_low_digit(rest)) & 255U)
+                                    << (8 * (j % 4));
+        }
+        FNTK_UNROLL
+        for (int digit = 0; digit < digit_count; ++digit) to[digit * pitch] = of_digits[digit];
     }
 
     /// open of the tile at the shared address `tile`, digits at `digits`; z is overwritten. Units ≥ m are

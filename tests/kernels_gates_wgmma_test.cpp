@@ -11,12 +11,6 @@
 namespace fntk::test {
 namespace {
 
-HostOptions hopper(int multiprocessors = 1) {
-    HostOptions options;
-    options.limits = {multiprocessors, 227 * 1024, 90};
-    return options;
-}
-
 /// The units in two chunks where there are more than `most` panels of them.
 template <class Kernel>
 void expect_words(const WideProblem& problem, const HostOptions& options, std::int64_t most) {

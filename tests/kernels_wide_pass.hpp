@@ -14,6 +14,13 @@
 
 namespace fntk::test {
 
+/// A device of compute capability 9.0.
+inline HostOptions hopper(int multiprocessors = 1) {
+    HostOptions options;
+    options.limits = {multiprocessors, 227 * 1024, 90};
+    return options;
+}
+
 struct WideShape {
     Up family;
     DType hidden;  // i32 or i64

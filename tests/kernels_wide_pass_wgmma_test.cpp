@@ -12,12 +12,6 @@
 namespace fntk::test {
 namespace {
 
-HostOptions hopper(int multiprocessors = 1) {
-    HostOptions options;
-    options.limits = {multiprocessors, 227 * 1024, 90};
-    return options;
-}
-
 void expect_exact(std::int64_t n, std::int64_t p, std::int64_t m, const HostOptions& options = hopper(),
                   const Wanted& wanted = {}, int bits = 22, Up family = Up::rademacher) {
     const WideProblem problem({family, DType::i32, n, p, m, 1, bits});
