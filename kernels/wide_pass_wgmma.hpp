@@ -3,9 +3,10 @@
 // and open_gradients_wgmma.hpp takes Ĝ from them.
 //     ẑ = ĥ Vᵀ,  gate = ẑ > 0,  Ĝ^0 += (gate ∘ a^0ᵀ) V
 //
-// Blocks, tiles of V and the second product are those of wgmma_sums.hpp, the first product and its digits
-// those of wgmma_signs.hpp. The digits lie beside the tiles. The order of units in the tiles makes a
-// thread's sums of ẑ its A operand of the second product.
+// Blocks and the second product are those of wgmma_sums.hpp, the first product and its digits those of
+// wgmma_signs.hpp. The producer draws V and makes both of its tiles (sign_tiles.hpp), two of each in turn;
+// the digits lie beside them. The order of units in the tiles makes a thread's sums of ẑ its A operand of
+// the second product.
 #pragma once
 
 #include "wgmma_signs.hpp"
@@ -14,38 +15,70 @@
 namespace fntk::kernels {
 
 template <int columns_, int digits_ = 3>
-struct WidePassWgmma : WgmmaSums<columns_, true> {
-    using Sums = WgmmaSums<columns_, true>;
+struct WidePassWgmma : WgmmaSums<columns_> {
+    using Sums = WgmmaSums<columns_>;
     using Sums::columns, Sums::gradients, Sums::m, Sums::max_threads, Sums::p, Sums::rows, Sums::units;
 
     static constexpr int digit_count = digits_;
 
+    std::uint64_t up_seed = 0;
+    bool srht = false;           // V, else rademacher
     Rows<const std::int32_t> h;  // n × p
     Rows<std::uint64_t> gates;   // n × ⌈m/64⌉ words, written in full; no data: not wanted
 
     Launch launch(const DeviceLimits& limits) const {
         if (h.rows == 0 || m == 0 || (gradients.data == nullptr && gates.data == nullptr)) return {};
-        return this->launch_items(h.rows, 1, Sums::shared_bytes_of_stages + shared_size<Quad>(all_digits),
+        return Sums::launch_items(h.rows, 1, ceil_div(m, units),
+                                  2 * shared_size<Quad>(2 * Tiles::quads) + shared_size<Quad>(all_digits),
                                   limits);
     }
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
-        const Stages tiles = Sums::stages(grid);
+        Quad* by_unit = grid.template shared<Quad>(2 * Tiles::quads);
+        const Stages tiles{by_unit, grid.template shared<Quad>(2 * Tiles::quads)};
         Quad* digits = grid.template shared<Quad>(all_digits);
-        const Work work = this->item(grid, h.rows, 0, 1);
-        this->share(grid, work, tiles, [&](int consumer, int row) {
-            consume(grid, work, consumer, row, digits + consumer * Signs::quads, tiles);
-        });
+        const Work work = Sums::item(grid, h.rows, 0, 1, ceil_div(m, units));
+        Sums::share(
+            grid, work, [&] { produce(grid, work, tiles); },
+            [&](int consumer, int row) {
+                consume(grid, work, consumer, row, digits + consumer * Signs::quads, tiles);
+            });
     }
 
   private:
-    using Sums::empty, Sums::of_consumer, Sums::steps;
-    using Stages = typename Sums::Stages;
+    using Sums::parts, Sums::steps;
     using Tiles = typename Sums::Tiles;
     using Work = typename Sums::Work;
     using Signs = WgmmaSigns<columns, units, digit_count>;
     static constexpr int all_digits = 2 * Signs::quads;
+    static constexpr int full = 1, empty = 5, of_consumer = 7;  // barriers: four, two and two
+
+    struct Stages {  // two tiles of each
+        Quad *by_unit, *by_column;
+    };
+
+    /// All that the first warpgroup does.
+    template <class Grid>
+    FNTK_DEVICE void produce(Grid& grid, const Work& work, const Stages& tiles) const {
+        const Tiles writer{up_seed, p, gradients.data != nullptr, 0, srht};
+        std::uint32_t drawn = 0;
+        for (int tile = work.first; tile < work.end; ++tile) {
+            const int stage = (tile - work.first) & 1;
+            if (tile - work.first >= 2) grid.barrier_sync(empty + stage, max_threads);
+            FNTK_UNROLL_BY(1)
+            for (int i = 0; i < parts; ++i) {
+                const int part = tile * parts + i;
+                const std::uint32_t a =
+                    this->readout_of_part(grid, work.c, part, work.first * parts, drawn);
+                writer.write(grid, std::int64_t{4} * part + grid.warp(), 4 * i + grid.warp(), a,
+                             tiles.by_unit + stage * Tiles::quads, tiles.by_column + stage * Tiles::quads);
+            }
+            grid.proxy_fence();
+            FNTK_UNROLL
+            for (int i = 0; i < 2; ++i) grid.barrier_arrive(full + 2 * i + stage, 2 * warpgroup_size);
+        }
+    }
 
     /// Consumer i with its 64 rows from `row` on.
     template <class Grid>
@@ -64,11 +97,13 @@ struct WidePassWgmma : WgmmaSums<columns_, true> {
         for (int tile = work.first; tile < work.end; ++tile) {
             const int stage = (tile - work.first) & 1;
             const std::uint32_t v = v_tile + 16 * stage * Tiles::quads;
-            Sums::wait_for_tile(grid, i, stage);
+            grid.barrier_sync(full + 2 * i + stage, 2 * warpgroup_size);
             signs.open_gates(grid, h_tile, v, units * tile, z, open);
             if (gates.data != nullptr) signs.keep_gates(grid, row, tile, open);
-            if (gradients.data != nullptr)
-                Sums::add_gradients(grid, open, av_tile + 16 * stage * Tiles::quads, sums);
+            if (gradients.data != nullptr) {
+                Sums::begin_product(grid, open, av_tile + 16 * stage * Tiles::quads, sums);
+                grid.template wgmma_wait<0>(sums, open);
+            }
             if (tile + 2 < work.end) grid.barrier_arrive(empty + stage, max_threads);
         }
         if (gradients.data != nullptr) this->add_to_rows(grid, work, row, sums);

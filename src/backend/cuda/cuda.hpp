@@ -69,6 +69,13 @@ class Cuda final : public Ops {
                   ConstMatrixView norms_cols, double alpha, double derivative, double product,
                   MatrixView out) override;
 
+    // cuda_moments.cu
+    void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView scales,
+                double alpha, MatrixView m) override;
+    void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView scales, ConstMatrixView m,
+                      MatrixView out) override;
+    [[nodiscard]] Matrix moment_scales(ConstMatrixView x, std::int64_t p) override;
+
     // cuda_algebra.cu
     void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
                          double beta, double gamma, MatrixView k) override;
@@ -135,6 +142,9 @@ class Cuda final : public Ops {
     bool wgmma_works();
     bool wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits);
     bool gram_wgmma_works();
+    bool moments_wgmma_work();
+    /// Magnitudes of the rows and columns of X (f32), n + d of them.
+    [[nodiscard]] Matrix magnitudes(ConstMatrixView x);
     /// hadamard_gram in float32.
     void digit_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
                     double alpha, MatrixView k, bool wgmma);
@@ -173,7 +183,7 @@ Kernel pass_of(const UpFactor& up, const Readout& readout, ConstMatrixView h, Bi
 template <class Kernel>
 Kernel further_of(const UpFactor& up, const Readout& readout, ConstBitView gates, MatrixView gradients) {
     Kernel kernel;
-    kernel.up_seed = up.seed;
+    if constexpr (requires { kernel.up_seed; }) kernel.up_seed = up.seed;
     kernel.readout_seed = readout.seed;
     kernel.m = up.width;
     kernel.p = up.rank;

@@ -8,6 +8,7 @@
 
 #include <gates_wgmma.hpp>
 #include <open_gradients_wgmma.hpp>
+#include <sign_columns.hpp>
 #include <wide_pass_exact64.hpp>
 #include <wide_pass_rademacher.hpp>
 #include <wide_pass_wgmma.hpp>
@@ -31,7 +32,7 @@ struct Problem {
 };
 /// Of each kernel a rank that fills its words of V by calls of the generator, and one that does not; where
 /// there are eight multiprocessors, blocks share a row's units.
-constexpr Problem problems[] = {{37, 1000},
+constexpr Problem problems[] = {{37, 1500},
                                 {90, 1000},
                                 {101, 2500, Up::rademacher, 8},
                                 {190, 1000},
@@ -41,7 +42,7 @@ constexpr Problem problems[] = {{37, 1000},
                                 {5, 1000, Up::srht},
                                 {37, 1000, Up::srht},
                                 {101, 2500, Up::srht, 8}};
-/// Of V at a time, where its panels lie in memory: two panels of rank 270.
+/// Of V at a time, where it lies in memory: two panels of rank 270, six tiles of 256 columns.
 constexpr std::int64_t trial_panel_bytes = 200000;
 
 /// |ĥ| ≤ 2^bits; in every third row −1, 0, 1, whose sums are often 0.
@@ -98,6 +99,36 @@ void gates_of_panels(Context& context, const UpFactor& up, ConstMatrixView h, Bi
     }
 }
 
+/// Outputs from the gates, a slice of columns of V and of each output at a time. The signs of so many units
+/// lie in memory as have `panel_bytes` where a sign is a byte.
+void gradients_of_gates(Context& context, const UpFactor& up, const Readout& readout, BitView gates,
+                        MatrixView gradients, std::int64_t first_output, std::int64_t panel_bytes) {
+    const auto add_slice = [&](auto columns, std::int64_t first_column) {
+        using Kernel = kernels::OpenGradientsWgmma<decltype(columns)::value>;
+        using Signs = kernels::SignColumns<Kernel::columns>;
+        constexpr std::int64_t steps = Kernel::units / 32;
+        const std::int64_t all = kernels::ceil_div(up.width, Kernel::units),
+                           most = std::clamp<std::int64_t>(panel_bytes / (Kernel::units * Kernel::columns),
+                                                           1, std::max<std::int64_t>(all, 1));
+        const Scratch<typename Signs::Words> memory(context, most, steps * Signs::step_words);
+        auto kernel = further_of<Kernel>(up, readout, gates, gradients);
+        kernel.first = first_output;
+        kernel.first_column = first_column;
+        kernel.signs = {memory.data()};
+        for (std::int64_t first = 0; first < all; first += most) {
+            kernel.first_unit = first * Kernel::units;
+            kernel.count = std::min(most, all - first);
+            context.run(kernels::PackColumns<Kernel::columns>{up.seed, up.rank, first_column,
+                                                              up.family == Up::srht, first * steps,
+                                                              kernel.count * steps, kernel.signs});
+            context.run_at(open_gradients_wgmma_entry(Kernel::columns), kernel);
+        }
+    };
+    for (std::int64_t column = 0; column < up.rank; column += most_fused_rank)
+        kernels::with_rank_columns(std::min<std::int64_t>(up.rank - column, most_fused_rank),
+                                   [&](auto columns) { add_slice(columns, column); });
+}
+
 }  // namespace
 
 bool Cuda::wgmma_wanted() {
@@ -114,7 +145,7 @@ bool Cuda::has_wgmma() const { return may_try(context_->wgmma); }
 bool Cuda::uses_wgmma() {
     if (context_->limits().compute_capability != 90) return false;
     const Scope scope(*context_, "uses_wgmma");
-    return wgmma_works() && gram_wgmma_works();
+    return wgmma_works() && gram_wgmma_works() && moments_wgmma_work();
 }
 
 bool Cuda::works(Context::Trial& trial, const std::function<bool()>& agrees) {
@@ -181,12 +212,8 @@ void Cuda::start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixVi
             else
                 gates_of_panels<Narrow>(*context_, up, h, gates, panel_bytes);
         });
-        if (gradients.data == nullptr) return;
-        auto slice =
-            further_of<kernels::OpenGradientsWgmma<most_fused_rank>>(up, readout, gates, gradients);
-        slice.first = 0;
-        for (; slice.first_column < up.rank; slice.first_column += slice.columns)
-            context_->run_at(open_gradients_wgmma_entry(slice.columns), slice);
+        if (gradients.data != nullptr)
+            gradients_of_gates(*context_, up, readout, gates, gradients, 0, panel_bytes);
         return;
     }
     kernels::with_rank_columns(up.rank, [&](auto columns) {
@@ -196,10 +223,9 @@ void Cuda::start_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixVi
             context_->run_at(wide_wgmma_entry(count, Pass::digit_count),
                              pass_of<Pass>(up, readout, h, gates, gradients));
         });
-        if (readout.outputs > 1 && gradients.data != nullptr)
-            context_->run_at(open_gradients_wgmma_entry(count),
-                             further_of<kernels::OpenGradientsWgmma<count>>(up, readout, gates, gradients));
     });
+    if (readout.outputs > 1 && gradients.data != nullptr)
+        gradients_of_gates(*context_, up, readout, gates, gradients, 1, panel_bytes);
 }
 
 bool Cuda::fused_wgmma(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
