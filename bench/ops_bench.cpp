@@ -105,17 +105,19 @@ void others(const std::string& backend, std::int64_t n, std::int64_t d, std::int
     });
     add(name("moment"), [=](benchmark::State& state) {
         const Device device = Device::open(backend);
-        const Matrix a = unit_rows(n, p), x = unit_rows(n, d, 2), v = unit_rows(n, 1, 3);
+        const Matrix a = unit_rows(n, p), x = unit_rows(n, d, 2), v = unit_rows(n, 1, 3),
+                     scales = device.ops().moment_scales(x, p);
         Matrix sum(p, d, DType::f32);
         timed(state, {.flops = 2 * nn * pp * dd, .bytes = f32 * nn * (pp + dd)},
-              [&] { device.ops().moment(a, v, x, 1, sum); });
+              [&] { device.ops().moment(a, v, x, scales, 1, sum); });
     });
     add(name("along_moment"), [=](benchmark::State& state) {
         const Device device = Device::open(backend);
-        const Matrix a = unit_rows(n, p), x = unit_rows(n, d, 2), sum = unit_rows(p, d, 3);
+        const Matrix a = unit_rows(n, p), x = unit_rows(n, d, 2), sum = unit_rows(p, d, 3),
+                     scales = device.ops().moment_scales(x, p);
         Matrix out(n, 1, DType::f32);
         timed(state, {.flops = 2 * nn * pp * dd, .bytes = f32 * nn * (pp + dd)},
-              [&] { device.ops().along_moment(a, x, sum, out); });
+              [&] { device.ops().along_moment(a, x, scales, sum, out); });
     });
     add(name("column_dots"), [=](benchmark::State& state) {
         const Device device = Device::open(backend);

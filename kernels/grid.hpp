@@ -21,7 +21,9 @@
 //     ballot(b)               bit l is b of lane l
 //     atomic_add(p, v)        *p += v in global or shared memory, without order; int32, uint32, uint64,
 //                             double
-//     copy_async(to, from, bytes)   begins to copy 8 or 16 bytes, *from in global memory to *to in shared
+//     atomic_max(p, v)        *p = the larger of *p and v, likewise; uint32
+//     copy_async(to, from, bytes)   begins to copy 4, 8 or 16 bytes, *from in global memory to *to in
+//     shared
 //                             memory: `bytes` of them, 0 or more, and zeros for the rest. Both stay
 //                             untouched until this thread waits, and others see *to after a sync() then
 //     commit_copies()         makes a group of the copies that this thread began since the last one
@@ -136,16 +138,18 @@ class CudaGrid {
         atomicAdd(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(v));
     }
     __device__ __forceinline__ void atomic_add(double* p, double v) const { atomicAdd(p, v); }
+    __device__ __forceinline__ void atomic_max(std::uint32_t* p, std::uint32_t v) const { atomicMax(p, v); }
 
     template <class T>
     __device__ __forceinline__ void copy_async(T* to, const T* from, int bytes) const {
-        static_assert(sizeof(T) == 8 || sizeof(T) == 16);
+        static_assert(sizeof(T) == 4 || sizeof(T) == 8 || sizeof(T) == 16);
         const auto place = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
         if constexpr (sizeof(T) == 16)  // past the first cache, which does not share with other blocks
             asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(place), "l"(from), "r"(bytes)
                          : "memory");
         else
-            asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(place), "l"(from), "r"(bytes)
+            asm volatile("cp.async.ca.shared.global [%0], [%1], %3, %2;" ::"r"(place), "l"(from),
+                         "r"(bytes), "n"(sizeof(T))
                          : "memory");
     }
     __device__ __forceinline__ void commit_copies() const {

@@ -97,7 +97,7 @@ struct HadamardGramS8 : HadamardDigits {
     }
     FNTK_DEVICE static float whole_sum(const Sums& sums, int e) {
         const auto part = [&](int s) { return sums.at[s][e / 16][e / 4 % 4][e % 4]; };
-        return HadamardDigits::whole_sum(part(0), part(1), part(2));
+        return digit_sum(part(0), part(1), part(2));
     }
 
     template <class Grid>
@@ -129,7 +129,7 @@ struct HadamardGramS8 : HadamardDigits {
         FNTK_UNROLL
         for (int s = 2; s > 0; --s) FNTK_UNROLL
         for (int e = 0; e < 64; ++e)
-            carry(sums.at[s - 1][e / 16][e / 4 % 4][e % 4], sums.at[s][e / 16][e / 4 % 4][e % 4]);
+            carry_digit(sums.at[s - 1][e / 16][e / 4 % 4][e % 4], sums.at[s][e / 16][e / 4 % 4][e % 4]);
     }
 
     /// f(i, j, place in the tile) for the elements that are this block's to write, a row after the other.

@@ -1,12 +1,7 @@
 // The fused Gram of hadamard_digits.hpp, the same bits, on the matrix units of compute capability 9.0
 // (warpgroup.hpp).
-// A block has a multiprocessor to itself and takes tiles of 128 × 128 elements of K in turn. Its first
-// warpgroup brings the operands, 128 rows and 128 columns by 32 of the sum, into four stages of shared
-// memory, those of the next tile too while this one is finished. The other two have 64 rows each, three
-// sums an element in registers, and begin the products of a stage before they wait for those of the last.
-// Named barriers hand over stage s: `full`, one for each consumer, when its copies have come; `empty` when
-// the products of both consumers have read it. The producer comes to `empty` from the fifth stage on, the
-// consumers as often.
+// A block has a multiprocessor to itself and takes tiles of 128 × 128 elements of K in turn
+// (digit_product.hpp). Operands of the next tile come while this one is finished.
 //
 // A thread keeps its elements of the first product in shared memory until the second is there. Lanes of
 // four write eight neighbours of a row of K, lanes of eight as many of its mirror image: whole sectors.
@@ -18,13 +13,13 @@
 //                rows; 0 where |u| > 60, for whose elements the units are read
 #pragma once
 
+#include "digit_product.hpp"
 #include "hadamard_digits.hpp"
-#include "warpgroup.hpp"
 
 namespace fntk::kernels {
 
 struct HadamardGramWgmma : HadamardDigits {
-    static constexpr int max_threads = 384;
+    static constexpr int max_threads = DigitProduct::max_threads;
 
     Launch launch(const DeviceLimits& limits) const {
         return {smaller<std::int64_t>(tiles, limits.multiprocessors), max_threads,
@@ -48,26 +43,12 @@ struct HadamardGramWgmma : HadamardDigits {
     }
 
   private:
-    static constexpr int stages = 4, ahead = 1, quads = DigitTiles::quads, stage_quads = 2 * quads;
-    static constexpr int consumers = 2 * warpgroup_size, elements = 64;  // threads; of each, of a tile
+    using Product = DigitProduct;
+    using Sums = Product::Sums;
+    static constexpr int stages = Product::stages, ahead = 1, quads = Product::quads,
+                         stage_quads = Product::stage_quads, elements = Product::elements;
+    static constexpr int consumers = 2 * warpgroup_size;  // threads
     static constexpr int product_scales = 192, tile_scales = 2 * product_scales;
-    static constexpr int full = 1, empty = full + 2 * stages, of_consumer = empty + stages;  // barriers
-    static constexpr int digit = DigitTiles::digit_bytes;
-
-    /// The most significant first, each in the registers of wgmma.
-    struct Sums {
-        std::int32_t part[3][elements];
-    };
-
-    FNTK_DEVICE static void wait_for_free(auto& grid, std::int64_t step) {
-        if (step >= stages) grid.barrier_sync(empty + static_cast<int>(step % stages), max_threads);
-    }
-    FNTK_DEVICE static void hand_over(auto& grid, std::int64_t step) {
-        const int barrier = full + 2 * static_cast<int>(step % stages);
-        grid.proxy_fence();
-        grid.barrier_arrive(barrier, 2 * warpgroup_size);
-        grid.barrier_arrive(barrier + 1, 2 * warpgroup_size);
-    }
 
     /// All that the first warpgroup does. A step is handed over when `ahead` more have begun.
     template <class Grid>
@@ -80,7 +61,7 @@ struct HadamardGramWgmma : HadamardDigits {
                            *b = cols[f].tile(j0, 0) + grid.thread();
                 FNTK_UNROLL_BY(1)
                 for (std::int64_t s = 0; s < rows[f].steps; ++s, ++step, a += quads, b += quads) {
-                    wait_for_free(grid, step);
+                    Product::wait_for_free(grid, step);
                     Quad* to = slices + step % stages * stage_quads + grid.thread();
                     FNTK_UNROLL
                     for (int e = 0; e < quads; e += warpgroup_size) {
@@ -89,12 +70,13 @@ struct HadamardGramWgmma : HadamardDigits {
                     }
                     grid.commit_copies();
                     grid.template wait_copies<ahead>();
-                    if (step >= ahead) hand_over(grid, step - ahead);
+                    if (step >= ahead) Product::hand_over(grid, step - ahead);
                 }
             }
         });
         grid.template wait_copies<0>();
-        for (std::int64_t s = larger<std::int64_t>(step - ahead, 0); s < step; ++s) hand_over(grid, s);
+        for (std::int64_t s = larger<std::int64_t>(step - ahead, 0); s < step; ++s)
+            Product::hand_over(grid, s);
     }
 
     /// Consumer i = 0, 1 with rows 64i to 64i + 63 of each tile.
@@ -111,10 +93,10 @@ struct HadamardGramWgmma : HadamardDigits {
             odd = !odd;
             load_scales(grid, part);
             Sums sums{};
-            multiply(grid, i, address, rows[0].steps, last, step, sums);
+            Product::multiply(grid, i, address, rows[0].steps, last, step, sums);
             finish<0>(grid, part, sums, own);
             sums = {};
-            multiply(grid, i, address, rows[1].steps, last, step, sums);
+            Product::multiply(grid, i, address, rows[1].steps, last, step, sums);
             finish<1>(grid, part, sums, own);
         });
     }
@@ -125,11 +107,6 @@ struct HadamardGramWgmma : HadamardDigits {
         int consumer;
         float* scales;
     };
-    FNTK_DEVICE static int row_of(auto& grid, int e) {
-        return grid.warp() % 4 * 16 + grid.lane() / 4 + e / 2 % 2 * 8;
-    }
-    FNTK_DEVICE static int col_of(auto& grid, int e) { return e / 4 * 8 + grid.lane() % 4 * 2 + e % 2; }
-
     /// Seen by the consumer's threads, which have all read those of the tile before.
     template <class Grid>
     FNTK_DEVICE void load_scales(Grid& grid, const Part& part) const {
@@ -143,7 +120,7 @@ struct HadamardGramWgmma : HadamardDigits {
             to[0] = scale(cols[f].units[part.j0 + thread], 0);
             if (thread < 64) to[128] = scale(rows[f].units[part.row0 + thread], 16);
         }
-        grid.barrier_sync(of_consumer + part.consumer, warpgroup_size);
+        grid.barrier_sync(Product::of_consumer + part.consumer, warpgroup_size);
     }
 
     /// The elements of product f = 0, X, are kept, times alpha; with those of G they are elements of K.
@@ -159,71 +136,23 @@ struct HadamardGramWgmma : HadamardDigits {
         FNTK_UNROLL
         for (int c = 0; c < 128; c += warp_size) plain = plain && of_cols[c + grid.lane()] != 0;
         if (grid.ballot(plain) == ~std::uint32_t{0}) {
-            const float of_row[2] = {of_rows[row_of(grid, 0)], of_rows[row_of(grid, 2)]};
+            const float of_row[2] = {of_rows[Product::row_of(grid, 0)], of_rows[Product::row_of(grid, 2)]};
             FNTK_UNROLL
             for (int e = 0; e < elements; ++e)
-                keep(e, whole_sum(sums, e) * of_row[e / 2 % 2] * of_cols[col_of(grid, e)]);
+                keep(e, sums.whole(e) * of_row[e / 2 % 2] * of_cols[Product::col_of(grid, e)]);
         } else {
             FNTK_UNROLL
             for (int e = 0; e < elements; ++e)
-                keep(e, in_units(whole_sum(sums, e), rows[f].units[part.row0 + row_of(grid, e)],
-                                 cols[f].units[part.j0 + col_of(grid, e)]));
+                keep(e, in_units(sums.whole(e), rows[f].units[part.row0 + Product::row_of(grid, e)],
+                                 cols[f].units[part.j0 + Product::col_of(grid, e)]));
         }
         if (f == 1) write_tile(grid, part, own);
     }
-    FNTK_DEVICE static float whole_sum(const Sums& sums, int e) {
-        return HadamardDigits::whole_sum(sums.part[0][e], sums.part[1][e], sums.part[2][e]);
-    }
-
-    /// The products of `steps` stages from `step` on; `last` is the step behind all of the block.
-    template <class Grid>
-    FNTK_DEVICE static void multiply(Grid& grid, int i, std::uint32_t slices, std::int64_t steps,
-                                     std::int64_t last, std::int64_t& step, Sums& sums) {
-        const auto release = [&](std::int64_t s) {
-            if (s + stages < last) grid.barrier_arrive(empty + static_cast<int>(s % stages), max_threads);
-        };
-        FNTK_UNROLL_BY(1)
-        for (std::int64_t first = 0; first < steps; first += carry_steps) {
-            const std::int64_t count = smaller(steps - first, carry_steps);
-            FNTK_UNROLL_BY(1)
-            for (std::int64_t s = 0; s < count; ++s, ++step) {
-                const int stage = static_cast<int>(step % stages);
-                grid.barrier_sync(full + 2 * stage + i, 2 * warpgroup_size);
-                begin_products(grid, slices + stage * (16 * stage_quads), i, sums);
-                grid.template wgmma_wait<1>();
-                if (s > 0) release(step - 1);
-            }
-            grid.template wgmma_wait<0>(sums.part);
-            release(step - 1);
-            if (count < carry_steps) continue;
-            FNTK_UNROLL
-            for (int p = 2; p > 0; --p) {
-                FNTK_UNROLL
-                for (int e = 0; e < elements; ++e) carry(sums.part[p - 1][e], sums.part[p][e]);
-            }
-        }
-    }
-    template <class Grid>
-    FNTK_DEVICE static void begin_products(Grid& grid, std::uint32_t slice, int i, Sums& sums) {
-        const std::uint64_t a = tile_descriptor(slice + 8 * DigitTiles::stride * i, DigitTiles::leading,
-                                                DigitTiles::stride),
-                            b = tile_descriptor(slice + 16 * quads, DigitTiles::leading,
-                                                DigitTiles::stride);
-        grid.wgmma_fence(sums.part);
-        FNTK_UNROLL
-        for (int v = 0; v < 3; ++v) {
-            FNTK_UNROLL
-            for (int w = 0; w < 3 - v; ++w)
-                grid.template wgmma<true>(sums.part[v + w], tile_after(a, v * digit),
-                                          tile_after(b, w * digit));
-        }
-        grid.wgmma_commit();
-    }
-
     /// A tile that is all the block's own, with K's rows aligned to pairs, needs no care.
     template <class Grid>
     FNTK_DEVICE void write_tile(Grid& grid, const Part& part, const float* own) const {
-        const std::int64_t row = part.row0 + row_of(grid, 0), col = part.j0 + col_of(grid, 0);
+        const std::int64_t row = part.row0 + Product::row_of(grid, 0),
+                           col = part.j0 + Product::col_of(grid, 0);
         const bool pairs = k.stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(k.data) % 8 == 0,
                    inside = part.row0 + 64 <= k.rows && part.j0 + 128 <= k.cols &&
                             !(symmetric && part.j0 + 128 > part.row0);
@@ -248,7 +177,8 @@ struct HadamardGramWgmma : HadamardDigits {
         }
         FNTK_UNROLL_BY(1)
         for (int e = 0; e < elements; ++e) {
-            const std::int64_t i = part.row0 + row_of(grid, e), j = part.j0 + col_of(grid, e);
+            const std::int64_t i = part.row0 + Product::row_of(grid, e),
+                               j = part.j0 + Product::col_of(grid, e);
             if (!is_own(i, j)) continue;
             const float value = own[consumers * e];
             k.row(i)[j] = value;

@@ -66,9 +66,10 @@ class BatchMoments {
         const Tangent& tangent = batch.tangent();
         if (batch.function().output() == KernelOutput::sum_of_logits)
             summed_ = summed_gradients(batch.device(), tangent.gradients(), tangent.outputs());
+        scales_ = moment_scales(tangent);
     }
     [[nodiscard]] DownForm form() const {
-        return down_form(batch_->tangent(), batch_->function().output(), summed_);
+        return down_form(batch_->tangent(), batch_->function().output(), summed_, scales_);
     }
 
     /// dual: N × s (real), to s·P × d in the kernel's precision, on the device.
@@ -99,7 +100,7 @@ class BatchMoments {
 
   private:
     const KernelBatch* batch_;
-    Matrix summed_;
+    Matrix summed_, scales_;
 };
 
 }  // namespace fntk

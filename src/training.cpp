@@ -153,8 +153,11 @@ class StepClock {
     std::vector<double> seconds_;
 };
 
-TrainingResult run(const Device& device, TrainingState state, const TrainingData& data,
+TrainingResult run(const Device& device, TrainingState state, TrainingData data,
                    const TrainingOptions& options, bool resumed) {
+    const NetworkSpec& spec = state.initial.spec();
+    const Matrix scales = spec.train.down ? device.ops().moment_scales(data.inputs, spec.rank) : Matrix();
+    data.scales = scales.view();
     EpochOrder order(device, data.inputs.rows, options.seed);
     std::optional<KernelMonitor> monitor;
     const bool monitored = options.kernel_drift || options.spectrum_every > 0;

@@ -37,6 +37,7 @@ void check_options(const NetworkSpec& spec, std::int64_t samples, const Training
 struct TrainingData {
     ConstMatrixView inputs;
     ConstMatrixView targets;
+    ConstMatrixView scales = {};  ///< moment_scales() of the inputs, or empty
 };
 
 /// The order in which an epoch of mini-batches takes the samples: a pure function of (seed, epoch).

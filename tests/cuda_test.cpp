@@ -112,6 +112,32 @@ TEST_F(CudaTest, GramMatricesOfBothKernelsHaveTheSameBits) {
     backend::cuda::allow_wgmma(ops, true);
 }
 
+/// By digits where the GPU has compute capability 9.0, and by cuBLAS: columns of a wider X, whose rows are
+/// not aligned, several outputs, blocks of samples.
+TEST_F(CudaTest, MomentsAreThoseOfTheReference) {
+    const Device reference = Device::open("reference");
+    const std::int64_t n = test::extent(20000, 300), p = test::extent(300, 40), d = test::extent(401, 45),
+                       k = 2;
+    const Matrix a = normals(n, k * p, 1, DType::f32), v = normals(n, k, 2, DType::f32),
+                 x = normals(n, d + 3, 3, DType::f32), m = normals(p, d, 4, DType::f32);
+    const auto some = [&](const Matrix& all) { return all.view().col_block(1, d); };
+    Matrix sum(p, d, DType::f64), along(n, k, DType::f64);
+    const Matrix a64 = Matrix::converted(a, DType::f64), x64 = Matrix::converted(x, DType::f64);
+    reference.ops().moment(a64, Matrix::converted(v, DType::f64), some(x64), {}, 0.5, sum);
+    reference.ops().along_moment(a64, some(x64), {}, Matrix::converted(m, DType::f64), along);
+    backend::Ops& ops = gpu().ops();
+    const Matrix a_there = gpu().to_device(a), v_there = gpu().to_device(v), x_there = gpu().to_device(x),
+                 m_there = gpu().to_device(m), scales = backend::cuda::digit_scales(ops, some(x_there));
+    EXPECT_EQ(scales.empty(), !backend::cuda::uses_wgmma(ops));
+    Matrix sum_there = gpu().zeros(p, d, DType::f32), along_there = gpu().zeros(n, k, DType::f32);
+    for (const ConstMatrixView with : {ConstMatrixView(), scales.view()}) {
+        ops.moment(a_there, v_there, some(x_there), with, 0.5, sum_there);
+        ops.along_moment(a_there, some(x_there), with, m_there, along_there);
+        EXPECT_LT(error(sum_there, sum), 1e-6);
+        EXPECT_LT(error(along_there, along), 1e-6);
+    }
+}
+
 TEST_F(CudaTest, OperatorsAreTheirGramMatrices) {
     for (const Network& network : various_networks()) {
         const DType precision = network.spec().precision;

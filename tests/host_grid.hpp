@@ -95,13 +95,19 @@ class HostGrid {
     void atomic_add(std::uint32_t* p, std::uint32_t v) const { add(p, v); }
     void atomic_add(std::uint64_t* p, std::uint64_t v) const { add(p, v); }
     void atomic_add(double* p, double v) const { add(p, v); }
+    void atomic_max(std::uint32_t* p, std::uint32_t v) const {
+        const std::atomic_ref<std::uint32_t> at(*p);
+        std::uint32_t before = at.load(std::memory_order_relaxed);
+        while (before < v && !at.compare_exchange_weak(before, v, std::memory_order_relaxed)) {
+        }
+    }
 
     // A copy is made when it is waited for. Until then its place is poison, and what it takes may not
     // change.
     template <class T>
     void copy_async(T* to, const T* from, int bytes, int line = __builtin_LINE(),
                     const char* file = __builtin_FILE()) {
-        static_assert(sizeof(T) == 8 || sizeof(T) == 16);
+        static_assert(sizeof(T) == 4 || sizeof(T) == 8 || sizeof(T) == 16);
         begin_copy(to, from, bytes, sizeof(T), {"copy_async", file, line});
     }
     void commit_copies() { ++copy_groups_; }

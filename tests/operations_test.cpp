@@ -118,8 +118,8 @@ TEST(Operations, MomentsAreSumsOfOuterProductsAndGoBackAlongThem) {
                     const Matrix v = test::small_integers(n, k, 2, 4, type);
                     const Matrix back = test::small_integers(p, d, 5, 6, type);
 
-                    device.ops().moment(a.view(), v, x.view(), 0.5, m.view());
-                    device.ops().along_moment(a.view(), x.view(), back, out.view());
+                    device.ops().moment(a.view(), v, x.view(), {}, 0.5, m.view());
+                    device.ops().along_moment(a.view(), x.view(), {}, back, out.view());
                     Matrix moment(p, d, DType::f64), along(n, k, DType::f64);
                     for (std::int64_t i = 0; i < n; ++i)
                         for (std::int64_t c = 0; c < k; ++c)
@@ -146,11 +146,11 @@ TEST(Operations, MomentsTooLargeForASumPerThreadAreTheSame) {
                  v = test::small_integers(n, 1, 2, 3, DType::f32);
     Matrix have(p, d, DType::f32), want(p, d, DType::f32), along(n, 1, DType::f32),
         expected(n, 1, DType::f32);
-    cpu.ops().moment(a, v, x, 1, have);
-    reference.ops().moment(a, v, x, 1, want);
+    cpu.ops().moment(a, v, x, {}, 1, have);
+    reference.ops().moment(a, v, x, {}, 1, want);
     EXPECT_TRUE(same_bits(have, want));
-    cpu.ops().along_moment(a, x, want, along);
-    reference.ops().along_moment(a, x, want, expected);
+    cpu.ops().along_moment(a, x, {}, want, along);
+    reference.ops().along_moment(a, x, {}, want, expected);
     EXPECT_TRUE(same_bits(along, expected));
 }
 

@@ -265,13 +265,31 @@ std::unique_ptr<backend::Repeated> Remote::repeated(std::function<void()> work) 
         EXPECT_EQ(copies_, before) << "repeated work brought something to the host";
     });
 }
-void Remote::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha, MatrixView m) {
-    const Arguments on("moment");
-    inner_->moment(on(a), on(v), on(x), alpha, on(m));
+/// Those of X, where they are given.
+static void expect_scales(ConstMatrixView scales, ConstMatrixView x) {
+    if (scales.data == nullptr) return;
+    EXPECT_EQ(scales.rows, x.rows + x.cols);
+    EXPECT_EQ(scales.row<std::int32_t>(0)[0], x.rows);
 }
-void Remote::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) {
+void Remote::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView scales,
+                    double alpha, MatrixView m) {
+    const Arguments on("moment");
+    expect_scales(scales, x);
+    inner_->moment(on(a), on(v), on(x), {}, alpha, on(m));
+}
+void Remote::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView scales, ConstMatrixView m,
+                          MatrixView out) {
     const Arguments on("along_moment");
-    inner_->along_moment(on(a), on(x), on(m), on(out));
+    expect_scales(scales, x);
+    inner_->along_moment(on(a), on(x), {}, on(m), on(out));
+}
+/// Something that is recognised, of any X with rows or columns.
+Matrix Remote::moment_scales(ConstMatrixView x, std::int64_t /*p*/) {
+    const Arguments on("moment_scales");
+    (void)on(x);
+    Matrix scales(x.rows + x.cols, 1, DType::i32);
+    if (scales.rows() > 0) scales.at<std::int32_t>(0, 0) = static_cast<std::int32_t>(x.rows);
+    return scales;
 }
 void Remote::residual(backend::Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e,
                       MatrixView total) {

@@ -90,9 +90,11 @@ class Remote final : public backend::Ops {
     void keep_above(ConstMatrixView x, ConstMatrixView limit, MatrixView v, MatrixView count) override;
     [[nodiscard]] int look_every() const override { return 8; }
     [[nodiscard]] std::unique_ptr<backend::Repeated> repeated(std::function<void()> work) override;
-    void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha,
-                MatrixView m) override;
-    void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) override;
+    void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView scales,
+                double alpha, MatrixView m) override;
+    void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView scales, ConstMatrixView m,
+                      MatrixView out) override;
+    [[nodiscard]] Matrix moment_scales(ConstMatrixView x, std::int64_t p) override;
     void residual(backend::Residual loss, ConstMatrixView f, ConstMatrixView y, MatrixView e,
                   MatrixView total) override;
     bool eigh(ConstMatrixView k, std::vector<double>& eigenvalues, MatrixView vectors) override;

@@ -83,6 +83,7 @@ class FNTK_API KernelOperator final : public LinearOperator {
     Train train_;
     Matrix readout_;                    // the one effective readout column of trace and sum-of-logits
     Matrix summed_rows_, summed_cols_;  // Σ_c G^c/√k for sum-of-logits
+    Matrix scales_rows_, scales_cols_;  // of the inputs, for the closed form
 };
 
 /// A matrix as an operator; refers to it unless it had to be copied to the device.

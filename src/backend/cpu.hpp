@@ -67,9 +67,10 @@ class Cpu final : public HostMemory {
     std::int64_t solve_spd(MatrixView k, MatrixView b) override;
 
     // cpu_moments.cpp
-    void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha,
-                MatrixView m) override;
-    void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) override;
+    void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView scales,
+                double alpha, MatrixView m) override;
+    void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView scales, ConstMatrixView m,
+                      MatrixView out) override;
 
     // cpu_rows.cpp
     void row_dot(ConstMatrixView a, ConstMatrixView b, MatrixView out) override;

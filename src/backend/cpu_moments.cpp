@@ -103,9 +103,10 @@ bool fits(ConstMatrixView m, std::int64_t copies) {
 
 }  // namespace
 
-void Cpu::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha, MatrixView m) {
+void Cpu::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView scales,
+                 double alpha, MatrixView m) {
     const std::int64_t parts = std::clamp<std::int64_t>(x.rows / block, 1, threads());
-    if (!fits(m, parts)) return Ops::moment(a, v, x, alpha, m);
+    if (!fits(m, parts)) return Ops::moment(a, v, x, scales, alpha, m);
     with_real(m.dtype, [&](auto type) {
         using T = decltype(type);
         std::vector<std::optional<MomentSum<T>>> sums(parts);
@@ -124,8 +125,9 @@ void Cpu::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double
     });
 }
 
-void Cpu::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) {
-    if (!fits(m, 1)) return Ops::along_moment(a, x, m, out);
+void Cpu::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView scales, ConstMatrixView m,
+                       MatrixView out) {
+    if (!fits(m, 1)) return Ops::along_moment(a, x, scales, m, out);
     with_real(out.dtype, [&](auto type) {
         using T = decltype(type);
         const std::int64_t width = panel_width<T>();

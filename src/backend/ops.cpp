@@ -39,7 +39,8 @@ void Ops::wide_pass_scaled(const UpFactor& up, const Readout& readout, ConstMatr
                    real.open_sum.reshaped(1, real.open_sum.size()), real.gradients);
 }
 
-void Ops::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha, MatrixView m) {
+void Ops::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView /*scales*/,
+                 double alpha, MatrixView m) {
     const std::int64_t block = std::min(moment_block(m.rows), x.rows);
     Matrix owner = matrix_of(*this, block, m.rows, m.dtype);
     if (x.rows == 0) zero(m);
@@ -51,7 +52,8 @@ void Ops::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double
     }
 }
 
-void Ops::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out) {
+void Ops::along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView /*scales*/, ConstMatrixView m,
+                       MatrixView out) {
     const std::int64_t block = std::min(moment_block(m.rows), x.rows);
     Matrix owner = matrix_of(*this, block, m.rows, m.dtype);
     for (std::int64_t i = 0; i < x.rows; i += block) {

@@ -197,11 +197,15 @@ class Ops {
     virtual void row_combine(ConstMatrixView a, ConstMatrixView v, MatrixView out) = 0;
     /// M (p × d) = alpha·Σ_i (Σ_c v_ic · A_i block c) x_iᵀ; A: n × (k·p), v: n × k, X: n × d. Not
     /// overridden: row_combine and gemm, moment_block rows at a time, so that its memory does not grow with
-    /// n.
-    virtual void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, double alpha,
-                        MatrixView m);
+    /// n. scales: moment_scales(X, p), or empty.
+    virtual void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView scales,
+                        double alpha, MatrixView m);
     /// out (n × k): out_ic = <A_i block c, M x_i>. Not overridden: gemm and row_dot in the same blocks.
-    virtual void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView m, MatrixView out);
+    virtual void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView scales,
+                              ConstMatrixView m, MatrixView out);
+    /// What a backend wants to know of X for many moments of p rows: without it they are products of
+    /// matrices. Empty where it has no use for that.
+    [[nodiscard]] virtual Matrix moment_scales(ConstMatrixView /*x*/, std::int64_t /*p*/) { return {}; }
     static constexpr std::int64_t moment_rows = 8192;
     [[nodiscard]] virtual std::int64_t moment_block(std::int64_t /*rank*/) const { return moment_rows; }
     /// Row i of out (n × p·d) = vec(left_i right_iᵀ), row-major; left: n × p, right: n × d.

@@ -86,9 +86,9 @@ class Context {
     };
 
     /// What became of the kernels for compute capability 9.0 alone on this device: of the wide
-    /// pass (cuda_wide_wgmma.cu) and of the Gram (cuda_gram.cu).
+    /// pass (cuda_wide_wgmma.cu), the Gram (cuda_gram.cu) and moments (cuda_moments.cu).
     enum class Trial : std::uint8_t { open, passed, failed };
-    Trial wgmma = Trial::open, gram_wgmma = Trial::open;
+    Trial wgmma = Trial::open, gram_wgmma = Trial::open, moments_wgmma = Trial::open;
 
   private:
     /// Throws NotSupported for a launch beyond the device, and asks for shared memory beyond 48 KiB.

@@ -69,6 +69,15 @@ class Cuda final : public Ops {
                   ConstMatrixView norms_cols, double alpha, double derivative, double product,
                   MatrixView out) override;
 
+    // cuda_moments.cu
+    void moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView scales,
+                double alpha, MatrixView m) override;
+    void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView scales, ConstMatrixView m,
+                      MatrixView out) override;
+    [[nodiscard]] Matrix moment_scales(ConstMatrixView x, std::int64_t p) override;
+    /// The same where that is not worth its time; empty where the kernels do not work.
+    [[nodiscard]] Matrix digit_scales(ConstMatrixView x);
+
     // cuda_algebra.cu
     void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
                          double beta, double gamma, MatrixView k) override;
@@ -135,6 +144,9 @@ class Cuda final : public Ops {
     bool wgmma_works();
     bool wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits);
     bool gram_wgmma_works();
+    bool moments_wgmma_work();
+    /// Magnitudes of the rows and columns of X (f32), n + d of them.
+    [[nodiscard]] Matrix magnitudes(ConstMatrixView x);
     /// hadamard_gram in float32.
     void digit_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
                     double alpha, MatrixView k, bool wgmma);

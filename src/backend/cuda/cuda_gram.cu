@@ -1,6 +1,7 @@
 // Gram matrices that carry an error bound, not bits: compiled with fused multiply-adds, unlike the rest of
 // the device code.
 #include <backend/cuda/cuda.hpp>
+#include <backend/cuda/digits.hpp>
 #include <backend/cuda/hopper.hpp>
 #include <backend/scalar.hpp>
 
@@ -15,27 +16,6 @@
 #include <vector>
 
 namespace fntk::backend::cuda {
-
-namespace {
-
-/// Floats as digits for as long as the products with them are issued.
-class Digits {
-  public:
-    Digits(Context& context, ConstMatrixView x)
-        : tiles_(context, 1, kernels::DigitTiles::quads_of(x.rows, x.cols)),
-          units_(context, 1, kernels::DigitTiles::padded_rows(x.rows)),
-          view_{tiles_.data(), units_.data(), x.rows, kernels::DigitTiles::steps_of(x.cols)} {
-        context.run(kernels::PackDigits{rows_of<float>(x), tiles_.data(), units_.data()});
-    }
-    [[nodiscard]] const kernels::DigitTiles& view() const { return view_; }
-
-  private:
-    Scratch<kernels::Quad> tiles_;
-    Scratch<std::int32_t> units_;
-    kernels::DigitTiles view_;
-};
-
-}  // namespace
 
 void Cuda::hadamard_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g,
                          ConstMatrixView g_cols, double alpha, MatrixView k) {

@@ -33,10 +33,13 @@ struct WideChoice {
 WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels::DeviceLimits& limits,
                            std::int64_t rows, bool has_wgmma);
 
-/// Whether `ops` is a GPU on which the kernels of WideWay::wgmma and of the Gram are built, allowed and
-/// have passed their checks against the portable ones, which this runs at the first call.
+/// Whether `ops` is a GPU on which the kernels of WideWay::wgmma, of the Gram and of moments are built,
+/// allowed and have passed their checks against the portable ones, which this runs at the first call.
 bool uses_wgmma(Ops& ops);
 /// For tests and benches: from now on `ops` does without it, or no longer.
 void allow_wgmma(Ops& ops, bool allowed);
+/// For tests: moment_scales() of an X (f32, of the device) that may be too small to be worth it. Empty
+/// where those kernels do not work.
+Matrix digit_scales(Ops& ops, ConstMatrixView x);
 
 }  // namespace fntk::backend::cuda

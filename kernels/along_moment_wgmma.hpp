@@ -1,0 +1,186 @@
+// Products along a moment of float32 rows on the matrix units of compute capability 9.0
+// (digit_product.hpp):
+//     out_ic = <A_i block c, M x_i>     A: n × (k·p)    X: n × d    M: p × d, as digits (PackDigits)
+//     out: n × k
+// A block takes 128 rows of X at a time, with 128 rows of M after the other. The producer copies tiles of M
+// and makes those of X: a warp has 32 rows, whose floats it copies two steps ahead to a place in shared
+// memory that it alone reads. The four lanes that have elements of a row of X Mᵀ in a consumer find their
+// part of <A_i, M x_i>, in double, and the first of them adds it to out.
+//
+// Shared memory:
+//     slices     stages × (128 rows of X, then 128 rows of M, by 32 columns) of three digits
+//     raw        3 × 128 rows of X by 32 columns, a pitch apart that is free of conflicts
+#pragma once
+
+#include "digit_product.hpp"
+#include "digit_scales.hpp"
+#include "row_lanes.hpp"
+
+namespace fntk::kernels {
+
+struct AlongMomentWgmma {
+    static constexpr int max_threads = DigitProduct::max_threads;
+
+    DigitTiles m;                               // of p rows
+    Rows<const float> x, a;                     // n × d, n × (k·p)
+    const std::uint32_t* magnitudes = nullptr;  // of X's rows
+    Rows<float> out;                            // n × k
+
+    Launch launch(const DeviceLimits& limits) const {
+        return {smaller<std::int64_t>(ceil_div(x.rows, DigitTiles::rows), limits.multiprocessors),
+                max_threads,
+                shared_size<Quad>(stages * stage_quads) + shared_size<float>(raw_stages * raw_floats)};
+    }
+
+    template <class Grid>
+    FNTK_DEVICE void operator()(Grid& grid) const {
+        Quad* slices = grid.template shared<Quad>(stages * stage_quads);
+        float* raw = grid.template shared<float>(raw_stages * raw_floats);
+        if (grid.warp() < 4) {
+            grid.template give_registers<56>();
+            produce(grid, slices, raw);
+        } else {
+            grid.template take_registers<224>();
+            consume(grid, grid.shuffle(grid.warp() / 4 - 1, 0), grid.shared_address(slices));
+        }
+    }
+
+  private:
+    using Product = DigitProduct;
+    static constexpr int stages = Product::stages, quads = Product::quads,
+                         stage_quads = Product::stage_quads;
+    static constexpr int raw_stages = 3, pitch = DigitTiles::cols + 4,
+                         raw_floats = DigitTiles::rows * pitch;
+    static constexpr int items = 4, together = 8;  // rows of a producing thread, columns of each
+
+    /// f(i0, q0): the first row of X and of M of each product of this block. A row takes 128 bytes of
+    /// floats at least: no GPU has room for 2^31 of them.
+    template <class Grid, class F>
+    FNTK_DEVICE void for_each_product(Grid& grid, const F& f) const {
+        const int n = static_cast<int>(x.rows), p = static_cast<int>(m.n);
+        for (int i0 = static_cast<int>(grid.block()) * DigitTiles::rows; i0 < n;
+             i0 += static_cast<int>(grid.blocks()) * DigitTiles::rows)
+            for (int q0 = 0; q0 < p; q0 += DigitTiles::rows) f(i0, q0);
+    }
+
+    /// Item e of a lane: row 32·warp + 8e + lane % 8, columns 8·(lane / 8) on.
+    template <class Grid>
+    FNTK_DEVICE void produce(Grid& grid, Quad* slices, float* raw) const {
+        const int lane = grid.lane(), row = warp_size * grid.warp();
+        float* own = raw + row * pitch;
+        Pair* place =
+            reinterpret_cast<Pair*>(slices) + row * 4 + lane / 16 * 16 + lane % 8 * 2 + lane / 8 % 2;
+        std::int64_t step = 0;
+        const auto begin_floats = [&](int i0, int s) {
+            grid.sync_warp();  // the floats that were there are read
+            const std::int64_t j = s * DigitTiles::cols + lane;
+            const int count =
+                j < x.cols ? static_cast<int>(smaller<std::int64_t>(x.rows - i0 - row, warp_size)) : 0;
+            const float* from = count > 0 ? x.row(i0 + row) + j : x.data;
+            float* to = own + s % raw_stages * raw_floats + lane;
+            FNTK_UNROLL_BY(8)
+            for (int r = 0; r < warp_size && s < m.steps; ++r, to += pitch) {
+                grid.copy_async(to, from, r < count ? 4 : 0);
+                if (r + 1 < count) from += x.stride;
+            }
+            grid.commit_copies();
+        };
+        for_each_product(grid, [&](int i0, int q0) {
+            DigitRounding roundings[items];
+            FNTK_UNROLL
+            for (int e = 0; e < items; ++e) {
+                const std::int64_t i = i0 + row + 8 * e + lane % 8;
+                roundings[e] = DigitRounding(i < x.rows ? magnitudes[i] : 0);
+            }
+            const Quad* tile = m.tile(q0, 0) + grid.thread();
+            FNTK_UNROLL_BY(1)
+            for (int s = 0; s < raw_stages - 1; ++s) {
+                begin_floats(i0, s);
+                grid.commit_copies();  // in place of a tile
+            }
+            FNTK_UNROLL_BY(1)
+            for (int s = 0; s < static_cast<int>(m.steps); ++s, ++step, tile += quads) {
+                const int stage = static_cast<int>(step % stages);
+                Product::wait_for_free(grid, step);
+                Quad* to = slices + stage * stage_quads + quads + grid.thread();
+                FNTK_UNROLL
+                for (int e = 0; e < quads; e += warpgroup_size) grid.copy_async(to + e, tile + e, 16);
+                grid.commit_copies();
+                begin_floats(i0, s + raw_stages - 1);
+                grid.template wait_copies<4>();  // behind the floats of this step: two steps' tiles, two of
+                                                 // floats
+                grid.sync_warp();
+                const float* from =
+                    own + s % raw_stages * raw_floats + lane % 8 * pitch + lane / 8 * together;
+                FNTK_UNROLL
+                for (int e = 0; e < items; ++e) {
+                    const Quad* at = reinterpret_cast<const Quad*>(from + 8 * e * pitch);
+                    write(roundings[e], at[0], at[1], place + stage * (2 * stage_quads) + 32 * e);
+                }
+                grid.template wait_copies<3>();
+                if (step > 0) Product::hand_over(grid, step - 1);
+            }
+        });
+        grid.template wait_copies<0>();
+        if (step > 0) Product::hand_over(grid, step - 1);
+    }
+    FNTK_DEVICE static void write(const DigitRounding& rounding, const Quad& first, const Quad& second,
+                                  Pair* to) {
+        const auto word = [&](const Quad& x) {
+            const auto bytes = [&](int l) { return rounding(float_of(x.word[l])); };
+            return DigitWord(bytes(0), bytes(1), bytes(2), bytes(3));
+        };
+        const DigitWord low = word(first), high = word(second);
+        FNTK_UNROLL
+        for (int digit = 0; digit < 3; ++digit)
+            to[digit * (DigitTiles::digit_bytes / 8)] = {{low.of[digit], high.of[digit]}};
+    }
+
+    template <class Grid>
+    FNTK_DEVICE void consume(Grid& grid, int consumer, std::uint32_t slices) const {
+        const std::int64_t of_block =
+                               (ceil_div(x.rows, DigitTiles::rows) - grid.block() - 1) / grid.blocks() + 1,
+                           last = of_block * ceil_div(m.n, DigitTiles::rows) * m.steps;
+        std::int64_t step = 0;
+        for_each_product(grid, [&](int i0, int q0) {
+            Product::Sums sums{};
+            Product::multiply(grid, consumer, slices, m.steps, last, step, sums);
+            add_to_out(grid, i0 + 64 * consumer + Product::row_of(grid, 0), q0, sums);
+        });
+    }
+    /// Of rows i and i + 8.
+    template <class Grid>
+    FNTK_DEVICE void add_to_out(Grid& grid, int i, int q0, const Product::Sums& sums) const {
+        const int n = static_cast<int>(x.rows), col = q0 + Product::col_of(grid, 0),
+                  count = static_cast<int>(m.n) - col;  // of columns from there
+        const std::int32_t units[2] = {digit_unit(i < n ? magnitudes[i] : 0),
+                                       digit_unit(i + 8 < n ? magnitudes[i + 8] : 0)};
+        float moved[Product::elements];
+        FNTK_UNROLL
+        for (int e = 0; e < Product::elements; ++e)
+            moved[e] = in_units(sums.whole(e), units[e / 2 % 2], m.units[col + e / 4 * 8 + e % 2]);
+        FNTK_UNROLL_BY(1)
+        for (int c = 0; c < static_cast<int>(out.cols); ++c) {
+            FNTK_UNROLL
+            for (int r = 0; r < 2; ++r) {
+                const bool inside = i + 8 * r < n;
+                const float* of_sample = a.row(inside ? i + 8 * r : 0) + c * m.n + col;
+                double sum = 0;
+                FNTK_UNROLL
+                for (int e = 2 * r; e < Product::elements; e += 4) {
+                    FNTK_UNROLL
+                    for (int b = 0; b < 2; ++b)
+                        if (e / 4 * 8 + b < count)
+                            sum += static_cast<double>(of_sample[e / 4 * 8 + b]) *
+                                   static_cast<double>(moved[e + b]);
+                }
+                sum = reduce_lanes(grid, sum, 4, Sum());
+                if (grid.lane() % 4 != 0 || !inside) continue;
+                float& at = out.row(i + 8 * r)[c];
+                at = q0 == 0 ? static_cast<float>(sum) : static_cast<float>(static_cast<double>(at) + sum);
+            }
+        }
+    }
+};
+
+}  // namespace fntk::kernels

@@ -1,0 +1,183 @@
+// The moment of float32 rows on the matrix units of compute capability 9.0 (digit_product.hpp):
+//     M (p × d) = alpha·Σ_i W_i x_iᵀ (+ M)      W: n × p, as digits of its columns (PackColumnDigits); X: n
+//     × d
+// A block has 128 rows and 128 columns of M and a range of samples, 32 a step, and writes their sums, in
+// units, to a matrix of their own; FinishMoment adds those up. The producer copies tiles of W and makes
+// those of X: a thread has a column, whose floats are copied two steps ahead to a place in shared memory
+// that it alone reads.
+//
+// Shared memory:
+//     slices     stages × (128 rows of Wᵀ, then 128 columns of X, by 32 samples) of three digits
+//     raw        3 × 32 samples × 128 columns of X
+#pragma once
+
+#include "digit_product.hpp"
+#include "digit_scales.hpp"
+#include "elements.hpp"
+
+namespace fntk::kernels {
+
+/// How the sum over samples is shared out: whole sums stay within int32.
+struct MomentRanges {
+    static constexpr std::int64_t most_steps = 2048;
+    std::int64_t tiles, steps, count, of_each;  // blocks of M; steps; ranges; steps of a range
+
+    MomentRanges(std::int64_t n, std::int64_t p, std::int64_t d, const DeviceLimits& limits)
+        : tiles(ceil_div(p, DigitTiles::rows) * ceil_div(d, DigitTiles::rows)),
+          steps(DigitTiles::steps_of(n)) {
+        const std::int64_t most =
+            larger<std::int64_t>(limits.multiprocessors / larger<std::int64_t>(tiles, 1), 1);
+        of_each = larger<std::int64_t>(smaller<std::int64_t>(ceil_div(steps, most), most_steps), 1);
+        count = ceil_div(steps, of_each);
+    }
+};
+
+struct MomentWgmma {
+    static constexpr int max_threads = DigitProduct::max_threads;
+
+    DigitTiles w;                               // of p rows
+    Rows<const float> x;                        // n × d
+    const std::uint32_t* magnitudes = nullptr;  // of X's columns
+    Rows<float> sums;                           // (ranges·p) × d
+
+    Launch launch(const DeviceLimits& limits) const {
+        const MomentRanges ranges(x.rows, w.n, x.cols, limits);
+        return {ranges.tiles * ranges.count, max_threads,
+                shared_size<Quad>(stages * stage_quads) + shared_size<float>(raw_stages * raw_floats)};
+    }
+
+    template <class Grid>
+    FNTK_DEVICE void operator()(Grid& grid) const {
+        Quad* slices = grid.template shared<Quad>(stages * stage_quads);
+        float* raw = grid.template shared<float>(raw_stages * raw_floats);
+        const std::int64_t across = ceil_div(x.cols, DigitTiles::rows),
+                           tiles = ceil_div(w.n, DigitTiles::rows) * across, count = grid.blocks() / tiles,
+                           of_each = ceil_div(w.steps, count);
+        const std::int64_t range = grid.block() / tiles, tile = grid.block() % tiles;
+        const Work work{tile / across * DigitTiles::rows, tile % across * DigitTiles::rows, range,
+                        range * of_each, smaller((range + 1) * of_each, w.steps)};
+        if (grid.warp() < 4) {
+            grid.template give_registers<56>();
+            produce(grid, work, slices, raw);
+        } else {
+            grid.template take_registers<224>();
+            consume(grid, work, grid.shuffle(grid.warp() / 4 - 1, 0), grid.shared_address(slices));
+        }
+    }
+
+  private:
+    using Product = DigitProduct;
+    static constexpr int stages = Product::stages, quads = Product::quads,
+                         stage_quads = Product::stage_quads;
+    static constexpr int samples = DigitTiles::cols;  // of a step
+    static constexpr int raw_stages = 3, raw_floats = samples * DigitTiles::rows;
+
+    struct Work {
+        std::int64_t row0, col0, range, first, end;  // steps
+    };
+
+    template <class Grid>
+    FNTK_DEVICE void produce(Grid& grid, const Work& work, Quad* slices, float* raw) const {
+        const std::int64_t j = work.col0 + grid.thread();
+        const bool inside = j < x.cols;
+        const DigitRounding rounding(inside ? magnitudes[j] : 0);
+        const float* column = x.data + (inside ? j : 0);
+        float* own = raw + grid.thread();
+        const auto begin_floats = [&](std::int64_t s) {
+            const std::int64_t i0 = s * samples;
+            const int count = inside ? static_cast<int>(smaller<std::int64_t>(x.rows - i0, samples)) : 0;
+            const float* from = column + (count > 0 ? i0 * x.stride : 0);
+            float* to = own + (s - work.first) % raw_stages * raw_floats;
+            FNTK_UNROLL_BY(8)
+            for (int l = 0; l < samples && s < work.end; ++l, to += DigitTiles::rows) {
+                grid.copy_async(to, from, l < count ? 4 : 0);
+                if (l + 1 < count) from += x.stride;
+            }
+            grid.commit_copies();
+        };
+        const Quad* tile = w.tile(work.row0, work.first) + grid.thread();
+        const int place = quads + grid.thread() / 8 * (DigitTiles::stride / 16) + grid.thread() % 8;
+        FNTK_UNROLL_BY(1)
+        for (int s = 0; s < raw_stages - 1; ++s) {
+            begin_floats(work.first + s);
+            grid.commit_copies();  // in place of a tile
+        }
+        FNTK_UNROLL_BY(1)
+        for (std::int64_t s = work.first; s < work.end; ++s, tile += quads) {
+            const std::int64_t step = s - work.first;
+            Product::wait_for_free(grid, step);
+            Quad* to = slices + step % stages * stage_quads;
+            FNTK_UNROLL
+            for (int e = 0; e < quads; e += warpgroup_size)
+                grid.copy_async(to + grid.thread() + e, tile + e, 16);
+            grid.commit_copies();
+            begin_floats(s + raw_stages - 1);
+            grid.template wait_copies<4>();  // behind the floats of this step: two steps' tiles, two of
+                                             // floats
+            const float* from = own + step % raw_stages * raw_floats;
+            FNTK_UNROLL_BY(1)
+            for (int half = 0; half < 2; ++half, from += raw_floats / 2) {
+                float found[16];
+                FNTK_UNROLL
+                for (int l = 0; l < 16; ++l) found[l] = from[l * DigitTiles::rows];
+                const DigitQuads made(rounding, found);
+                FNTK_UNROLL
+                for (int digit = 0; digit < 3; ++digit)
+                    to[place + half * (DigitTiles::leading / 16) + digit * (DigitTiles::digit_bytes / 16)] =
+                        made.digit[digit];
+            }
+            grid.template wait_copies<3>();
+            if (step > 0) Product::hand_over(grid, step - 1);
+        }
+        grid.template wait_copies<0>();
+        Product::hand_over(grid, work.end - work.first - 1);
+    }
+
+    template <class Grid>
+    FNTK_DEVICE void consume(Grid& grid, const Work& work, int i, std::uint32_t slices) const {
+        const std::int64_t steps = work.end - work.first;
+        std::int64_t step = 0;
+        Product::Sums found{};
+        Product::multiply(grid, i, slices, steps, steps, step, found);
+        const std::int64_t row = work.row0 + 64 * i + Product::row_of(grid, 0),
+                           col = work.col0 + Product::col_of(grid, 0);
+        FNTK_UNROLL
+        for (int r = 0; r < 2; ++r) {
+            const int count =
+                row + 8 * r < w.n ? static_cast<int>(smaller<std::int64_t>(x.cols - col, 128)) : 0;
+            float* to = sums.row(work.range * w.n + row + 8 * r) + col;
+            FNTK_UNROLL
+            for (int e = 2 * r; e < Product::elements; e += 4) {
+                FNTK_UNROLL
+                for (int b = 0; b < 2; ++b)
+                    if (2 * e - 4 * r + b < count) to[2 * e - 4 * r + b] = found.whole(e + b);
+            }
+        }
+    }
+};
+
+struct FinishMoment {
+    static constexpr int max_threads = element_threads;
+
+    Rows<const float> sums;            // of MomentWgmma
+    const std::uint32_t *of_w, *of_x;  // magnitudes of columns: p and d
+    float alpha = 1;
+    bool add = false;
+    Rows<float> m;
+
+    Launch launch(const DeviceLimits& limits) const { return element_launch(m.rows, m.cols, limits); }
+
+    template <class Grid>
+    FNTK_DEVICE void operator()(Grid& grid) const {
+        for_each_element(grid, m.rows, m.cols, [&](std::int64_t q, std::int64_t j) {
+            double sum = 0;
+            for (std::int64_t r = q; r < sums.rows; r += m.rows) sum += static_cast<double>(sums.row(r)[j]);
+            const float value =
+                alpha * in_units(static_cast<float>(sum), digit_unit(of_w[q]), digit_unit(of_x[j]));
+            float& at = m.row(q)[j];
+            at = add ? at + value : value;
+        });
+    }
+};
+
+}  // namespace fntk::kernels
