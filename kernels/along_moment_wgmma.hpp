@@ -14,6 +14,7 @@
 
 #include "digit_product.hpp"
 #include "digit_scales.hpp"
+#include "float_tiles.hpp"
 #include "row_lanes.hpp"
 
 namespace fntk::kernels {
@@ -51,6 +52,7 @@ struct AlongMomentWgmma {
                          stage_quads = Product::stage_quads;
     static constexpr int raw_stages = 3, pitch = DigitTiles::cols + 4,
                          raw_floats = DigitTiles::rows * pitch;
+    using Floats = FloatTile<warp_size, DigitTiles::cols, pitch>;
     static constexpr int items = 4, together = 8;  // rows of a producing thread, columns of each
 
     /// f(i0, q0): the first row of X and of M of each product of this block. A row takes 128 bytes of
@@ -71,18 +73,11 @@ struct AlongMomentWgmma {
         Pair* place =
             reinterpret_cast<Pair*>(slices) + row * 4 + lane / 16 * 16 + lane % 8 * 2 + lane / 8 % 2;
         std::int64_t step = 0;
+        const Floats floats(x, lane);
         const auto begin_floats = [&](int i0, int s) {
             grid.sync_warp();  // the floats that were there are read
-            const std::int64_t j = s * DigitTiles::cols + lane;
-            const int count =
-                j < x.cols ? static_cast<int>(smaller<std::int64_t>(x.rows - i0 - row, warp_size)) : 0;
-            const float* from = count > 0 ? x.row(i0 + row) + j : x.data;
-            float* to = own + s % raw_stages * raw_floats + lane;
-            FNTK_UNROLL_BY(8)
-            for (int r = 0; r < warp_size && s < m.steps; ++r, to += pitch) {
-                grid.copy_async(to, from, r < count ? 4 : 0);
-                if (r + 1 < count) from += x.stride;
-            }
+            if (s < static_cast<int>(m.steps))
+                floats.begin(grid, i0 + row, s * DigitTiles::cols, own + s % raw_stages * raw_floats);
             grid.commit_copies();
         };
         for_each_product(grid, [&](int i0, int q0) {
@@ -151,35 +146,65 @@ struct AlongMomentWgmma {
     /// Of rows i and i + 8.
     template <class Grid>
     FNTK_DEVICE void add_to_out(Grid& grid, int i, int q0, const Product::Sums& sums) const {
-        const int n = static_cast<int>(x.rows), col = q0 + Product::col_of(grid, 0),
-                  count = static_cast<int>(m.n) - col;  // of columns from there
+        const int n = static_cast<int>(x.rows), col = Product::col_of(grid, 0);
         const std::int32_t units[2] = {digit_unit(i < n ? magnitudes[i] : 0),
-                                       digit_unit(i + 8 < n ? magnitudes[i + 8] : 0)};
-        float moved[Product::elements];
+                                       digit_unit(i + 8 < n ? magnitudes[i + 8] : 0)},
+                           *of_cols = m.units + q0;
+        // Scales that are one factor each; those of columns are looked at by one lane each.
+        bool plain = is_plain(units[0]) && is_plain(units[1]);
         FNTK_UNROLL
-        for (int e = 0; e < Product::elements; ++e)
-            moved[e] = in_units(sums.whole(e), units[e / 2 % 2], m.units[col + e / 4 * 8 + e % 2]);
+        for (int c = 0; c < DigitTiles::rows; c += warp_size)
+            plain = plain && is_plain(of_cols[c + grid.lane()]);
+        float moved[Product::elements];
+        if (grid.ballot(plain) == ~std::uint32_t{0}) {
+            const float of_rows[2] = {power_of_two(units[0] + 16), power_of_two(units[1] + 16)};
+            FNTK_UNROLL
+            for (int e = 0; e < Product::elements; ++e)
+                moved[e] =
+                    sums.whole(e) * of_rows[e / 2 % 2] * power_of_two(of_cols[col + e / 4 * 8 + e % 2]);
+        } else {
+            FNTK_UNROLL
+            for (int e = 0; e < Product::elements; ++e)
+                moved[e] = in_units(sums.whole(e), units[e / 2 % 2], of_cols[col + e / 4 * 8 + e % 2]);
+        }
+        const bool pairwise = q0 + DigitTiles::rows <= static_cast<int>(m.n) && m.n % 2 == 0 &&
+                              a.stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(a.data) % 8 == 0;
         FNTK_UNROLL_BY(1)
         for (int c = 0; c < static_cast<int>(out.cols); ++c) {
             FNTK_UNROLL
             for (int r = 0; r < 2; ++r) {
                 const bool inside = i + 8 * r < n;
-                const float* of_sample = a.row(inside ? i + 8 * r : 0) + c * m.n + col;
-                double sum = 0;
-                FNTK_UNROLL
-                for (int e = 2 * r; e < Product::elements; e += 4) {
-                    FNTK_UNROLL
-                    for (int b = 0; b < 2; ++b)
-                        if (e / 4 * 8 + b < count)
-                            sum += static_cast<double>(of_sample[e / 4 * 8 + b]) *
-                                   static_cast<double>(moved[e + b]);
-                }
-                sum = reduce_lanes(grid, sum, 4, Sum());
+                const float* of_sample = a.row(inside ? i + 8 * r : 0) + c * m.n + q0 + col;
+                const double sum = reduce_lanes(
+                    grid, static_cast<double>(dot(of_sample, moved + 2 * r, pairwise, m.n - q0 - col)), 4,
+                    Sum());
                 if (grid.lane() % 4 != 0 || !inside) continue;
                 float& at = out.row(i + 8 * r)[c];
                 at = q0 == 0 ? static_cast<float>(sum) : static_cast<float>(static_cast<double>(at) + sum);
             }
         }
+    }
+    FNTK_DEVICE static bool is_plain(std::int32_t unit) { return unit >= -60 && unit <= 60; }
+    /// Of a row's columns 8b and 8b + 1, b = 0..15, that are below `count`, with elements 4b and 4b + 1.
+    FNTK_DEVICE static float dot(const float* of_sample, const float* moved, bool pairwise,
+                                 std::int64_t count) {
+        float sum[2] = {};
+        if (pairwise) {
+            FNTK_UNROLL
+            for (int b = 0; b < 16; ++b) {
+                const Pair two = *reinterpret_cast<const Pair*>(of_sample + 8 * b);
+                FNTK_UNROLL
+                for (int l = 0; l < 2; ++l) sum[l] += float_of(two.word[l]) * moved[4 * b + l];
+            }
+        } else {
+            FNTK_UNROLL
+            for (int b = 0; b < 16; ++b) {
+                FNTK_UNROLL
+                for (int l = 0; l < 2; ++l)
+                    if (8 * b + l < count) sum[l] += of_sample[8 * b + l] * moved[4 * b + l];
+            }
+        }
+        return sum[0] + sum[1];
     }
 };
 

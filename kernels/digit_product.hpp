@@ -16,7 +16,8 @@ namespace fntk::kernels {
 struct DigitProduct {
     static constexpr int max_threads = 384, stages = 4, elements = 64;  // elements of a thread
     static constexpr int quads = DigitTiles::quads, stage_quads = 2 * quads;
-    static constexpr int full = 1, empty = full + 2 * stages, of_consumer = empty + stages;  // barriers
+    static constexpr int full = 1, empty = full + 2 * stages, of_consumer = empty + stages,
+                         of_producer = of_consumer + 2;  // barriers
 
     /// The most significant first, each in the registers of wgmma.
     struct Sums {

@@ -3,8 +3,8 @@
 //     x ≈ v·2^u, u of a largest magnitude in [2^(E−1), 2^E), E ≥ −126: E − 23, or E − 22 where v would be
 //     beyond three digits
 // A magnitude is the bits of |x|, which order as the numbers do; infinity and NaN are the largest.
-//     DigitRounding    v, as a word whose bytes are the digits −128 to 127, the lowest first
-//     DigitQuads       16 numbers: a quad of each digit, the most significant first
+//     DigitRounding    v, as a word whose bytes are the digits plus 128, the lowest first
+//     DigitQuads       of 16 numbers a quad of each digit, −128 to 127, the most significant first
 //     Magnitudes       of the rows and the columns of a source of floats
 #pragma once
 
@@ -23,12 +23,12 @@ FNTK_DEVICE std::int32_t digit_unit(std::uint32_t magnitude) {
            ((magnitude & 0x7FFFFFU) > 0x7EFEFEU ? 22 : 23);
 }
 
-/// x rounded half to even; |x| < 2^24, or the result means nothing.
-FNTK_DEVICE std::int32_t nearest_whole(float x) {
+/// The whole number nearest to x, 0 ≤ x ≤ 2^24, or the result means nothing.
+FNTK_DEVICE std::uint32_t nearest_whole(float x) {
 #ifdef __CUDA_ARCH__
-    return __float2int_rn(x);
+    return __float2uint_rn(x);
 #else
-    return std::fabs(x) < 0x1p24F ? static_cast<std::int32_t>(std::nearbyint(x)) : 0;
+    return x >= 0 && x <= 0x1p24F ? static_cast<std::uint32_t>(std::nearbyint(x)) : 0;
 #endif
 }
 
@@ -42,8 +42,10 @@ struct DigitRounding {
         first = power_of_two(-u / 2);
         second = power_of_two(-u + u / 2);
     }
+    /// v + 0x808080, whose bytes are the digits plus 128. Below 2^23 the sum is rounded to halves first: v
+    /// is off by three quarters at most.
     FNTK_DEVICE std::uint32_t operator()(float x) const {
-        return (static_cast<std::uint32_t>(nearest_whole(x * first * second)) + 0x808080U) ^ 0x808080U;
+        return nearest_whole(std::fma(x * first, second, 8421504.0F));
     }
 };
 
@@ -61,15 +63,17 @@ FNTK_DEVICE std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint
 #endif
 }
 
-/// Words of four numbers' digits, the most significant first.
+/// Of four numbers as DigitRounding makes them a word of each digit, the most significant first.
 struct DigitWord {
     std::uint32_t of[3];
 
     FNTK_DEVICE DigitWord(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
         const std::uint32_t ab = pick_bytes(a, b, 0x5140), cd = pick_bytes(c, d, 0x5140);
-        of[2] = pick_bytes(ab, cd, 0x5410);
-        of[1] = pick_bytes(ab, cd, 0x7632);
         of[0] = pick_bytes(pick_bytes(a, b, 0x0062), pick_bytes(c, d, 0x0062), 0x5410);
+        of[1] = pick_bytes(ab, cd, 0x7632);
+        of[2] = pick_bytes(ab, cd, 0x5410);
+        FNTK_UNROLL
+        for (std::uint32_t& word : of) word ^= 0x80808080U;
     }
 };
 
@@ -94,6 +98,15 @@ struct FloatRows {
     FNTK_HD std::int64_t n() const { return x.rows; }
     FNTK_HD std::int64_t d() const { return x.cols; }
     FNTK_DEVICE float operator()(std::int64_t i, std::int64_t j) const { return x.row(i)[j]; }
+};
+
+/// W_i = v_i·A_i, n × p.
+struct ScaledRows {
+    Rows<const float> a, v;
+
+    FNTK_HD std::int64_t n() const { return a.rows; }
+    FNTK_HD std::int64_t d() const { return a.cols; }
+    FNTK_DEVICE float operator()(std::int64_t i, std::int64_t q) const { return *v.row(i) * a.row(i)[q]; }
 };
 
 /// W_i = Σ_c v_ic · A_i block c, n × p; A: n × (k·p), v: n × k.

@@ -2,9 +2,8 @@
 //     M (p × d) = alpha·Σ_i W_i x_iᵀ (+ M)      W: n × p, as digits of its columns (PackColumnDigits); X: n
 //     × d
 // A block has 128 rows and 128 columns of M and a range of samples, 32 a step, and writes their sums, in
-// units, to a matrix of their own; FinishMoment adds those up. The producer copies tiles of W and makes
-// those of X: a thread has a column, whose floats are copied two steps ahead to a place in shared memory
-// that it alone reads.
+// units, to a matrix of their own; FinishMoment adds those up. The producer copies tiles of W, and floats
+// of X two steps ahead; a thread makes the digits of a column of them.
 //
 // Shared memory:
 //     slices     stages × (128 rows of Wᵀ, then 128 columns of X, by 32 samples) of three digits
@@ -14,21 +13,31 @@
 #include "digit_product.hpp"
 #include "digit_scales.hpp"
 #include "elements.hpp"
+#include "float_tiles.hpp"
 
 namespace fntk::kernels {
 
-/// How the sum over samples is shared out: whole sums stay within int32.
+/// How the sum over samples is shared out: whole sums stay within int32, three rounds of blocks at most,
+/// and of what is possible the least time, with an end of a block as long as eight steps.
 struct MomentRanges {
-    static constexpr std::int64_t most_steps = 2048;
-    std::int64_t tiles, steps, count, of_each;  // blocks of M; steps; ranges; steps of a range
+    static constexpr std::int64_t most_steps = 2048, end_steps = 8;
+
+    std::int64_t tiles, count = 1;  // blocks of M; ranges
 
     MomentRanges(std::int64_t n, std::int64_t p, std::int64_t d, const DeviceLimits& limits)
-        : tiles(ceil_div(p, DigitTiles::rows) * ceil_div(d, DigitTiles::rows)),
-          steps(DigitTiles::steps_of(n)) {
-        const std::int64_t most =
-            larger<std::int64_t>(limits.multiprocessors / larger<std::int64_t>(tiles, 1), 1);
-        of_each = larger<std::int64_t>(smaller<std::int64_t>(ceil_div(steps, most), most_steps), 1);
-        count = ceil_div(steps, of_each);
+        : tiles(ceil_div(p, DigitTiles::rows) * ceil_div(d, DigitTiles::rows)) {
+        const std::int64_t steps = DigitTiles::steps_of(n),
+                           least = larger<std::int64_t>(ceil_div(steps, most_steps), 1),
+                           most = larger(
+                               smaller(3 * limits.multiprocessors / larger<std::int64_t>(tiles, 1), steps),
+                               least);
+        const auto time = [&](std::int64_t ranges) {
+            return ceil_div(tiles * ranges, limits.multiprocessors) * (ceil_div(steps, ranges) + end_steps);
+        };
+        count = least;
+        for (std::int64_t ranges = least + 1; ranges <= most; ++ranges)
+            if (time(ranges) < time(count)) count = ranges;
+        count = larger<std::int64_t>(ceil_div(steps, ceil_div(steps, count)), 1);  // none is empty
     }
 };
 
@@ -70,7 +79,8 @@ struct MomentWgmma {
     static constexpr int stages = Product::stages, quads = Product::quads,
                          stage_quads = Product::stage_quads;
     static constexpr int samples = DigitTiles::cols;  // of a step
-    static constexpr int raw_stages = 3, raw_floats = samples * DigitTiles::rows;
+    using Floats = FloatTile<warpgroup_size, DigitTiles::rows, DigitTiles::rows>;
+    static constexpr int raw_stages = 3, raw_floats = Floats::floats;
 
     struct Work {
         std::int64_t row0, col0, range, first, end;  // steps
@@ -78,43 +88,34 @@ struct MomentWgmma {
 
     template <class Grid>
     FNTK_DEVICE void produce(Grid& grid, const Work& work, Quad* slices, float* raw) const {
-        const std::int64_t j = work.col0 + grid.thread();
-        const bool inside = j < x.cols;
-        const DigitRounding rounding(inside ? magnitudes[j] : 0);
-        const float* column = x.data + (inside ? j : 0);
-        float* own = raw + grid.thread();
+        const int thread = grid.thread();
+        const std::int64_t j = work.col0 + thread;
+        const DigitRounding rounding(j < x.cols ? magnitudes[j] : 0);
+        const Floats floats(x, thread);
         const auto begin_floats = [&](std::int64_t s) {
-            const std::int64_t i0 = s * samples;
-            const int count = inside ? static_cast<int>(smaller<std::int64_t>(x.rows - i0, samples)) : 0;
-            const float* from = column + (count > 0 ? i0 * x.stride : 0);
-            float* to = own + (s - work.first) % raw_stages * raw_floats;
-            FNTK_UNROLL_BY(8)
-            for (int l = 0; l < samples && s < work.end; ++l, to += DigitTiles::rows) {
-                grid.copy_async(to, from, l < count ? 4 : 0);
-                if (l + 1 < count) from += x.stride;
-            }
+            if (s < work.end)
+                floats.begin(grid, s * samples, work.col0,
+                             raw + (s - work.first) % raw_stages * raw_floats);
             grid.commit_copies();
         };
-        const Quad* tile = w.tile(work.row0, work.first) + grid.thread();
-        const int place = quads + grid.thread() / 8 * (DigitTiles::stride / 16) + grid.thread() % 8;
-        FNTK_UNROLL_BY(1)
-        for (int s = 0; s < raw_stages - 1; ++s) {
-            begin_floats(work.first + s);
-            grid.commit_copies();  // in place of a tile
-        }
+        const Quad* tile = w.tile(work.row0, work.first) + thread;
+        const int place = quads + thread / 8 * (DigitTiles::stride / 16) + thread % 8;
+        begin_floats(work.first);
+        grid.commit_copies();  // in place of a tile
+        begin_floats(work.first + 1);
         FNTK_UNROLL_BY(1)
         for (std::int64_t s = work.first; s < work.end; ++s, tile += quads) {
-            const std::int64_t step = s - work.first;
+            const int step = static_cast<int>(s - work.first);
             Product::wait_for_free(grid, step);
             Quad* to = slices + step % stages * stage_quads;
             FNTK_UNROLL
-            for (int e = 0; e < quads; e += warpgroup_size)
-                grid.copy_async(to + grid.thread() + e, tile + e, 16);
+            for (int e = 0; e < quads; e += warpgroup_size) grid.copy_async(to + thread + e, tile + e, 16);
             grid.commit_copies();
-            begin_floats(s + raw_stages - 1);
-            grid.template wait_copies<4>();  // behind the floats of this step: two steps' tiles, two of
-                                             // floats
-            const float* from = own + step % raw_stages * raw_floats;
+            grid.template wait_copies<3>();  // behind the floats of this step: two tiles, the next floats
+            grid.barrier_sync(Product::of_producer,
+                              warpgroup_size);  // all are there, and those before are read
+            begin_floats(s + 2);
+            const float* from = raw + step % raw_stages * raw_floats + thread;
             FNTK_UNROLL_BY(1)
             for (int half = 0; half < 2; ++half, from += raw_floats / 2) {
                 float found[16];
@@ -126,13 +127,12 @@ struct MomentWgmma {
                     to[place + half * (DigitTiles::leading / 16) + digit * (DigitTiles::digit_bytes / 16)] =
                         made.digit[digit];
             }
-            grid.template wait_copies<3>();
+            grid.template wait_copies<3>();  // behind the tile before: one tile, two steps' floats
             if (step > 0) Product::hand_over(grid, step - 1);
         }
         grid.template wait_copies<0>();
         Product::hand_over(grid, work.end - work.first - 1);
     }
-
     template <class Grid>
     FNTK_DEVICE void consume(Grid& grid, const Work& work, int i, std::uint32_t slices) const {
         const std::int64_t steps = work.end - work.first;
@@ -171,6 +171,7 @@ struct FinishMoment {
     FNTK_DEVICE void operator()(Grid& grid) const {
         for_each_element(grid, m.rows, m.cols, [&](std::int64_t q, std::int64_t j) {
             double sum = 0;
+            FNTK_UNROLL_BY(4)
             for (std::int64_t r = q; r < sums.rows; r += m.rows) sum += static_cast<double>(sums.row(r)[j]);
             const float value =
                 alpha * in_units(static_cast<float>(sum), digit_unit(of_w[q]), digit_unit(of_x[j]));

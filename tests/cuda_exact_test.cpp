@@ -180,7 +180,8 @@ TEST_F(SlowCuda, ExactIntegersAreEqualForManySamples) {
 /// Large enough for the products by digits, more samples than a moment takes at a time.
 TEST_F(SlowCuda, KernelTimesVectorIsThatOfTheCpu) {
     const std::int64_t n = 300000, d = 40, p = 130;
-    const Network network = Network::create({.dim = d, .width = 512, .rank = p, .down = Down::gaussian});
+    const Network network =
+        Network::create({.dim = d, .width = 512, .rank = p, .down = Down::gaussian, .up = Up::rademacher});
     const Matrix x = normals(n, d, 1, DType::f32), v = normals(n, 1, 2, DType::f32);
     Matrix found(n, 1, DType::f32), expected(n, 1, DType::f32);
     KernelOperator(tangent(gpu(), network, x), KernelOutput::trace).apply(v, found);

@@ -133,8 +133,8 @@ TEST_F(CudaTest, MomentsAreThoseOfTheReference) {
     for (const ConstMatrixView with : {ConstMatrixView(), scales.view()}) {
         ops.moment(a_there, v_there, some(x_there), with, 0.5, sum_there);
         ops.along_moment(a_there, some(x_there), with, m_there, along_there);
-        EXPECT_LT(error(sum_there, sum), 1e-6);
-        EXPECT_LT(error(along_there, along), 1e-6);
+        EXPECT_LT(error(sum_there, sum), 5e-6);  // of normals, relative to the largest of a column
+        EXPECT_LT(error(along_there, along), 2e-6);
     }
 }
 

@@ -31,6 +31,15 @@ Magnitudes magnitudes_in(ConstMatrixView scales, std::int64_t n) {
     return {first, first + n};
 }
 
+/// The columns of W as digits, and their magnitudes.
+template <class Source>
+void pack_columns(Context& context, const Source& w, std::uint32_t* magnitudes, kernels::Quad* tiles) {
+    context.check(cudaMemsetAsync(magnitudes, 0, static_cast<std::size_t>(4 * w.d()), context.stream()),
+                  "zeroing memory");
+    context.run(kernels::Magnitudes<Source>{w, nullptr, magnitudes});
+    context.run(kernels::PackColumnDigits<Source>{w, magnitudes, tiles});
+}
+
 }  // namespace
 
 Matrix Cuda::magnitudes(ConstMatrixView x) {
@@ -69,13 +78,12 @@ void Cuda::moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, Const
         *context_, kernels::MomentRanges(block, p, m.cols, context_->limits()).count * p, m.cols);
     for (std::int64_t i = 0; i < x.rows; i += block) {
         const std::int64_t count = std::min(block, x.rows - i);
-        const kernels::WeightedRows w{rows_of<float>(a.row_block(i, count)),
-                                      rows_of<float>(v.row_block(i, count)), p};
-        context_->check(
-            cudaMemsetAsync(of_w.data(), 0, static_cast<std::size_t>(4 * p), context_->stream()),
-            "zeroing memory");
-        context_->run(kernels::Magnitudes<kernels::WeightedRows>{w, nullptr, of_w.data()});
-        context_->run(kernels::PackColumnDigits<kernels::WeightedRows>{w, of_w.data(), tiles.data()});
+        const auto of_a = rows_of<float>(a.row_block(i, count)),
+                   of_v = rows_of<float>(v.row_block(i, count));
+        if (v.cols == 1)
+            pack_columns(*context_, kernels::ScaledRows{of_a, of_v}, of_w.data(), tiles.data());
+        else
+            pack_columns(*context_, kernels::WeightedRows{of_a, of_v, p}, of_w.data(), tiles.data());
         const std::int64_t ranges = kernels::MomentRanges(count, p, m.cols, context_->limits()).count;
         const kernels::Rows<float> found{sums.data(), ranges * p, m.cols, m.cols};
         context_->run_at(moment_wgmma_entry(),
