@@ -172,6 +172,8 @@ compare() {
     python3 -B bench/gpu/same_rows.py "$out/compare_cpu.json" "$out/compare_cuda.json"
     "$fntk" compare fashion-mnist --device cuda --samples 0 --test-samples 10000 --widths 4096 65536 --ranks 256 \
         --steps 20 --memory 64GiB --json "$out/compare_large.json" --plot "$out/compare_large.html"
+    "$fntk" compare fashion-mnist --device cuda --samples 0 --test-samples 10000 --widths 10000000 --ranks 256 \
+        --kinds down --steps 3 --memory 64GiB --json "$out/compare_widest.json"
 }
 
 # --- one after the other

@@ -123,7 +123,8 @@ struct WeightedRows {
     }
 };
 
-/// A block has a panel of 256 columns and a range of rows, a thread a column of it, eight rows at a time.
+/// A block has a panel of 256 columns and every so many rows, a thread a column of it, eight rows at a
+/// time.
 template <class Source>
 struct Magnitudes {
     static constexpr int max_threads = 256;
@@ -134,7 +135,7 @@ struct Magnitudes {
 
     Launch launch(const DeviceLimits& limits) const {
         if (source.n() == 0 || source.d() == 0) return {};
-        const std::int64_t most = ceil_div(16 * limits.multiprocessors, panels());
+        const std::int64_t most = ceil_div(6 * limits.multiprocessors, panels());
         return {panels() * smaller<std::int64_t>(most, ceil_div(source.n(), step)), max_threads, 0};
     }
 

@@ -164,6 +164,15 @@ class Compares(ProgramCase):
         self.assertEqual(rows[0], rows[1])
         self.assertEqual(len(rows[0]), 14)
 
+    def test_kinds_that_are_wanted(self):
+        few = ("--steps", 0, "--widths", 64, 128, "--ranks", 4, "--plot", self.out / "c.html")
+        _, written = report("compare", self.data, "--kinds", "down,up", *few)
+        self.assertEqual([row["name"] for row in written["rows"]],
+                         ["up pca m=64 p=4", "down srht m=64 p=4", "up pca m=128 p=4", "down srht m=128 p=4"])
+        process = files.run("compare", self.data, "--kinds", "down", "wide", *few)
+        self.assertEqual((process.returncode, process.stdout), (3, ""), process.stderr)
+        self.assertIn("kinds holds wide; choose among dense, up, down", process.stderr)
+
     def test_memory_is_refused_before_the_work(self):
         x, labels = clusters(3000, 10, 16, 6)
         folder = self.folder / "fashion-mnist"

@@ -16,7 +16,7 @@ struct CompareArguments {
     DataOptions data;
     CompareOptions compare;
     std::vector<std::int64_t> widths = {1024, 4096}, ranks;
-    std::vector<std::string> bases = {"pca"};
+    std::vector<std::string> bases = {"pca"}, kinds = {"dense", "up", "down"};
     std::string up = "srht", activation = "relu", precision = "float32", network, plot;
     double slope = 0.01;
 };
@@ -26,7 +26,8 @@ struct Candidate {
     NetworkSpec spec;
 };
 
-/// Per width: the dense network; train=up at each basis and rank; train=down with srht at each rank.
+/// Per width, of the kinds that are wanted: the dense network; train=up at each basis and rank; train=down
+/// with srht at each rank.
 std::vector<Candidate> candidates(const CompareArguments& options, std::int64_t dim, std::int64_t outputs) {
     NetworkSpec base;
     base.dim = dim;
@@ -34,14 +35,20 @@ std::vector<Candidate> candidates(const CompareArguments& options, std::int64_t 
     base.activation = {parse_activation(options.activation), options.slope};
     base.precision = parse_precision(options.precision);
     std::vector<Candidate> result;
-    const auto add = [&](std::string name, NetworkSpec spec) { result.push_back({std::move(name), spec}); };
+    for (const std::string& kind : options.kinds)
+        if (kind != "dense" && kind != "up" && kind != "down")
+            throw ValueError(fmt::format("kinds holds {}; choose among dense, up, down", kind));
+    const auto add = [&](const char* kind, std::string name, NetworkSpec spec) {
+        if (std::find(options.kinds.begin(), options.kinds.end(), kind) != options.kinds.end())
+            result.push_back({std::move(name), spec});
+    };
     for (const std::int64_t width : options.widths) {
         NetworkSpec spec = base;
         spec.width = width;
         spec.down = Down::identity;
         spec.up = Up::gaussian;
         spec.train = {.up = true};
-        add(fmt::format("dense m={}", width), spec);
+        add("dense", fmt::format("dense m={}", width), spec);
         for (const std::int64_t rank : options.ranks) {
             spec.rank = rank;
             for (const std::string& basis : options.bases) {
@@ -50,7 +57,7 @@ std::vector<Candidate> candidates(const CompareArguments& options, std::int64_t 
                     throw ValueError(
                         "bases holds identity, which is the dense network; choose among pca, orthonormal, "
                         "gaussian, srht");
-                add(fmt::format("up {} m={} p={}", basis, width, rank), spec);
+                add("up", fmt::format("up {} m={} p={}", basis, width, rank), spec);
             }
         }
         for (const std::int64_t rank : options.ranks) {
@@ -58,7 +65,7 @@ std::vector<Candidate> candidates(const CompareArguments& options, std::int64_t 
             spec.width = width;
             spec.rank = rank;
             spec.up = parse_up(options.up);
-            add(fmt::format("down srht m={} p={}", width, rank), spec);
+            add("down", fmt::format("down srht m={} p={}", width, rank), spec);
         }
     }
     for (const Candidate& candidate : result)  // refuse before the first minute is spent
@@ -203,6 +210,10 @@ void add_compare(CLI::App& app, Action& run) {
     command
         ->add_option("--bases", options->bases,
                      "down factors of the train=up rows: pca, orthonormal, gaussian, srht")
+        ->delimiter(',')
+        ->capture_default_str();
+    command
+        ->add_option("--kinds", options->kinds, "of networks: dense, up (train=up) and down (train=down)")
         ->delimiter(',')
         ->capture_default_str();
     command->add_option("--up", options->up, "V of the train=down rows: srht, rademacher, gaussian")
