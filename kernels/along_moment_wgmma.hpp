@@ -65,22 +65,27 @@ struct AlongMomentWgmma {
             for (int q0 = 0; q0 < p; q0 += DigitTiles::rows) f(i0, q0);
     }
 
-    /// Item e of a lane: row 32·warp + 8e + lane % 8, columns 8·(lane / 8) on.
+    /// Columns beyond X have digits 0 of M, and rows beyond it are nobody's: what their floats are does not
+    /// matter. Item e of a lane: row 32·warp + 8e + lane % 8, columns 8·(lane / 8) on.
     template <class Grid>
     FNTK_DEVICE void produce(Grid& grid, Quad* slices, float* raw) const {
         const int lane = grid.lane(), row = warp_size * grid.warp();
         float* own = raw + row * pitch;
         Pair* place =
             reinterpret_cast<Pair*>(slices) + row * 4 + lane / 16 * 16 + lane % 8 * 2 + lane / 8 % 2;
-        std::int64_t step = 0;
+        int step = 0;
         const Floats floats(x, lane);
-        const auto begin_floats = [&](int i0, int s) {
-            grid.sync_warp();  // the floats that were there are read
-            if (s < static_cast<int>(m.steps))
-                floats.begin(grid, i0 + row, s * DigitTiles::cols, own + s % raw_stages * raw_floats);
-            grid.commit_copies();
-        };
         for_each_product(grid, [&](int i0, int q0) {
+            const int steps = static_cast<int>(m.steps);
+            int begun = 0, slot = 0;  // steps, and where the next goes
+            const auto begin_floats = [&] {
+                grid.sync_warp();  // the floats that were there are read
+                if (begun < steps)
+                    floats.begin(grid, i0 + row, begun * DigitTiles::cols, own + slot * raw_floats);
+                grid.commit_copies();
+                ++begun;
+                slot = slot == raw_stages - 1 ? 0 : slot + 1;
+            };
             DigitRounding roundings[items];
             FNTK_UNROLL
             for (int e = 0; e < items; ++e) {
@@ -90,23 +95,22 @@ struct AlongMomentWgmma {
             const Quad* tile = m.tile(q0, 0) + grid.thread();
             FNTK_UNROLL_BY(1)
             for (int s = 0; s < raw_stages - 1; ++s) {
-                begin_floats(i0, s);
+                begin_floats();
                 grid.commit_copies();  // in place of a tile
             }
             FNTK_UNROLL_BY(1)
-            for (int s = 0; s < static_cast<int>(m.steps); ++s, ++step, tile += quads) {
-                const int stage = static_cast<int>(step % stages);
+            for (int s = 0; s < steps; ++s, ++step, tile += quads) {
+                const int stage = step % stages;
                 Product::wait_for_free(grid, step);
                 Quad* to = slices + stage * stage_quads + quads + grid.thread();
                 FNTK_UNROLL
                 for (int e = 0; e < quads; e += warpgroup_size) grid.copy_async(to + e, tile + e, 16);
                 grid.commit_copies();
-                begin_floats(i0, s + raw_stages - 1);
-                grid.template wait_copies<4>();  // behind the floats of this step: two steps' tiles, two of
+                begin_floats();
+                grid.template wait_copies<4>();  // behind the floats of this step: two tiles, two steps'
                                                  // floats
                 grid.sync_warp();
-                const float* from =
-                    own + s % raw_stages * raw_floats + lane % 8 * pitch + lane / 8 * together;
+                const float* from = own + slot * raw_floats + lane % 8 * pitch + lane / 8 * together;
                 FNTK_UNROLL
                 for (int e = 0; e < items; ++e) {
                     const Quad* at = reinterpret_cast<const Quad*>(from + 8 * e * pitch);
@@ -138,10 +142,21 @@ struct AlongMomentWgmma {
                            last = of_block * ceil_div(m.n, DigitTiles::rows) * m.steps;
         std::int64_t step = 0;
         for_each_product(grid, [&](int i0, int q0) {
+            prefetch_rows(grid, i0 + 64 * consumer + Product::row_of(grid, 0), q0);
             Product::Sums sums{};
             Product::multiply(grid, consumer, slices, m.steps, last, step, sums);
             add_to_out(grid, i0 + 64 * consumer + Product::row_of(grid, 0), q0, sums);
         });
+    }
+    /// What add_to_out() reads of A for the first output: 128 columns of rows i and i + 8, which four lanes
+    /// share.
+    template <class Grid>
+    FNTK_DEVICE void prefetch_rows(Grid& grid, int i, int q0) const {
+        const int col = q0 + grid.lane() % 4 * 32;
+        FNTK_UNROLL
+        for (int r = 0; r < 2; ++r)
+            if (i + 8 * r < static_cast<int>(x.rows) && col < static_cast<int>(m.n))
+                grid.prefetch(a.row(i + 8 * r) + col);
     }
     /// Of rows i and i + 8.
     template <class Grid>

@@ -32,10 +32,10 @@ struct DigitProduct {
     FNTK_DEVICE static int col_of(auto& grid, int e) { return e / 4 * 8 + grid.lane() % 4 * 2 + e % 2; }
 
     // --- the producer
-    FNTK_DEVICE static void wait_for_free(auto& grid, std::int64_t step) {
+    FNTK_DEVICE static void wait_for_free(auto& grid, auto step) {
         if (step >= stages) grid.barrier_sync(empty + static_cast<int>(step % stages), max_threads);
     }
-    FNTK_DEVICE static void hand_over(auto& grid, std::int64_t step) {
+    FNTK_DEVICE static void hand_over(auto& grid, auto step) {
         const int barrier = full + 2 * static_cast<int>(step % stages);
         grid.proxy_fence();
         grid.barrier_arrive(barrier, 2 * warpgroup_size);

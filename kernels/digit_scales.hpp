@@ -135,7 +135,7 @@ struct Magnitudes {
 
     Launch launch(const DeviceLimits& limits) const {
         if (source.n() == 0 || source.d() == 0) return {};
-        const std::int64_t most = ceil_div(6 * limits.multiprocessors, panels());
+        const std::int64_t most = ceil_div(8 * limits.multiprocessors, panels());
         return {panels() * smaller<std::int64_t>(most, ceil_div(source.n(), step)), max_threads, 0};
     }
 
@@ -164,7 +164,7 @@ struct Magnitudes {
     }
 
   private:
-    static constexpr int step = 8;
+    static constexpr int step = 16;
     FNTK_HD std::int64_t panels() const { return ceil_div(source.d(), max_threads); }
 };
 
@@ -192,15 +192,13 @@ struct PackColumnDigits {
             const DigitRounding rounding(inside ? magnitudes[q] : 0);
             Quad* to = tiles + t * DigitTiles::quads + grid.thread() / 8 * (DigitTiles::stride / 16) +
                        grid.thread() % 8;
+            float x[DigitTiles::cols];
+            FNTK_UNROLL
+            for (int l = 0; l < DigitTiles::cols; ++l)
+                x[l] = inside && i0 + l < source.n() ? source(i0 + l, q) : 0.0F;
             FNTK_UNROLL
             for (int half = 0; half < 2; ++half) {
-                float x[16];
-                FNTK_UNROLL
-                for (int l = 0; l < 16; ++l) {
-                    const std::int64_t i = i0 + 16 * half + l;
-                    x[l] = inside && i < source.n() ? source(i, q) : 0.0F;
-                }
-                const DigitQuads made(rounding, x);
+                const DigitQuads made(rounding, x + 16 * half);
                 FNTK_UNROLL
                 for (int digit = 0; digit < 3; ++digit)
                     to[digit * (DigitTiles::digit_bytes / 16) + half * (DigitTiles::leading / 16)] =

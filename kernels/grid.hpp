@@ -28,6 +28,7 @@
 //                             untouched until this thread waits, and others see *to after a sync() then
 //     commit_copies()         makes a group of the copies that this thread began since the last one
 //     wait_copies<n>()        until at most its n latest groups are under way
+//     prefetch(p)             what lies at p in global memory may be wanted soon
 //     mma_s8(acc, a, b)       16 × 8 × 32 of a warp: acc (int32) += A (16 × 32, int8, row-major) times B
 //                             (32 × 8, int8, column-major); with group = lane / 4 and t = lane % 4,
 //                             register i of a lane holds
@@ -151,6 +152,9 @@ class CudaGrid {
             asm volatile("cp.async.ca.shared.global [%0], [%1], %3, %2;" ::"r"(place), "l"(from),
                          "r"(bytes), "n"(sizeof(T))
                          : "memory");
+    }
+    __device__ __forceinline__ void prefetch(const void* p) const {
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
     }
     __device__ __forceinline__ void commit_copies() const {
         asm volatile("cp.async.commit_group;" ::: "memory");

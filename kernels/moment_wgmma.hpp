@@ -63,8 +63,10 @@ struct MomentWgmma {
                            tiles = ceil_div(w.n, DigitTiles::rows) * across, count = grid.blocks() / tiles,
                            of_each = ceil_div(w.steps, count);
         const std::int64_t range = grid.block() / tiles, tile = grid.block() % tiles;
+        const std::int64_t first = range * of_each;
         const Work work{tile / across * DigitTiles::rows, tile % across * DigitTiles::rows, range,
-                        range * of_each, smaller((range + 1) * of_each, w.steps)};
+                        static_cast<int>(first),
+                        static_cast<int>(smaller(first + of_each, w.steps) - first)};
         if (grid.warp() < 4) {
             grid.template give_registers<56>();
             produce(grid, work, slices, raw);
@@ -83,40 +85,46 @@ struct MomentWgmma {
     static constexpr int raw_stages = 3, raw_floats = Floats::floats;
 
     struct Work {
-        std::int64_t row0, col0, range, first, end;  // steps
+        std::int64_t row0, col0, range;
+        int first, steps;
     };
 
+    /// Samples beyond X have digits 0 of W, and columns beyond it are nobody's: what their floats are does
+    /// not matter.
     template <class Grid>
     FNTK_DEVICE void produce(Grid& grid, const Work& work, Quad* slices, float* raw) const {
         const int thread = grid.thread();
         const std::int64_t j = work.col0 + thread;
         const DigitRounding rounding(j < x.cols ? magnitudes[j] : 0);
         const Floats floats(x, thread);
-        const auto begin_floats = [&](std::int64_t s) {
-            if (s < work.end)
-                floats.begin(grid, s * samples, work.col0,
-                             raw + (s - work.first) % raw_stages * raw_floats);
+        int begun = 0, slot = 0;  // steps, and where the next goes
+        const auto begin_floats = [&] {
+            if (begun < work.steps)
+                floats.begin(grid, (work.first + begun) * samples, static_cast<int>(work.col0),
+                             raw + slot * raw_floats);
             grid.commit_copies();
+            ++begun;
+            slot = slot == raw_stages - 1 ? 0 : slot + 1;
         };
         const Quad* tile = w.tile(work.row0, work.first) + thread;
-        const int place = quads + thread / 8 * (DigitTiles::stride / 16) + thread % 8;
-        begin_floats(work.first);
+        Quad* place = slices + quads + thread / 8 * (DigitTiles::stride / 16) + thread % 8;
+        begin_floats();
         grid.commit_copies();  // in place of a tile
-        begin_floats(work.first + 1);
+        begin_floats();
         FNTK_UNROLL_BY(1)
-        for (std::int64_t s = work.first; s < work.end; ++s, tile += quads) {
-            const int step = static_cast<int>(s - work.first);
+        for (int step = 0; step < work.steps; ++step, tile += quads) {
+            const int stage = step % stages * stage_quads;
             Product::wait_for_free(grid, step);
-            Quad* to = slices + step % stages * stage_quads;
             FNTK_UNROLL
-            for (int e = 0; e < quads; e += warpgroup_size) grid.copy_async(to + thread + e, tile + e, 16);
+            for (int e = 0; e < quads; e += warpgroup_size)
+                grid.copy_async(slices + stage + thread + e, tile + e, 16);
             grid.commit_copies();
             grid.template wait_copies<3>();  // behind the floats of this step: two tiles, the next floats
             grid.barrier_sync(Product::of_producer,
                               warpgroup_size);  // all are there, and those before are read
-            begin_floats(s + 2);
-            const float* from = raw + step % raw_stages * raw_floats + thread;
-            FNTK_UNROLL_BY(1)
+            begin_floats();
+            const float* from = raw + slot * raw_floats + thread;  // where the step after the next will be
+            FNTK_UNROLL
             for (int half = 0; half < 2; ++half, from += raw_floats / 2) {
                 float found[16];
                 FNTK_UNROLL
@@ -124,21 +132,21 @@ struct MomentWgmma {
                 const DigitQuads made(rounding, found);
                 FNTK_UNROLL
                 for (int digit = 0; digit < 3; ++digit)
-                    to[place + half * (DigitTiles::leading / 16) + digit * (DigitTiles::digit_bytes / 16)] =
-                        made.digit[digit];
+                    place[stage + half * (DigitTiles::leading / 16) +
+                          digit * (DigitTiles::digit_bytes / 16)] = made.digit[digit];
             }
             grid.template wait_copies<3>();  // behind the tile before: one tile, two steps' floats
             if (step > 0) Product::hand_over(grid, step - 1);
         }
         grid.template wait_copies<0>();
-        Product::hand_over(grid, work.end - work.first - 1);
+        Product::hand_over(grid, work.steps - 1);
     }
+
     template <class Grid>
     FNTK_DEVICE void consume(Grid& grid, const Work& work, int i, std::uint32_t slices) const {
-        const std::int64_t steps = work.end - work.first;
         std::int64_t step = 0;
         Product::Sums found{};
-        Product::multiply(grid, i, slices, steps, steps, step, found);
+        Product::multiply(grid, i, slices, work.steps, work.steps, step, found);
         const std::int64_t row = work.row0 + 64 * i + Product::row_of(grid, 0),
                            col = work.col0 + Product::col_of(grid, 0);
         FNTK_UNROLL

@@ -110,6 +110,8 @@ class HostGrid {
         static_assert(sizeof(T) == 4 || sizeof(T) == 8 || sizeof(T) == 16);
         begin_copy(to, from, bytes, sizeof(T), {"copy_async", file, line});
     }
+    /// Of memory that may be read.
+    void prefetch(const void* p) const { (void)*static_cast<const volatile char*>(p); }
     void commit_copies() { ++copy_groups_; }
     template <int pending>
     void wait_copies() {
