@@ -267,9 +267,19 @@ class Floors(unittest.TestCase):
             found = self.beside("gram", "tangents", gram, portable)
             self.assertEqual(found["unit"], unit)
             self.assertAlmostEqual(found["ms"], 1e3 * 6 * 32768**2 * 1040 / CEILINGS[unit])
-        dense = self.beside("dense", "rademacher", {"n": 8192, "d": 784, "m": 65536})
-        self.assertEqual(dense["unit"], "bf16+mma_b1")
-        self.assertAlmostEqual(dense["ms"], 1e3 * (2 * 8192 * 65536 * 784 / 7e14 + 8192 * 8192 * 65536 / 1e16))
+        many = {"n": 8192, "d": 784, "m": 65536}
+        gates, counts = 2 * 8192 * 65536 * 784, 1e3 * 8192 * 8192 * 65536 / CEILINGS["mma_b1"]
+        for portable, unit, ms in ((False, "wgmma_s8+mma_b1", 3e3 * gates / CEILINGS["wgmma_s8"]),
+                                   (True, "bf16+mma_b1", 1e3 * gates / CEILINGS["bf16"])):
+            found = self.beside("dense", "rademacher", many, portable)
+            self.assertEqual(found["unit"], unit)
+            self.assertAlmostEqual(found["ms"], ms + counts)
+        product = 4 * 131072 * 784 * 256
+        for portable, unit, ms in ((False, "wgmma_s8", 6e3 * product / CEILINGS["wgmma_s8"]),
+                                   (True, "bf16", 3e3 * product / CEILINGS["bf16"])):
+            found = self.beside("operator", "tangents", {"n": 131072, "d": 784, "p": 256, "m": 4096, "r": 1}, portable)
+            self.assertEqual(found["unit"], unit)
+            self.assertAlmostEqual(found["ms"], ms)
 
 
 class Float64(InFolder):
