@@ -2,11 +2,13 @@
 """The tables of bench/gpu with their goals, the published ones, and when two devices' comparisons agree."""
 
 import unittest
+from xml.etree import ElementTree
 
 from gpu_rows import CEILINGS, DEVICE, ROOT, row
 
 import floors  # noqa: E402
 import goals  # noqa: E402
+import growth_figure  # noqa: E402
 import same_rows  # noqa: E402
 import store  # noqa: E402
 import table  # noqa: E402
@@ -119,6 +121,39 @@ class Table(unittest.TestCase):
         self.assertTrue(all(f"- {name}: " in text for name in (*CHAIN, "fntk")))
 
 
+class Figure(unittest.TestCase):
+    def rows(self, slope):
+        shape = {"n": 8192, "d": 784, "p": 128, "m": 65536}
+        return [row("growth", f"{extent}/{family}", ms=0.1 * factor**slope, shape={**shape, extent: int(shape[extent] * factor)})
+                for extent in "nmpd" for family in ("rademacher", "srht") for factor in (0.25, 1, 4)]
+
+    def test_every_extent_has_a_panel_and_every_family_a_line(self):
+        text = growth_figure.figure(self.rows(1), "NVIDIA H200 <1>")
+        tree = ElementTree.fromstring(text)
+        count = lambda name: len(tree.findall(f".//{{http://www.w3.org/2000/svg}}{name}"))  # noqa: E731
+        self.assertEqual((count("polyline"), count("title")), (8, 24))
+        self.assertIn("NVIDIA H200 &lt;1&gt;", text)
+        self.assertEqual(growth_figure.figure(self.rows(1)[:3], "x").count("<polyline"), 1)
+
+    def test_points_on_a_straight_line_stay_on_it(self):
+        for slope in (1, 2):
+            panel = growth_figure.Panel(0, 0, {"srht": growth_figure.points(self.rows(slope), "n", "srht")})
+            (a, b), (c, d), (e, f) = (panel.place(*point) for point in panel.series["srht"])
+            self.assertAlmostEqual((d - b) / (c - a), (f - d) / (e - c))
+            self.assertTrue(0 < a < c < e < growth_figure.WIDTH and growth_figure.HEIGHT > b > d > f > 0)
+
+    def test_ticks_are_round_and_within(self):
+        self.assertEqual(growth_figure.ticks(0.05, 20), [0.1, 1, 10])
+        self.assertEqual(growth_figure.ticks(0.3, 4), [0.5, 1, 2])
+
+    def test_it_stands_beside_its_table(self):
+        with_growth = [*self.rows(1), row(ms=2.0)]
+        files = table.published(ROOT / "out", with_growth, "NVIDIA H200", CEILINGS)
+        self.assertEqual([path.name for path in files], ["out.md", "out-growth.svg"])
+        self.assertIn("(out-growth.svg)", files[ROOT / "out.md"])
+        self.assertEqual([path.name for path in table.published(ROOT / "out", [row(ms=2.0)], "NVIDIA H200", {})], ["out.md"])
+
+
 class Published(unittest.TestCase):
     def test_every_table_is_that_of_its_rows(self):
         folders = [path.parent for path in (ROOT / "bench/results").glob("*/rows.jsonl")]
@@ -128,7 +163,8 @@ class Published(unittest.TestCase):
             device = rows[-1]["device"]["name"]
             ceilings = floors.measured_rates(folder / "ceilings.jsonl", device)
             again = f"run bench/gpu/table.py {folder.relative_to(ROOT)} --publish"
-            self.assertEqual(table.markdown(rows, device, ceilings), folder.with_suffix(".md").read_text(encoding="utf-8"), again)
+            for path, text in table.published(folder, rows, device, ceilings).items():
+                self.assertEqual(text, path.read_text(encoding="utf-8"), again)
             text = (ROOT / "docs/cuda.md").read_text(encoding="utf-8")
             self.assertEqual(table.in_document(text, folder.name, rows, device, ceilings), text, again)
 

@@ -16,6 +16,7 @@ ROOT = HERE.parent.parent
 sys.path += [str(HERE), str(HERE.parent / "peers")]
 
 import floors  # noqa: E402
+import growth_figure  # noqa: E402
 import store  # noqa: E402
 from goals import GOALS, fastest, matching  # noqa: E402
 from problems import CHAIN, CLASS_OF, CLASSES, IMPLEMENTATIONS, of_row  # noqa: E402
@@ -43,8 +44,8 @@ LEGEND = [
     "float32: the datasheet's), over the median.",
     "- *of the measured ceiling*: the same at the rates measured below, of the ceilings that are named: int8 products at wgmma's "
     "rate, the highest (portable ones at mma's; above p = 256, where they are cuBLAS's, at its), counts of common gates at that "
-    "of mma of bits, float32 products as three of bf16, in the Gram of tangents as six of int8. Transforms need issue slots, "
-    "for which no rate is measured.",
+    "of mma of bits, float32 products as three of bf16, in the Gram of tangents and kernel × vectors as six of int8. Transforms need issue "
+    "slots, for which no rate is measured.",
     "- *portable*: without the kernels for compute capability 9.0."]
 DOCUMENT = ROOT / "docs/cuda.md"
 BEGIN, END = "<!-- {}: bench/gpu/table.py --publish writes this -->\n", "<!-- end -->"
@@ -217,7 +218,8 @@ def origin(rows: list[Row]) -> str:
         ", ".join(filter(None, [info["driver"] and f"driver {info['driver']}", cuda])), " to ".join(days)])) + "."
 
 
-def markdown(rows: list[Row], device: str, ceilings: floors.Parts) -> str:
+def markdown(rows: list[Row], device: str, ceilings: floors.Parts, figure: str = "") -> str:
+    """figure: the file with that of growth, beside the document."""
     rows = prepared(rows, device, ceilings)
     lines = [f"# fntk beside its peers on {device}", "", origin(rows), "", *overview(rows), *LEGEND, ""]
     if ceilings:
@@ -225,8 +227,9 @@ def markdown(rows: list[Row], device: str, ceilings: floors.Parts) -> str:
     lines += ["## Goals", "", "Set before anything was measured. Open: a row that it needs has not been measured.", "",
               *goals(rows)]
     if any(row["op"] == "growth" for row in rows):
-        lines += ["## Growth", "", *growth(rows)]
-    lines += ["## Every measurement", "", "Errors are relative, against float64, on 64 rows; flips: the share of gates that "
+        lines += ["## Growth", "", "From X to H, G and f, one extent at a time.", "",
+                  *([f"![time against n, m, p and d]({figure})", ""] if figure else []), *growth(rows)]
+    lines += ["## Every measurement", "", "Errors are relative, against float64, on 64 or 128 rows; flips: the share of gates that "
               "differ. Equal bits: the integers of the CPU.", "", *everything(rows)]
     used = {row["impl"] for row in rows}
     lines += [f"- {one.name}: {one.what}" for one in IMPLEMENTATIONS.values() if one.name in used]
@@ -239,6 +242,14 @@ def in_document(text: str, name: str, rows: list[Row], device: str, ceilings: fl
     before, mark, rest = text.partition(BEGIN.format(name))
     return before + mark + "\n".join([f"{device}; {origin(rows)}", "", *excerpt(rows), END]) + rest.partition(END)[2] \
         if mark else text
+
+
+def published(out: Path, rows: list[Row], device: str, ceilings: floors.Parts) -> dict[Path, str]:
+    """The files beside OUT: OUT.md, and where growth was measured its figure."""
+    grown = [row for row in prepared(rows, device, ceilings) if row["op"] == "growth"]
+    picture = out.with_name(out.name + "-growth.svg")
+    files = {out.with_suffix(".md"): markdown(rows, device, ceilings, picture.name if grown else "")}
+    return {**files, picture: growth_figure.figure(grown, device)} if grown else files
 
 
 def main() -> int:
@@ -254,7 +265,8 @@ def main() -> int:
     device = options.device or rows[-1]["device"]["name"]
     ceilings = floors.measured_rates(options.out / "ceilings.jsonl", device)
     if options.publish:
-        options.out.resolve().with_suffix(".md").write_text(markdown(rows, device, ceilings), encoding="utf-8")
+        for path, text in published(options.out.resolve(), rows, device, ceilings).items():
+            path.write_text(text, encoding="utf-8")
         text = DOCUMENT.read_text(encoding="utf-8")
         DOCUMENT.write_text(in_document(text, options.out.resolve().name, rows, device, ceilings), encoding="utf-8")
     else:
