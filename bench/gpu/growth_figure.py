@@ -9,7 +9,7 @@ Point = tuple[float, float]
 
 EXTENTS = {"n": "samples n", "m": "width m", "p": "rank p", "d": "columns d"}
 FAMILIES = {"rademacher": ("#2a78d6", "circle"), "srht": ("#c2561a", "square")}
-WIDTH, HEIGHT, GAP, LEFT, TOP = 250, 190, 74, 60, 70  # of a panel, between panels, around them
+WIDTH, HEIGHT, GAP, LEFT, TOP = 250, 190, 74, 60, 86  # of a panel, between panels, around them
 TEXT, MUTED, GRID, PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
 
 
@@ -51,9 +51,12 @@ class Panel:
             y = self.place(self.x[0], value)[1]
             lines += [f'<line x1="{self.left}" y1="{y:.1f}" x2="{self.left + WIDTH}" y2="{y:.1f}" stroke="{GRID}"/>',
                       f'<text x="{self.left - 8}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>']
+        free = self.left - WIDTH  # from where a label overlaps no other
         for value in sorted({x for line in self.series.values() for x, _ in line}):
-            x = self.place(value, self.y[0])[0]
-            lines.append(f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{number(value)}</text>')
+            x, text = self.place(value, self.y[0])[0], number(value)
+            if x - 3.6 * len(text) >= free:
+                lines.append(f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{text}</text>')
+                free = x + 3.6 * len(text) + 4
         return [*lines, f'<line x1="{self.left}" y1="{bottom}" x2="{self.left + WIDTH}" y2="{bottom}" stroke="{MUTED}"/>']
 
     def straight(self) -> list[str]:
