@@ -125,8 +125,8 @@ struct AlongMomentWgmma {
     }
     FNTK_DEVICE static void write(const DigitRounding& rounding, const Quad& first, const Quad& second,
                                   Pair* to) {
-        const auto word = [&](const Quad& x) {
-            const auto bytes = [&](int l) { return rounding(float_of(x.word[l])); };
+        const auto word = [&](const Quad& four) {
+            const auto bytes = [&](int l) { return rounding(float_of(four.word[l])); };
             return DigitWord(bytes(0), bytes(1), bytes(2), bytes(3));
         };
         const DigitWord low = word(first), high = word(second);
