@@ -26,11 +26,6 @@ struct HadamardTiles {
           across(ceil_div(k.cols, tile_size)),
           tiles(symmetric ? triangle_size(down) : down * across) {}
 
-    /// Whether this element is in K, and is not another's mirror image.
-    FNTK_DEVICE bool is_own(std::int64_t i, std::int64_t j) const {
-        return i < k.rows && j < k.cols && !(symmetric && j > i);
-    }
-
   protected:
     Launch launch_tiles(int threads, std::int64_t shared_bytes, const DeviceLimits& limits) const {
         return {smaller<std::int64_t>(tiles, 64 * limits.multiprocessors), threads, shared_bytes};
@@ -42,6 +37,10 @@ struct HadamardTiles {
             const TilePlace at = symmetric ? lower_tile(t, down) : tile_place(t, down, across);
             f(at.row * tile_size, at.col * tile_size);
         }
+    }
+    /// Whether this element is in K, and is not another's mirror image.
+    FNTK_DEVICE bool is_own(std::int64_t i, std::int64_t j) const {
+        return i < k.rows && j < k.cols && !(symmetric && j > i);
     }
     FNTK_DEVICE void write(std::int64_t i, std::int64_t j, T xx, T gg) const {
         if (!is_own(i, j)) return;

@@ -204,38 +204,6 @@ TEST(KernelsHadamardGram, TilesOfABlockFollowEachOther) {
     }
 }
 
-/// Products of few steps and of many; rows of K that are aligned to 16 bytes, whose first element alone is,
-/// or whose first is not.
-TEST(KernelsHadamardGram, TilesAreWrittenDuringTheNext) {
-    const auto run = [](const Case& c, bool symmetric, int multiprocessors, std::int64_t first,
-                        std::int64_t stride) {
-        SCOPED_TRACE(::testing::Message() << c.n << ' ' << c.n_cols << ' ' << c.d << ' ' << c.p << " at "
-                                          << first << ' ' << stride << " on " << multiprocessors);
-        const auto make = [](std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
-            return test::normals(rows, cols, seed, DType::f32);
-        };
-        Matrix x = make(c.n, c.d, 1), g = make(c.n, c.p, 2), x_other = make(c.n_cols, c.d, 3),
-               g_other = make(c.n_cols, c.p, 4), all(c.n, stride, DType::f32);
-        const Matrix &x_cols = symmetric ? x : x_other, &g_cols = symmetric ? g : g_other;
-        for (std::int64_t i = 0; i < c.n; ++i) std::fill_n(&all.at<float>(i, 0), stride, 77.0F);
-        run_gram(test::kernel_rows_in<float>(x), test::kernel_rows_in<float>(x_cols),
-                 test::kernel_rows_in<float>(g), test::kernel_rows_in<float>(g_cols), 2,
-                 {&all.at<float>(0, first), c.n, c.n_cols, stride}, symmetric, multiprocessors);
-        for (std::int64_t i = 0; i < c.n; ++i)
-            for (std::int64_t j = 0; j < stride; ++j) {
-                const bool outside = j < first || j >= first + c.n_cols;
-                ASSERT_EQ(all.at<float>(i, j) == 77, outside) << i << ' ' << j;
-            }
-    };
-    for (const auto& [d, p] : {std::pair{1, 1}, {0, 1}, {0, 150}, {1, 0}, {0, 0}, {100, 1}, {130, 1}})
-        run({258, 258, d, p}, true, 1, 0, 260);
-    for (const auto& [first, stride] : {std::pair{0, 384}, {0, 385}, {2, 388}})
-        run({384, 384, 1, 1}, true, 1, first, stride);
-    run({260, 260, 300, 40}, true, 2, 0, 260);
-    for (const auto& [first, stride] : {std::pair{0, 260}, {3, 264}})
-        run({256, 260, 190, 1}, false, 1, first, stride);
-}
-
 /// Rows whose units leave the range of one float factor, beside others and zeros.
 TEST(KernelsHadamardGram, TakesRowsOfEveryScale) {
     const std::int64_t n = 150, d = 20, p = 9;

@@ -49,12 +49,12 @@ void Cuda::digit_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView
         context_->run(kernels::HadamardGramS8{products});
 }
 
-// On small problems: six tiles, of which one is whole and below the diagonal, written in shares during the
-// next, and one of other rows and columns, ragged in every extent.
+// On small problems: three tiles, of which one has whole rows below the diagonal, and one of other rows and
+// columns, ragged in every extent.
 bool Cuda::gram_wgmma_works() {
-    constexpr std::int64_t n = 260, d = 200, p = 40;
+    constexpr std::int64_t n = 192, d = 100, p = 40;
     const auto agrees = [&] {
-        const Context::Narrowed narrowed(*context_, 2);  // of three tiles each
+        const Context::Narrowed narrowed(*context_, 2);  // of which one takes two tiles
         std::vector<float> entries(static_cast<std::size_t>(n * (d + p)));
         std::uint32_t random = 1;
         for (float& entry : entries) {
