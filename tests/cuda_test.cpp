@@ -116,7 +116,7 @@ TEST_F(CudaTest, GramMatricesOfBothKernelsHaveTheSameBits) {
 /// not aligned, several outputs, blocks of samples.
 TEST_F(CudaTest, MomentsAreThoseOfTheReference) {
     const Device reference = Device::open("reference");
-    const std::int64_t n = test::extent(20000, 300), p = test::extent(300, 40), d = test::extent(401, 45),
+    const std::int64_t n = test::extent(600, 150), p = test::extent(300, 40), d = test::extent(401, 45),
                        k = 2;
     const Matrix a = normals(n, k * p, 1, DType::f32), v = normals(n, k, 2, DType::f32),
                  x = normals(n, d + 3, 3, DType::f32), m = normals(p, d, 4, DType::f32);
