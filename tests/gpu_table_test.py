@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The tables of bench/gpu with their goals, the published ones, and when two devices' comparisons agree."""
 
+import json
 import unittest
 from xml.etree import ElementTree
 
@@ -152,6 +153,16 @@ class Figure(unittest.TestCase):
         self.assertEqual([path.name for path in files], ["out.md", "out-growth.svg"])
         self.assertIn("(out-growth.svg)", files[ROOT / "out.md"])
         self.assertEqual([path.name for path in table.published(ROOT / "out", [row(ms=2.0)], "NVIDIA H200", {})], ["out.md"])
+
+
+class FactorisedWidths(unittest.TestCase):
+    def test_a_report_is_a_line_a_network(self):
+        report = json.loads((ROOT / "bench/results/gpu-h200/compare.json").read_text(encoding="utf-8"))
+        lines = table.factorised_widths(report)
+        self.assertTrue(lines[0].startswith("fashion-mnist: 60000 training and 10000 test samples, d = 784, 10 outputs, 20 steps"))
+        for network in report["rows"]:
+            line = next(line for line in lines if line.startswith(f"| {network['name']} |"))
+            self.assertIn(f"| {1e3 * network['seconds']['step']:.3g} |", line)
 
 
 class Published(unittest.TestCase):

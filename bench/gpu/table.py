@@ -7,6 +7,7 @@ grows, and every measurement.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,19 @@ def growth(rows: list[Row]) -> list[str]:
     return table(["V", "grows", "shape", "ms", "TFLOP/s of the formula", "peak GB"], lines)
 
 
+def factorised_widths(report: dict[str, Any]) -> list[str]:
+    """Of a report of `fntk compare`: dense against factorised widths."""
+    data, limit = report["data"], report["limit"]
+    lines = [[row["name"], f"{row['parameters_trained']:,}".replace(",", " "), number(1e3 * row["seconds"]["tangent"]),
+              number(1e3 * row["seconds"]["step"]), number(row["relative_error"]), f"{row['dense_width_of_equal_error']:.0f}",
+              number(row["test_accuracy"]["trained"]), number(row["test_accuracy"]["ridge"])] for row in report["rows"]]
+    head = (f"{data['name']}: {data['samples']} training and {data['test_samples']} test samples, d = {data['dim']}, "
+            f"{data['outputs']} outputs, {report['options']['steps']} steps of the whole batch. Error: |K − K∞| of "
+            f"{limit['compared_samples']} samples, relative.")
+    return [head, "", *table(["network", "trained", "tangent ms", "step ms", "error", "equal dense m", "accuracy, trained",
+                              "accuracy, ridge regression on K"], lines)]
+
+
 def gigabytes(count: int | None) -> str:
     return "" if count is None else f"{count / 1e9:.3g}"
 
@@ -245,10 +259,15 @@ def in_document(text: str, name: str, rows: list[Row], device: str, ceilings: fl
 
 
 def published(out: Path, rows: list[Row], device: str, ceilings: floors.Parts) -> dict[Path, str]:
-    """The files beside OUT: OUT.md, and where growth was measured its figure."""
+    """The files beside OUT: OUT.md, with OUT/compare.json if there is one, and where growth was measured its figure."""
     grown = [row for row in prepared(rows, device, ceilings) if row["op"] == "growth"]
-    picture = out.with_name(out.name + "-growth.svg")
-    files = {out.with_suffix(".md"): markdown(rows, device, ceilings, picture.name if grown else "")}
+    picture, report = out.with_name(out.name + "-growth.svg"), out / "compare.json"
+    text = markdown(rows, device, ceilings, picture.name if grown else "")
+    if report.exists():
+        lines = factorised_widths(json.loads(report.read_text(encoding="utf-8")))
+        text += "\n".join(["", "## Dense against factorised widths", "", *lines, "",
+                           f"`fntk compare`: [its report]({out.name}/compare.json), [its plot]({out.name}/compare.html).", ""])
+    files = {out.with_suffix(".md"): text}
     return {**files, picture: growth_figure.figure(grown, device)} if grown else files
 
 
