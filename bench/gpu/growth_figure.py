@@ -94,7 +94,8 @@ def figure(rows: list[Row], device: str) -> str:
     width, height = LEFT + 2 * WIDTH + GAP + 20, TOP + (len(panels) + 1) // 2 * (HEIGHT + GAP) - GAP + 40
     body = [f'<text x="16" y="24" class="head">Milliseconds of a tangent on {escape(device)}</text>']
     x = 16
-    for family, (colour, shape) in FAMILIES.items():
+    for family in dict.fromkeys(family for _, panel in panels for family in panel.series):
+        colour, shape = FAMILIES[family]
         body += [mark(shape, x + 4, 40, colour), f'<text x="{x + 14}" y="44">{family}</text>']
         x += 34 + 7 * len(family)
     body += [f'<line x1="{x}" y1="40" x2="{x + 22}" y2="40" stroke="{MUTED}" stroke-dasharray="3 4"/>',
