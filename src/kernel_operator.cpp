@@ -86,8 +86,7 @@ void KernelOperator::apply_on_device(ConstMatrixView v, MatrixView out) const {
 
 void KernelOperator::apply_down(ConstMatrixView v, MatrixView out) const {
     const DownForm rows = down_form(*rows_, output_, summed_rows_, scales_rows_),
-                   cols =
-                       rows_ == cols_ ? rows : down_form(*cols_, output_, summed_cols_, scales_cols_);
+                   cols = rows_ == cols_ ? rows : down_form(*cols_, output_, summed_cols_, scales_cols_);
     Matrix sum = unwritten(device(), cols.rank, cols.inputs.cols, dtype());
     moment(cols, v, sum);
     along_moment(rows, sum, out);
