@@ -166,10 +166,10 @@ struct AlongMomentWgmma {
                                        digit_unit(i + 8 < n ? magnitudes[i + 8] : 0)},
                            *of_cols = m.units + q0;
         // Scales that are one factor each; those of columns are looked at by one lane each.
-        bool plain = is_plain(units[0]) && is_plain(units[1]);
+        bool plain = is_plain_unit(units[0]) && is_plain_unit(units[1]);
         FNTK_UNROLL
         for (int c = 0; c < DigitTiles::rows; c += warp_size)
-            plain = plain && is_plain(of_cols[c + grid.lane()]);
+            plain = plain && is_plain_unit(of_cols[c + grid.lane()]);
         float moved[Product::elements];
         if (grid.ballot(plain) == ~std::uint32_t{0}) {
             const float of_rows[2] = {power_of_two(units[0] + 16), power_of_two(units[1] + 16)};
@@ -199,7 +199,6 @@ struct AlongMomentWgmma {
             }
         }
     }
-    FNTK_DEVICE static bool is_plain(std::int32_t unit) { return unit >= -60 && unit <= 60; }
     /// Of a row's columns 8b and 8b + 1, b = 0..15, that are below `count`, with elements 4b and 4b + 1.
     FNTK_DEVICE static float dot(const float* of_sample, const float* moved, bool pairwise,
                                  std::int64_t count) {

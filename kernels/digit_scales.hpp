@@ -32,7 +32,7 @@ FNTK_DEVICE std::uint32_t nearest_whole(float x) {
 #endif
 }
 
-/// 2^−u as two factors, both normal: x·2^−u is exact.
+/// 2^−u as two factors, both normal: x·2^−u is exact where it rounds to no zero.
 struct DigitRounding {
     float first = 1, second = 1;
 

@@ -10,7 +10,7 @@
 
 namespace fntk::kernels {
 
-inline constexpr std::int64_t carry_steps = 1024;  // 2^15 columns: 2^30 and less in the last sum
+inline constexpr std::int64_t carry_steps = 1024;  // 2^15 columns: below 2^31 in the last sum
 
 FNTK_DEVICE float float_of(std::uint32_t bits) {
 #ifdef __CUDA_ARCH__
@@ -31,6 +31,9 @@ FNTK_DEVICE std::uint32_t bits_of(float v) {
 FNTK_DEVICE float power_of_two(int e) {
     return float_of(static_cast<std::uint32_t>(larger(e, -126) + 127) << 23);
 }
+
+/// Of two such units 2^(16 + u + u') is a product of two normal factors, 2^(16 + u) and 2^u'.
+FNTK_DEVICE bool is_plain_unit(std::int32_t u) { return u >= -60 && u <= 60; }
 
 /// The sums of an element, the most significant first, in units of 2^16.
 FNTK_DEVICE float digit_sum(std::int32_t high, std::int32_t middle, std::int32_t low) {

@@ -1,4 +1,4 @@
-// Rows of floats as whole numbers of three bytes, in tiles for products of int8 (hadamard_digits.hpp).
+// Rows of floats as whole numbers of three bytes, in tiles for products of int8 (digit_sums.hpp).
 //     x_j ≈ v_j·2^u, u of the row, v = 65536 v₂ + 256 v₁ + v₀, digits −128 to 127: v keeps 22 bits or more
 //     below the row's largest magnitude
 // A tile is 128 rows by 32 columns: 4096 bytes v₂, then v₁, then v₀, each in core matrices of 8 rows × 16

@@ -111,7 +111,7 @@ struct HadamardGramWgmma : HadamardDigits {
     template <class Grid>
     FNTK_DEVICE void load_scales(Grid& grid, const Part& part) const {
         const auto scale = [](std::int32_t u, int more) {
-            return u < -60 || u > 60 ? 0.0F : float_of(static_cast<std::uint32_t>(u + more + 127) << 23);
+            return !is_plain_unit(u) ? 0.0F : float_of(static_cast<std::uint32_t>(u + more + 127) << 23);
         };
         const int thread = grid.thread() % warpgroup_size;
         FNTK_UNROLL

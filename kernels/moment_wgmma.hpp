@@ -17,27 +17,29 @@
 
 namespace fntk::kernels {
 
-/// How the sum over samples is shared out: whole sums stay within int32, three rounds of blocks at most,
-/// and of what is possible the least time, with an end of a block as long as eight steps.
+/// How the sum over samples is shared out: whole sums stay within int32, three rounds of blocks and `most`
+/// ranges at most (if sums allow it), and of what is possible the least time, with an end of a block as
+/// long as eight steps.
 struct MomentRanges {
     static constexpr std::int64_t most_steps = 2048, end_steps = 8;
 
-    std::int64_t tiles, count = 1;  // blocks of M; ranges
+    std::int64_t count = 1;
 
-    MomentRanges(std::int64_t n, std::int64_t p, std::int64_t d, const DeviceLimits& limits)
-        : tiles(ceil_div(p, DigitTiles::rows) * ceil_div(d, DigitTiles::rows)) {
-        const std::int64_t steps = DigitTiles::steps_of(n),
+    MomentRanges(std::int64_t n, std::int64_t p, std::int64_t d, const DeviceLimits& limits,
+                 std::int64_t most = std::int64_t{1} << 62) {
+        const std::int64_t tiles = tiles_of(p, d), steps = DigitTiles::steps_of(n),
                            least = larger<std::int64_t>(ceil_div(steps, most_steps), 1),
-                           most = larger(
-                               smaller(3 * limits.multiprocessors / larger<std::int64_t>(tiles, 1), steps),
-                               least);
+                           rounds = 3 * limits.multiprocessors / larger<std::int64_t>(tiles, 1);
         const auto time = [&](std::int64_t ranges) {
             return ceil_div(tiles * ranges, limits.multiprocessors) * (ceil_div(steps, ranges) + end_steps);
         };
         count = least;
-        for (std::int64_t ranges = least + 1; ranges <= most; ++ranges)
+        for (std::int64_t ranges = least + 1; ranges <= smaller(smaller(rounds, steps), most); ++ranges)
             if (time(ranges) < time(count)) count = ranges;
         count = larger<std::int64_t>(ceil_div(steps, ceil_div(steps, count)), 1);  // none is empty
+    }
+    static std::int64_t tiles_of(std::int64_t p, std::int64_t d) {
+        return ceil_div(p, DigitTiles::rows) * ceil_div(d, DigitTiles::rows);
     }
 };
 
@@ -48,10 +50,10 @@ struct MomentWgmma {
     Rows<const float> x;                        // n × d
     const std::uint32_t* magnitudes = nullptr;  // of X's columns
     Rows<float> sums;                           // (ranges·p) × d
+    std::int64_t ranges = 1;                    // MomentRanges
 
-    Launch launch(const DeviceLimits& limits) const {
-        const MomentRanges ranges(x.rows, w.n, x.cols, limits);
-        return {ranges.tiles * ranges.count, max_threads,
+    Launch launch(const DeviceLimits&) const {
+        return {MomentRanges::tiles_of(w.n, x.cols) * ranges, max_threads,
                 shared_size<Quad>(stages * stage_quads) + shared_size<float>(raw_stages * raw_floats)};
     }
 
@@ -60,8 +62,8 @@ struct MomentWgmma {
         Quad* slices = grid.template shared<Quad>(stages * stage_quads);
         float* raw = grid.template shared<float>(raw_stages * raw_floats);
         const std::int64_t across = ceil_div(x.cols, DigitTiles::rows),
-                           tiles = ceil_div(w.n, DigitTiles::rows) * across, count = grid.blocks() / tiles,
-                           of_each = ceil_div(w.steps, count);
+                           tiles = ceil_div(w.n, DigitTiles::rows) * across,
+                           of_each = ceil_div(w.steps, ranges);
         const std::int64_t range = grid.block() / tiles, tile = grid.block() % tiles;
         const std::int64_t first = range * of_each;
         const Work work{tile / across * DigitTiles::rows, tile % across * DigitTiles::rows, range,
@@ -123,7 +125,8 @@ struct MomentWgmma {
             grid.barrier_sync(Product::of_producer,
                               warpgroup_size);  // all are there, and those before are read
             begin_floats();
-            const float* from = raw + slot * raw_floats + thread;  // where the step after the next will be
+            const float* from =
+                raw + slot * raw_floats + thread;  // of this step, before the next copies of its place
             FNTK_UNROLL
             for (int half = 0; half < 2; ++half, from += raw_floats / 2) {
                 float found[16];

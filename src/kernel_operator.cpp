@@ -25,13 +25,13 @@ KernelOperator::KernelOperator(const Tangent& rows, const Tangent& cols, KernelO
     : rows_(&rows), cols_(&cols), output_(output), train_(train) {
     check_pair(rows, cols, train);
     const NetworkSpec& spec = rows.network().spec();
-    if (train.down) {
-        scales_rows_ = moment_scales(rows);
-        if (rows_ != cols_) scales_cols_ = moment_scales(cols);
-    }
     if (output == KernelOutput::sum_of_logits && train.down) {
         summed_rows_ = summed_gradients(rows.device(), rows.gradients(), spec.outputs);
         if (rows_ != cols_) summed_cols_ = summed_gradients(rows.device(), cols.gradients(), spec.outputs);
+    }
+    if (train.down) {
+        scales_rows_ = moment_scales(down_form(rows, output, summed_rows_));
+        if (rows_ != cols_) scales_cols_ = moment_scales(down_form(cols, output, summed_cols_));
     }
     if (output != KernelOutput::full && (train.up || train.readout))
         readout_ =
@@ -85,8 +85,13 @@ void KernelOperator::apply_on_device(ConstMatrixView v, MatrixView out) const {
 }
 
 void KernelOperator::apply_down(ConstMatrixView v, MatrixView out) const {
-    const DownForm rows = down_form(*rows_, output_, summed_rows_, scales_rows_),
-                   cols = rows_ == cols_ ? rows : down_form(*cols_, output_, summed_cols_, scales_cols_);
+    DownForm rows = down_form(*rows_, output_, summed_rows_);
+    rows.scales = scales_rows_.view();
+    DownForm cols = rows;
+    if (rows_ != cols_) {
+        cols = down_form(*cols_, output_, summed_cols_);
+        cols.scales = scales_cols_.view();
+    }
     Matrix sum = unwritten(device(), cols.rank, cols.inputs.cols, dtype());
     moment(cols, v, sum);
     along_moment(rows, sum, out);

@@ -66,15 +66,16 @@ class BatchMoments {
         const Tangent& tangent = batch.tangent();
         if (batch.function().output() == KernelOutput::sum_of_logits)
             summed_ = summed_gradients(batch.device(), tangent.gradients(), tangent.outputs());
-        scales_ = moment_scales(tangent);
     }
     [[nodiscard]] DownForm form() const {
-        return down_form(batch_->tangent(), batch_->function().output(), summed_, scales_);
+        return down_form(batch_->tangent(), batch_->function().output(), summed_);
     }
 
     /// dual: N × s (real), to s·P × d in the kernel's precision, on the device.
     [[nodiscard]] Matrix moments(ConstMatrixView dual) const {
-        const DownForm form = this->form();
+        DownForm form = this->form();
+        const Matrix scales = moment_scales(form);
+        form.scales = scales.view();
         const Device& device = batch_->device();
         const std::int64_t k = batch_->function().outputs();
         Matrix result = device.zeros(dual.cols * form.rank, form.inputs.cols, form.gradients.dtype),
@@ -88,7 +89,9 @@ class BatchMoments {
     }
     /// f (n × targets, f64, device) of these moments (device).
     void along(ConstMatrixView moments, MatrixView out) const {
-        const DownForm form = this->form();
+        DownForm form = this->form();
+        const Matrix scales = moment_scales(form);
+        form.scales = scales.view();
         const Device& device = batch_->device();
         const std::int64_t k = batch_->function().outputs();
         Matrix column = device.zeros(batch_->size(), k, form.gradients.dtype);
@@ -100,7 +103,7 @@ class BatchMoments {
 
   private:
     const KernelBatch* batch_;
-    Matrix summed_, scales_;
+    Matrix summed_;
 };
 
 }  // namespace fntk

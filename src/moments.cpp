@@ -3,21 +3,20 @@
 #include <backend/ops.hpp>
 
 namespace fntk {
-DownForm down_form(const Tangent& tangent, KernelOutput output, const Matrix& summed,
-                   const Matrix& scales) {
+DownForm down_form(const Tangent& tangent, KernelOutput output, const Matrix& summed) {
     const NetworkSpec& spec = tangent.network().spec();
     const ConstMatrixView gradients =
         output == KernelOutput::sum_of_logits ? summed.view() : tangent.gradients();
     return {&tangent.device(),
             gradients,
             tangent.inputs(),
-            scales.view(),
+            {},
             output == KernelOutput::full ? spec.rank : gradients.cols,
             output == KernelOutput::trace ? 1.0 / static_cast<double>(spec.outputs) : 1.0};
 }
 
-Matrix moment_scales(const Tangent& tangent) {
-    return tangent.device().ops().moment_scales(tangent.inputs(), tangent.network().spec().rank);
+Matrix moment_scales(const DownForm& form) {
+    return form.device->ops().moment_scales(form.inputs, form.rank);
 }
 
 void moment(const DownForm& form, ConstMatrixView v, MatrixView out) {

@@ -16,11 +16,11 @@ struct DownForm {
     std::int64_t rank = 0;      // P
     double scale = 1;
 };
-/// summed: summed_gradients of the tangent, read for sum-of-logits; scales: moment_scales of the tangent,
-/// or empty. The form refers to all three.
-DownForm down_form(const Tangent& tangent, KernelOutput output, const Matrix& summed, const Matrix& scales);
-/// Of the device, once for many moments and products along them.
-Matrix moment_scales(const Tangent& tangent);
+/// summed: summed_gradients of the tangent, read for sum-of-logits. The form refers to both, and to no
+/// scales.
+DownForm down_form(const Tangent& tangent, KernelOutput output, const Matrix& summed);
+/// Once for many moments and products along them.
+Matrix moment_scales(const DownForm& form);
 /// v: n × k', out: P × d, in the gradients' type and the device's memory.
 void moment(const DownForm& form, ConstMatrixView v, MatrixView out);
 /// out: n × k'.

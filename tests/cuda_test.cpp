@@ -9,6 +9,7 @@
 #include <fntk/eigenvalues.hpp>
 #include <fntk/error.hpp>
 #include <fntk/regression.hpp>
+#include <fntk/solver.hpp>
 #include <fntk/spectrum.hpp>
 
 #include <backend/cuda/wide_way.hpp>
@@ -113,7 +114,8 @@ TEST_F(CudaTest, GramMatricesOfBothKernelsHaveTheSameBits) {
 }
 
 /// By digits where the GPU has compute capability 9.0, and by cuBLAS: columns of a wider X, whose rows are
-/// not aligned, several outputs, blocks of samples.
+/// not aligned, several outputs. A term's error is relative to the largest of a column: of normals, and of
+/// products of two, that is 5 and 15 times the root of their mean square.
 TEST_F(CudaTest, MomentsAreThoseOfTheReference) {
     const Device reference = Device::open("reference");
     const std::int64_t n = test::extent(600, 150), p = test::extent(300, 40), d = test::extent(401, 45),
@@ -126,15 +128,47 @@ TEST_F(CudaTest, MomentsAreThoseOfTheReference) {
     reference.ops().moment(a64, Matrix::converted(v, DType::f64), some(x64), {}, 0.5, sum);
     reference.ops().along_moment(a64, some(x64), {}, Matrix::converted(m, DType::f64), along);
     backend::Ops& ops = gpu().ops();
+    backend::cuda::take_digits_from(ops, 0);
     const Matrix a_there = gpu().to_device(a), v_there = gpu().to_device(v), x_there = gpu().to_device(x),
-                 m_there = gpu().to_device(m), scales = backend::cuda::digit_scales(ops, some(x_there));
+                 m_there = gpu().to_device(m), scales = ops.moment_scales(some(x_there), p);
     EXPECT_EQ(scales.empty(), !backend::cuda::uses_wgmma(ops));
     Matrix sum_there = gpu().zeros(p, d, DType::f32), along_there = gpu().zeros(n, k, DType::f32);
     for (const ConstMatrixView with : {ConstMatrixView(), scales.view()}) {
         ops.moment(a_there, v_there, some(x_there), with, 0.5, sum_there);
         ops.along_moment(a_there, some(x_there), with, m_there, along_there);
-        EXPECT_LT(error(sum_there, sum), 5e-6);  // of normals, relative to the largest of a column
+        EXPECT_LT(error(sum_there, sum), 5e-6);
         EXPECT_LT(error(along_there, along), 2e-6);
+    }
+}
+
+/// As they are issued, and recorded in an iteration of conjugate gradients; of a kernel of a tangent with
+/// itself and with another.
+TEST_F(CudaTest, ProductsByDigitsAreThoseOfTheGram) {
+    backend::cuda::take_digits_from(gpu().ops(), 0);
+    const Network network = Network::create({.dim = 40,
+                                             .width = 203,
+                                             .rank = 33,
+                                             .outputs = 2,
+                                             .down = Down::gaussian,
+                                             .up = Up::rademacher,
+                                             .seed = 5});
+    const Matrix x = normals(test::extent(150, 50), 40, 1, DType::f32), y = normals(20, 40, 2, DType::f32);
+    const Tangent rows = tangent(gpu(), network, x, keep_all), cols = tangent(gpu(), network, y, keep_all);
+    for (const KernelOutput output :
+         {KernelOutput::trace, KernelOutput::full, KernelOutput::sum_of_logits}) {
+        SCOPED_TRACE(name(output));
+        const KernelOperator k(rows, output, {.down = true});
+        EXPECT_LT(
+            relative_error(gpu().on_host(to_dense(k)), gpu().on_host(gram(rows, output, {.down = true}))),
+            1e-5);
+        EXPECT_LT(
+            relative_error(gpu().on_host(to_dense(KernelOperator(rows, cols, output, {.down = true}))),
+                           gpu().on_host(cross_gram(rows, cols, output, {.down = true}))),
+            1e-5);
+        const Matrix b = normals(k.rows(), 2, 3, DType::f32);
+        const CgResult solved = conjugate_gradient(k, 1, gpu().to_device(b), nullptr, {.tolerance = 1e-4});
+        EXPECT_TRUE(solved.converged);
+        EXPECT_LT(*std::max_element(solved.residuals.begin(), solved.residuals.end()), 1e-4);
     }
 }
 

@@ -122,7 +122,8 @@ void run_moment(const kernels::Rows<const float>& a, const kernels::Rows<const f
     run_on_host(kernels::MomentWgmma{{tiles.data(), nullptr, m.rows, kernels::DigitTiles::steps_of(x.rows)},
                                      x,
                                      of_x.cols.data(),
-                                     sums.rows()},
+                                     sums.rows(),
+                                     ranges.count},
                 {.limits = limits});
     EXPECT_TRUE(sums.intact());
     run_on_host(kernels::FinishMoment{sums.rows_in(), of_w.data(), of_x.cols.data(), alpha, add, m},
@@ -141,27 +142,90 @@ void run_along(const kernels::Rows<const float>& a, const kernels::Rows<const fl
                 {.limits = hopper(multiprocessors)});
 }
 
-void expect_moments(const Case& c, bool whole_numbers, int multiprocessors) {
-    const auto make = [&](std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
-        return Padded<float>(whole_numbers ? test::small_integers(rows, cols, 3, seed, DType::f64)
-                                           : test::normals(rows, cols, seed));
-    };
-    Padded<float> a = make(c.n, c.k * c.p, 1), v = make(c.n, c.k, 2), x = make(c.n, c.d, 3),
-                  m = make(c.p, c.d, 4), sum(c.p, c.d, std::numeric_limits<float>::quiet_NaN()),
-                  expected(c.p, c.d), out(c.n, c.k, std::numeric_limits<float>::quiet_NaN()),
-                  along(c.n, c.k);
-    const Magnitudes of_x(x.rows_in());
-    run_moment(a.rows_in(), v.rows_in(), x.rows_in(), of_x, 0.5F, false, sum.rows(), multiprocessors);
-    reference().ops().moment(a, v, x, {}, 0.5, expected);
-    run_along(a.rows_in(), x.rows_in(), of_x, m.rows_in(), out.rows(), multiprocessors);
-    reference().ops().along_moment(a, x, {}, m, along);
-    if (whole_numbers) {
-        EXPECT_TRUE(test::same_values(sum, expected)) << c.n << ' ' << c.p << ' ' << c.d;
-        EXPECT_TRUE(test::same_values(out, along)) << c.n << ' ' << c.p << ' ' << c.d;
-    } else {
-        EXPECT_TRUE(test::near_values(sum, expected, 16 * epsilon));
-        EXPECT_TRUE(test::near_values(out, along, 16 * epsilon));
+/// Of each term of a sum, relative to the largest magnitudes of its row and column: 2^−22 of both roundings
+/// and 2^−22 of the products of digits that are left out.
+constexpr double of_term = 0x1p-21;
+
+double largest_of(ConstMatrixView rows) {
+    double most = 0;
+    for (std::int64_t i = 0; i < rows.rows; ++i)
+        for (std::int64_t j = 0; j < rows.cols; ++j) most = std::max(most, std::abs(value(rows, i, j)));
+    return most;
+}
+
+/// M and <A_i, M x_i> of matrices that hold floats, by the kernels and the reference.
+struct Moments {
+    Matrix sum, along, expected_sum, expected_along;
+
+    Moments(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView m, int multiprocessors)
+        : sum(m.rows, m.cols, DType::f32),
+          along(x.rows, v.cols, DType::f32),
+          expected_sum(m.rows, m.cols, DType::f64),
+          expected_along(x.rows, v.cols, DType::f64) {
+        const Magnitudes of_x(test::kernel_rows_in<float>(x));
+        run_moment(test::kernel_rows_in<float>(a), test::kernel_rows_in<float>(v),
+                   test::kernel_rows_in<float>(x), of_x, 0.5F, false, test::kernel_rows<float>(sum),
+                   multiprocessors);
+        run_along(test::kernel_rows_in<float>(a), test::kernel_rows_in<float>(x), of_x,
+                  test::kernel_rows_in<float>(m), test::kernel_rows<float>(along), multiprocessors);
+        const Matrix a64 = Matrix::converted(a, DType::f64), v64 = Matrix::converted(v, DType::f64),
+                     x64 = Matrix::converted(x, DType::f64), m64 = Matrix::converted(m, DType::f64);
+        reference().ops().moment(a64, v64, x64, {}, 0.5, expected_sum);
+        reference().ops().along_moment(a64, x64, {}, m64, expected_along);
+        weighted = Matrix(x.rows, m.rows, DType::f64);
+        reference().ops().row_combine(a64, v64, weighted);
     }
+    Matrix weighted;  // W
+};
+
+/// Every element within the bound of its terms.
+void expect_within_bounds(const Moments& found, ConstMatrixView a, ConstMatrixView x, ConstMatrixView m) {
+    const auto n = static_cast<double>(x.rows), d = static_cast<double>(x.cols);
+    for (std::int64_t q = 0; q < m.rows; ++q)
+        for (std::int64_t j = 0; j < m.cols; ++j) {
+            const double most =
+                largest_of(found.weighted.view().col_block(q, 1)) * largest_of(x.col_block(j, 1));
+            ASSERT_NEAR(value(found.sum, q, j), value(found.expected_sum, q, j),
+                        of_term * n * most + 0x1p-126)
+                << q << ' ' << j;
+        }
+    const std::int64_t k = found.along.cols();
+    for (std::int64_t i = 0; i < x.rows; ++i)
+        for (std::int64_t c = 0; c < k; ++c) {
+            double bound = 0x1p-126;  // Σ_q |A_iq| · of the product with row q of M, and of the sum over q
+            for (std::int64_t q = 0; q < m.rows; ++q)
+                bound += 2 * of_term * d * largest_of(x.row_block(i, 1)) * largest_of(m.row_block(q, 1)) *
+                         std::abs(value(a, i, c * m.rows + q));
+            ASSERT_NEAR(value(found.along, i, c), value(found.expected_along, i, c), bound)
+                << i << ' ' << c;
+        }
+}
+
+/// On integers equal; `plain`: rows follow each other as an aligned matrix has them, else there are gaps.
+void expect_integers(const Case& c, int multiprocessors, bool plain = false) {
+    const auto make = [&](std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
+        return test::small_integers(rows, cols, 3, seed, DType::f32);
+    };
+    const Matrix a = make(c.n, c.k * c.p, 1), v = make(c.n, c.k, 2), x = make(c.n, c.d, 3),
+                 m = make(c.p, c.d, 4);
+    if (plain) {
+        const Moments found(a, v, x, m, multiprocessors);
+        EXPECT_TRUE(test::same_values(found.sum, found.expected_sum)) << c.n << ' ' << c.p << ' ' << c.d;
+        EXPECT_TRUE(test::same_values(found.along, found.expected_along))
+            << c.n << ' ' << c.p << ' ' << c.d;
+        return;
+    }
+    Padded<float> a_gaps(a), v_gaps(v), x_gaps(x), m_gaps(m),
+        sum(c.p, c.d, std::numeric_limits<float>::quiet_NaN()), expected(c.p, c.d),
+        out(c.n, c.k, std::numeric_limits<float>::quiet_NaN()), along(c.n, c.k);
+    const Magnitudes of_x(x_gaps.rows_in());
+    run_moment(a_gaps.rows_in(), v_gaps.rows_in(), x_gaps.rows_in(), of_x, 0.5F, false, sum.rows(),
+               multiprocessors);
+    reference().ops().moment(a_gaps, v_gaps, x_gaps, {}, 0.5, expected);
+    run_along(a_gaps.rows_in(), x_gaps.rows_in(), of_x, m_gaps.rows_in(), out.rows(), multiprocessors);
+    reference().ops().along_moment(a_gaps, x_gaps, {}, m_gaps, along);
+    EXPECT_TRUE(test::same_values(sum, expected)) << c.n << ' ' << c.p << ' ' << c.d;
+    EXPECT_TRUE(test::same_values(out, along)) << c.n << ' ' << c.p << ' ' << c.d;
     EXPECT_TRUE(sum.intact());
     EXPECT_TRUE(out.intact());
 }
@@ -169,14 +233,44 @@ void expect_moments(const Case& c, bool whole_numbers, int multiprocessors) {
 TEST(KernelsMoment, AreTheReferenceToTheBitOnIntegers) {
     for (const Case& c : {Case{1, 1, 1, 1}, Case{33, 32, 33, 1}, Case{130, 40, 140, 2},
                           Case{290, 129, 31, 1}, Case{128, 128, 128, 3}})
-        expect_moments(c, true, 1);
-    expect_moments({500, 40, 70, 1}, true, 5);   // five ranges, of 4 and of less than 4 steps
-    expect_moments({700, 20, 130, 2}, true, 2);  // six tiles of rows for two blocks
+        expect_integers(c, 1);
+    expect_integers({500, 40, 70, 1}, 5);   // five ranges, of 4 and of less than 4 steps
+    expect_integers({700, 20, 130, 2}, 2);  // six tiles of rows for two blocks
+}
+
+/// Four floats, and two of A, at a time.
+TEST(KernelsMoment, TakeAlignedRowsInPieces) {
+    expect_integers({150, 256, 128, 2}, 1, true);
+    expect_integers({97, 128, 132, 1}, 2, true);
+    expect_integers({64, 130, 36, 2}, 1, true);
 }
 
 TEST(KernelsMoment, RealNumbersStayWithinTheBoundOfTheirSums) {
-    expect_moments({200, 50, 100, 1}, false, 3);
-    expect_moments({150, 140, 45, 2}, false, 2);
+    for (const Case& c : {Case{200, 50, 100, 1}, Case{150, 140, 45, 2}}) {
+        const Matrix a = test::normals(c.n, c.k * c.p, 1, DType::f32),
+                     v = test::normals(c.n, c.k, 2, DType::f32), x = test::normals(c.n, c.d, 3, DType::f32),
+                     m = test::normals(c.p, c.d, 4, DType::f32);
+        expect_within_bounds(Moments(a, v, x, m, 3), a, x, m);
+    }
+}
+
+/// The sums of a rest of samples fit where those of a whole block do.
+TEST(KernelsMoment, RangesOfARestAreNoMoreThanItsBlocks) {
+    for (const std::int64_t p : {32, 64, 128, 256, 3000})
+        for (const std::int64_t d : {32, 128, 196, 784, 3072})
+            for (const int multiprocessors : {1, 2, 108, 132}) {
+                const kernels::DeviceLimits limits = hopper(multiprocessors);
+                const std::int64_t block = (std::int64_t{1} << 25) / kernels::DigitTiles::padded_rows(p);
+                const std::int64_t most = kernels::MomentRanges(block, p, d, limits).count;
+                for (std::int64_t rest = 1; rest <= block; rest += 977) {
+                    const std::int64_t ranges = kernels::MomentRanges(rest, p, d, limits, most).count,
+                                       steps = kernels::DigitTiles::steps_of(rest),
+                                       of_each = kernels::ceil_div(steps, ranges);
+                    ASSERT_LE(ranges, most) << p << ' ' << d << ' ' << rest;
+                    ASSERT_LE(of_each, kernels::MomentRanges::most_steps);
+                    ASSERT_LT((ranges - 1) * of_each, steps) << "no range is empty";
+                }
+            }
 }
 
 TEST(KernelsMoment, MayBeAddedTo) {
@@ -190,38 +284,32 @@ TEST(KernelsMoment, MayBeAddedTo) {
         for (std::int64_t j = 0; j < d; ++j) EXPECT_EQ(m.at(q, j), expected.at(q, j) + 2);
 }
 
-/// Each row of X and of M and each column of W and X keeps its own precision.
+/// Each row of X and of M and each column of W and X keeps its own precision, in units of one float factor
+/// and beyond.
 TEST(KernelsMoment, TakeRowsAndColumnsOfEveryScale) {
     const std::int64_t n = 96, p = 33, d = 40;
-    Matrix a = test::normals(n, p, 1, DType::f32), x = test::normals(n, d, 2, DType::f32),
-           v = test::normals(n, 1, 3, DType::f32), m = test::normals(p, d, 4, DType::f32);
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = 0; j < d; ++j)
-            x.at<float>(i, j) = i % 5 == 1 || j == 7
-                                    ? 0.0F
-                                    : std::ldexp(x.at<float>(i, j), static_cast<int>(j % 3 * 30 - 20));
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t q = 0; q < p; ++q)
-            a.at<float>(i, q) = std::ldexp(a.at<float>(i, q), static_cast<int>(q % 4 * 10 - 15));
-    const Magnitudes of_x(test::kernel_rows_in<float>(x));
-    Matrix sum(p, d, DType::f32), expected(p, d, DType::f64), out(n, 1, DType::f32),
-        along(n, 1, DType::f64);
-    run_moment(test::kernel_rows_in<float>(a), test::kernel_rows_in<float>(v),
-               test::kernel_rows_in<float>(x), of_x, 1, false, test::kernel_rows<float>(sum), 2);
-    run_along(test::kernel_rows_in<float>(a), test::kernel_rows_in<float>(x), of_x,
-              test::kernel_rows_in<float>(m), test::kernel_rows<float>(out), 1);
-    const Matrix a64 = Matrix::converted(a, DType::f64), v64 = Matrix::converted(v, DType::f64),
-                 x64 = Matrix::converted(x, DType::f64), m64 = Matrix::converted(m, DType::f64);
-    reference().ops().moment(a64, v64, x64, {}, 1, expected);
-    reference().ops().along_moment(a64, x64, {}, m64, along);
-    for (std::int64_t q = 0; q < p; ++q)
-        for (std::int64_t j = 0; j < d; ++j)
-            EXPECT_NEAR(sum.at<float>(q, j), expected.at<double>(q, j),
-                        std::ldexp(1e-4, static_cast<int>(q % 4 * 10 - 15 + j % 3 * 30 - 20)))
-                << q << ' ' << j;
-    for (std::int64_t i = 0; i < n; ++i) {
-        const double largest = i % 5 == 1 ? 0 : 0x1p40 * 0x1p15;
-        EXPECT_NEAR(out.at<float>(i, 0), along.at<double>(i, 0), 1e-4 * largest) << i;
+    const auto scaled = [](Matrix matrix, const auto& exponent) {
+        for (std::int64_t i = 0; i < matrix.rows(); ++i)
+            for (std::int64_t j = 0; j < matrix.cols(); ++j)
+                matrix.at<float>(i, j) =
+                    std::ldexp(matrix.at<float>(i, j), static_cast<int>(exponent(i, j)));
+        return matrix;
+    };
+    const Matrix v = test::normals(n, 1, 3, DType::f32);
+    for (const int most : {10, 70}) {
+        const Matrix a =
+            scaled(test::normals(n, p, 1, DType::f32), [](auto, auto q) { return q % 4 * 10 - 15; });
+        Matrix by_column = scaled(test::normals(n, d, 2, DType::f32),
+                                  [&](auto, auto j) { return j % 3 * most - most; }),
+               by_row = scaled(test::normals(n, d, 4, DType::f32),
+                               [&](auto i, auto) { return i % 3 * most - most; });
+        for (std::int64_t i = 0; i < n; ++i)
+            for (std::int64_t j = 0; j < d; ++j)
+                if (i % 5 == 1 || j == 7) by_column.at<float>(i, j) = by_row.at<float>(i, j) = 0;
+        const Matrix m = scaled(test::normals(p, d, 5, DType::f32),
+                                [&](auto q, auto) { return q % 3 * (most / 3) - most / 3; });
+        for (const Matrix* x : {&by_column, &by_row})
+            expect_within_bounds(Moments(a, v, *x, m, 2), a, *x, m);
     }
 }
 
@@ -243,14 +331,16 @@ TEST(KernelsMoment, WhatIsNotFiniteStaysApparent) {
 /// Sums beyond int32 without carrying: of more samples than carry_steps tiles have.
 TEST(SlowKernelsMoment, SumsOfManySamplesStayWithinInt32) {
     const std::int64_t n = 3 << 14;
+    const float entry = 8355711 * 0x1p-23F;  // digits 127, 127, 127: 3·127² to a sample in the last sum
     Matrix a(n, 1, DType::f32), v(n, 1, DType::f32), x(n, 1, DType::f32), m(1, 1, DType::f32);
-    for (std::int64_t i = 0; i < n; ++i)
-        a.at<float>(i, 0) = v.at<float>(i, 0) = x.at<float>(i, 0) = 0.9999F;
+    for (std::int64_t i = 0; i < n; ++i) {
+        a.at<float>(i, 0) = x.at<float>(i, 0) = entry;
+        v.at<float>(i, 0) = 1;
+    }
     run_moment(test::kernel_rows_in<float>(a), test::kernel_rows_in<float>(v),
                test::kernel_rows_in<float>(x), Magnitudes(test::kernel_rows_in<float>(x)), 1, false,
                test::kernel_rows<float>(m), 1);
-    const double entry = static_cast<double>(0.9999F);
-    EXPECT_NEAR(m.at<float>(0, 0) / (static_cast<double>(n) * entry * entry * entry), 1, 4 * epsilon);
+    EXPECT_NEAR(m.at<float>(0, 0) / (static_cast<double>(n) * entry * entry), 1, 4 * epsilon);
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ LEGEND = [
     "float32: the datasheet's), over the median.",
     "- *of the measured ceiling*: the same at the rates measured below, of the ceilings that are named: int8 products at wgmma's "
     "rate, the highest (portable ones at mma's; above p = 256, where they are cuBLAS's, at its), counts of common gates at that "
-    "of mma of bits, float32 products as three of bf16, in the Gram of tangents and kernel × vectors as six of int8. Transforms need issue "
+    "of mma of bits, float32 products as three of bf16, in the Gram of tangents, kernel × vectors and the gradient of a step as six of int8. Transforms need issue "
     "slots, for which no rate is measured.",
     "- *portable*: without the kernels for compute capability 9.0."]
 DOCUMENT = ROOT / "docs/cuda.md"

@@ -142,7 +142,7 @@ int run_compare(const CLI::App& command, CompareArguments& options) {
         {"seed", options.compare.seed},         {"ridge", options.compare.ridge},
         {"activation", options.activation},     {"precision", name(dtype)},
         {"whole_up_to", options.compare.whole}, {"compared_samples", options.compare.compared},
-        {"memory", options.compare.memory}};
+        {"memory", options.compare.memory},     {"kinds", options.kinds}};
     report["limit"] = report.phase("limit", [&] { return comparison.limit_row(); });
     report.note_peak(memory_use(device.place()).peak);
     report["rows"] = Json::array();

@@ -43,7 +43,7 @@ CudaStatus cuda_status() {
         return {false, what + ": 8.0 or later is needed; use cpu"};
     const bool verified = properties.major == 9 && properties.minor == 0;
     return {true, what + (count > 1 ? ", the first of " + std::to_string(count) : "") +
-                      (verified ? " (verified)"
+                      (verified ? " (verified, but for what docs/cuda.md names)"
                                 : " (not verified on a GPU of this capability; see docs/cuda.md)")};
 }
 

@@ -75,8 +75,7 @@ class Cuda final : public Ops {
     void along_moment(ConstMatrixView a, ConstMatrixView x, ConstMatrixView scales, ConstMatrixView m,
                       MatrixView out) override;
     [[nodiscard]] Matrix moment_scales(ConstMatrixView x, std::int64_t p) override;
-    /// The same where that is not worth its time; empty where the kernels do not work.
-    [[nodiscard]] Matrix digit_scales(ConstMatrixView x);
+    void take_digits_from(double products) { digits_from_ = products; }
 
     // cuda_algebra.cu
     void affine_hadamard(ConstMatrixView counts, ConstMatrixView s, ConstMatrixView t, double alpha,
@@ -145,6 +144,9 @@ class Cuda final : public Ops {
     bool wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits);
     bool gram_wgmma_works();
     bool moments_wgmma_work();
+    /// moment() by digits, so many samples at a time.
+    void digit_moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView scales,
+                      double alpha, MatrixView m, std::int64_t block);
     /// Magnitudes of the rows and columns of X (f32), n + d of them.
     [[nodiscard]] Matrix magnitudes(ConstMatrixView x);
     /// hadamard_gram in float32.
@@ -158,6 +160,7 @@ class Cuda final : public Ops {
 
     std::shared_ptr<Context> context_;
     bool wgmma_allowed_ = wgmma_wanted();
+    double digits_from_ = 1 << 28;  // products n·p·d of a moment; below, cuBLAS takes a few launches' time
 };
 
 /// C (int32) = A Bᵀ, or C += A Bᵀ, of int8; all extents and strides are multiples of 16.

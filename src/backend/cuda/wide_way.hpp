@@ -38,8 +38,7 @@ WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels:
 bool uses_wgmma(Ops& ops);
 /// For tests and benches: from now on `ops` does without it, or no longer.
 void allow_wgmma(Ops& ops, bool allowed);
-/// For tests: moment_scales() of an X (f32, of the device) that may be too small to be worth it. Empty
-/// where those kernels do not work.
-Matrix digit_scales(Ops& ops, ConstMatrixView x);
+/// For tests: from now on moments of so many products n·p·d are worth digits.
+void take_digits_from(Ops& ops, double products);
 
 }  // namespace fntk::backend::cuda
