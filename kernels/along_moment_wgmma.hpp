@@ -107,8 +107,7 @@ struct AlongMomentWgmma {
                 for (int e = 0; e < quads; e += warpgroup_size) grid.copy_async(to + e, tile + e, 16);
                 grid.commit_copies();
                 begin_floats();
-                grid.template wait_copies<4>();  // behind the floats of this step: two tiles, two steps'
-                                                 // floats
+                grid.template wait_copies<4>();  // behind this step's floats: two tiles, two of floats
                 grid.sync_warp();
                 const float* from = own + slot * raw_floats + lane % 8 * pitch + lane / 8 * together;
                 FNTK_UNROLL

@@ -22,8 +22,7 @@
 //     atomic_add(p, v)        *p += v in global or shared memory, without order; int32, uint32, uint64,
 //                             double
 //     atomic_max(p, v)        *p = the larger of *p and v, likewise; uint32
-//     copy_async(to, from, bytes)   begins to copy 4, 8 or 16 bytes, *from in global memory to *to in
-//     shared
+//     copy_async(to, from, bytes)   begins to copy 4, 8 or 16 bytes, *from in global to *to in shared
 //                             memory: `bytes` of them, 0 or more, and zeros for the rest. Both stay
 //                             untouched until this thread waits, and others see *to after a sync() then
 //     commit_copies()         makes a group of the copies that this thread began since the last one

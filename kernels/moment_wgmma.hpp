@@ -1,6 +1,6 @@
 // The moment of float32 rows on the matrix units of compute capability 9.0 (digit_product.hpp):
-//     M (p × d) = alpha·Σ_i W_i x_iᵀ (+ M)      W: n × p, as digits of its columns (PackColumnDigits); X: n
-//     × d
+//     M (p × d) = alpha·Σ_i W_i x_iᵀ (+ M)
+//     W: n × p, as digits of its columns (PackColumnDigits)    X: n × d
 // A block has 128 rows and 128 columns of M and a range of samples, 32 a step, and writes their sums, in
 // units, to a matrix of their own; FinishMoment adds those up. The producer copies tiles of W, and floats
 // of X two steps ahead; a thread makes the digits of a column of them.
