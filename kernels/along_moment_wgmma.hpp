@@ -5,7 +5,7 @@
 // A block takes 128 rows of X at a time, with 128 rows of M after the other. The producer copies tiles of M
 // and makes those of X: a warp has 32 rows, whose floats it copies two steps ahead to a place in shared
 // memory that it alone reads. The four lanes that have elements of a row of X Mᵀ in a consumer find their
-// part of <A_i, M x_i>, in double, and the first of them adds it to out.
+// parts of <A_i, M x_i>, and the first of them adds all four to out.
 //
 // Shared memory:
 //     slices     stages × (128 rows of X, then 128 rows of M, by 32 columns) of three digits
