@@ -91,8 +91,10 @@ struct DigitQuads {
     }
 };
 
-/// A source: n() rows, d() columns and its elements.
+/// A source: n() rows, d() columns and its elements, rows_at_once of which a thread reads before it looks
+/// at one.
 struct FloatRows {
+    static constexpr int rows_at_once = 16;
     Rows<const float> x;
 
     FNTK_HD std::int64_t n() const { return x.rows; }
@@ -102,6 +104,7 @@ struct FloatRows {
 
 /// W_i = v_i·A_i, n × p.
 struct ScaledRows {
+    static constexpr int rows_at_once = 16;
     Rows<const float> a, v;
 
     FNTK_HD std::int64_t n() const { return a.rows; }
@@ -111,6 +114,7 @@ struct ScaledRows {
 
 /// W_i = Σ_c v_ic · A_i block c, n × p; A: n × (k·p), v: n × k.
 struct WeightedRows {
+    static constexpr int rows_at_once = 8;
     Rows<const float> a, v;
     std::int64_t p = 0;
 
@@ -164,7 +168,7 @@ struct Magnitudes {
     }
 
   private:
-    static constexpr int step = 16;
+    static constexpr int step = Source::rows_at_once;
     FNTK_HD std::int64_t panels() const { return ceil_div(source.d(), max_threads); }
 };
 
