@@ -48,6 +48,7 @@ struct AlongMomentWgmma {
 
   private:
     using Product = DigitProduct;
+    using Stages = Product::Stages;
     static constexpr int stages = Product::stages, quads = Product::quads,
                          stage_quads = Product::stage_quads;
     static constexpr int raw_stages = 3, pitch = DigitTiles::cols + 4,
@@ -100,8 +101,8 @@ struct AlongMomentWgmma {
             }
             FNTK_UNROLL_BY(1)
             for (int s = 0; s < steps; ++s, ++step, tile += quads) {
-                const int stage = step % stages;
-                Product::wait_for_free(grid, step);
+                const int stage = Stages::of(step);
+                Stages::wait_for_free(grid, step);
                 Quad* to = slices + stage * stage_quads + quads + grid.thread();
                 FNTK_UNROLL
                 for (int e = 0; e < quads; e += warpgroup_size) grid.copy_async(to + e, tile + e, 16);
@@ -116,11 +117,11 @@ struct AlongMomentWgmma {
                     write(roundings[e], at[0], at[1], place + stage * (2 * stage_quads) + 32 * e);
                 }
                 grid.template wait_copies<3>();
-                if (step > 0) Product::hand_over(grid, step - 1);
+                if (step > 0) Stages::hand_over(grid, step - 1);
             }
         });
         grid.template wait_copies<0>();
-        if (step > 0) Product::hand_over(grid, step - 1);
+        if (step > 0) Stages::hand_over(grid, step - 1);
     }
     FNTK_DEVICE static void write(const DigitRounding& rounding, const Quad& first, const Quad& second,
                                   Pair* to) {

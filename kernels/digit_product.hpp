@@ -1,23 +1,21 @@
 // Products of digits (digit_sums.hpp) on the matrix units of compute capability 9.0 (warpgroup.hpp): what
-// the kernels share that multiply 128 rows with 128 columns, 32 of their sum at a time. A block is three
-// warpgroups. The first brings the operands, or makes them, into four stages of shared memory, tiles of
-// DigitTiles: 128 rows, then 128 columns. The other two have 64 rows each, three sums an element in
-// registers, and begin the products of a stage before they wait for those of the last. Named barriers hand
-// over stage s: `full`, one for each consumer, when its operands are there; `empty` when the products of
-// both consumers have read it. The producer comes to `empty` from the fifth step on, the consumers as
-// often. Steps are counted over all that a block multiplies.
+// the kernels share that multiply 128 rows with 128 columns, 32 of their sum at a time. The first warpgroup
+// of a block brings the operands, or makes them, into four stages of shared memory (warpgroup_stages.hpp),
+// tiles of DigitTiles: 128 rows, then 128 columns. The other two have 64 rows each, three sums an element
+// in registers, and begin the products of a stage before they wait for those of the last.
 #pragma once
 
 #include "digit_sums.hpp"
-#include "warpgroup.hpp"
+#include "warpgroup_stages.hpp"
 
 namespace fntk::kernels {
 
 struct DigitProduct {
-    static constexpr int max_threads = 384, stages = 4, elements = 64;  // elements of a thread
+    using Stages = WarpgroupStages<4>;
+    static constexpr int max_threads = Stages::threads, stages = Stages::count;
+    static constexpr int elements = 64;  // of a thread
     static constexpr int quads = DigitTiles::quads, stage_quads = 2 * quads;
-    static constexpr int full = 1, empty = full + 2 * stages, of_consumer = empty + stages,
-                         of_producer = of_consumer + 2;  // barriers
+    static constexpr int of_consumer = Stages::next_barrier, of_producer = of_consumer + 2;  // barriers
 
     /// The most significant first, each in the registers of wgmma.
     struct Sums {
@@ -31,40 +29,23 @@ struct DigitProduct {
     }
     FNTK_DEVICE static int col_of(auto& grid, int e) { return e / 4 * 8 + grid.lane() % 4 * 2 + e % 2; }
 
-    // --- the producer
-    FNTK_DEVICE static void wait_for_free(auto& grid, auto step) {
-        if (step >= stages) grid.barrier_sync(empty + static_cast<int>(step % stages), max_threads);
-    }
-    FNTK_DEVICE static void hand_over(auto& grid, auto step) {
-        const int barrier = full + 2 * static_cast<int>(step % stages);
-        grid.proxy_fence();
-        grid.barrier_arrive(barrier, 2 * warpgroup_size);
-        grid.barrier_arrive(barrier + 1, 2 * warpgroup_size);
-    }
-
-    // --- consumer i = 0, 1, with rows 64i to 64i + 63
-
-    /// Adds the products of `steps` stages from `step` on; `last` is the step behind all of the block. The
-    /// stages begin at the shared address `slices`.
+    /// For consumer i = 0, 1, with rows 64i to 64i + 63: adds the products of `steps` stages from `step`
+    /// on; `last` is the step behind all of the block. The stages begin at the shared address `slices`.
     template <class Grid>
     FNTK_DEVICE static void multiply(Grid& grid, int i, std::uint32_t slices, std::int64_t steps,
                                      std::int64_t last, std::int64_t& step, Sums& sums) {
-        const auto release = [&](std::int64_t s) {
-            if (s + stages < last) grid.barrier_arrive(empty + static_cast<int>(s % stages), max_threads);
-        };
         FNTK_UNROLL_BY(1)
         for (std::int64_t first = 0; first < steps; first += carry_steps) {
             const std::int64_t count = smaller(steps - first, carry_steps);
             FNTK_UNROLL_BY(1)
             for (std::int64_t s = 0; s < count; ++s, ++step) {
-                const int stage = static_cast<int>(step % stages);
-                grid.barrier_sync(full + 2 * stage + i, 2 * warpgroup_size);
-                begin_products(grid, slices + stage * (16 * stage_quads), i, sums);
+                Stages::wait_for_full(grid, i, step);
+                begin_products(grid, slices + Stages::of(step) * (16 * stage_quads), i, sums);
                 grid.template wgmma_wait<1>();
-                if (s > 0) release(step - 1);
+                if (s > 0) Stages::release(grid, step - 1, last);
             }
             grid.template wgmma_wait<0>(sums.part);
-            release(step - 1);
+            Stages::release(grid, step - 1, last);
             if (count < carry_steps) continue;
             FNTK_UNROLL
             for (int p = 2; p > 0; --p) {

@@ -3,8 +3,7 @@
 //     x ≈ v·2^u, u of a largest magnitude in [2^(E−1), 2^E), E ≥ −126: E − 23, or E − 22 where v would be
 //     beyond three digits
 // A magnitude is the bits of |x|, which order as the numbers do; infinity and NaN are the largest.
-//     DigitRounding    v, as a word whose bytes are the digits plus 128, the lowest first
-//     DigitQuads       of 16 numbers a quad of each digit, −128 to 127, the most significant first
+//     DigitRounding    v + 0x808080, of which DigitWord makes words of digits (fixed_point.hpp)
 //     Magnitudes       of the rows and the columns of a source of floats
 #pragma once
 
@@ -16,7 +15,7 @@ inline constexpr std::uint32_t infinite_magnitude = 0x7F800000U;
 
 FNTK_DEVICE std::uint32_t magnitude_of(float x) { return bits_of(x) & 0x7FFFFFFFU; }
 
-/// u of DigitTiles. A fraction of 0x7EFEFE is that of DigitWords::most.
+/// u of DigitTiles. A fraction of 0x7EFEFE is that of DigitWord::most.
 FNTK_DEVICE std::int32_t digit_unit(std::uint32_t magnitude) {
     if (magnitude >= infinite_magnitude) return DigitTiles::not_finite;
     return static_cast<std::int32_t>(magnitude >> 23) - 126 -
@@ -49,47 +48,28 @@ struct DigitRounding {
     }
 };
 
-/// Byte i of the result is byte s_i of the eight bytes of a, then b; s_i: hexadecimal digit i of
-/// `selector`.
-FNTK_DEVICE std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t selector) {
-#ifdef __CUDA_ARCH__
-    return __byte_perm(a, b, selector);
-#else
-    const std::uint64_t all = static_cast<std::uint64_t>(b) << 32 | a;
-    std::uint32_t picked = 0;
-    for (int i = 0; i < 4; ++i)
-        picked |= static_cast<std::uint32_t>(all >> (8 * (selector >> (4 * i) & 7U)) & 255U) << (8 * i);
-    return picked;
-#endif
-}
-
-/// Of four numbers as DigitRounding makes them a word of each digit, the most significant first.
-struct DigitWord {
-    std::uint32_t of[3];
-
-    FNTK_DEVICE DigitWord(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
-        const std::uint32_t ab = pick_bytes(a, b, 0x5140), cd = pick_bytes(c, d, 0x5140);
-        of[0] = pick_bytes(pick_bytes(a, b, 0x0062), pick_bytes(c, d, 0x0062), 0x5410);
-        of[1] = pick_bytes(ab, cd, 0x7632);
-        of[2] = pick_bytes(ab, cd, 0x5410);
+/// Writes 32 numbers, x(l) the l-th, as a row of a tile: `to` is the row's first quad
+/// (DigitTiles::row_quad).
+template <class X>
+FNTK_DEVICE void write_digit_row(const DigitRounding& rounding, const X& x, Quad* to) {
+    FNTK_UNROLL
+    for (int half = 0; half < 2; ++half) {
+        float found[16];
         FNTK_UNROLL
-        for (std::uint32_t& word : of) word ^= 0x80808080U;
-    }
-};
-
-struct DigitQuads {
-    Quad digit[3];
-
-    FNTK_DEVICE DigitQuads(const DigitRounding& rounding, const float* x) {
+        for (int l = 0; l < 16; ++l) found[l] = x(16 * half + l);
+        Quad of_digits[3];
         FNTK_UNROLL
         for (int w = 0; w < 4; ++w) {
-            const DigitWord word(rounding(x[4 * w]), rounding(x[4 * w + 1]), rounding(x[4 * w + 2]),
-                                 rounding(x[4 * w + 3]));
+            const auto bytes = [&](int l) { return rounding(found[4 * w + l]); };
+            const DigitWord word(bytes(0), bytes(1), bytes(2), bytes(3));
             FNTK_UNROLL
-            for (int t = 0; t < 3; ++t) digit[t].word[w] = word.of[t];
+            for (int t = 0; t < 3; ++t) of_digits[t].word[w] = word.of[t];
         }
+        FNTK_UNROLL
+        for (int t = 0; t < 3; ++t)
+            to[t * (DigitTiles::digit_bytes / 16) + half * (DigitTiles::leading / 16)] = of_digits[t];
     }
-};
+}
 
 /// A source: n() rows, d() columns and its elements, rows_at_once of which a thread reads before it looks
 /// at one.
@@ -127,8 +107,7 @@ struct WeightedRows {
     }
 };
 
-/// A block has a panel of 256 columns and every so many rows, a thread a column of it, eight rows at a
-/// time.
+/// A block has a panel of 256 columns and every so many rows, a thread a column of it.
 template <class Source>
 struct Magnitudes {
     static constexpr int max_threads = 256;
@@ -194,20 +173,13 @@ struct PackColumnDigits {
                                q = t / steps * DigitTiles::rows + grid.thread();
             const bool inside = q < source.d();
             const DigitRounding rounding(inside ? magnitudes[q] : 0);
-            Quad* to = tiles + t * DigitTiles::quads + grid.thread() / 8 * (DigitTiles::stride / 16) +
-                       grid.thread() % 8;
             float x[DigitTiles::cols];
             FNTK_UNROLL
             for (int l = 0; l < DigitTiles::cols; ++l)
                 x[l] = inside && i0 + l < source.n() ? source(i0 + l, q) : 0.0F;
-            FNTK_UNROLL
-            for (int half = 0; half < 2; ++half) {
-                const DigitQuads made(rounding, x + 16 * half);
-                FNTK_UNROLL
-                for (int digit = 0; digit < 3; ++digit)
-                    to[digit * (DigitTiles::digit_bytes / 16) + half * (DigitTiles::leading / 16)] =
-                        made.digit[digit];
-            }
+            write_digit_row(
+                rounding, [&](int l) { return x[l]; },
+                tiles + t * DigitTiles::quads + DigitTiles::row_quad(grid.thread()));
         }
     }
 

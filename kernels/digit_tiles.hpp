@@ -29,6 +29,8 @@ struct DigitTiles {
     FNTK_HD static constexpr std::int64_t quads_of(std::int64_t n, std::int64_t cols_) {
         return larger<std::int64_t>(1, ceil_div(n, rows) * steps_of(cols_) * quads);
     }
+    /// Of a tile, the first quad of a row; the others are multiples of `leading` and `digit_bytes` on.
+    FNTK_HD static constexpr int row_quad(int row) { return row / 8 * (stride / 16) + row % 8; }
     FNTK_DEVICE const Quad* tile(std::int64_t row, std::int64_t step) const {
         return data + (row / rows * steps + step) * quads;
     }
@@ -62,18 +64,16 @@ struct PackDigits {
                                                                     DigitTiles::quads) +
                        row / 8 * (DigitTiles::stride / 4) + row % 8 * 4;
             at.columns(steps * (DigitTiles::cols / 4), [&](std::int64_t quad) {
-                DigitWords words;
-                FNTK_UNROLL
-                for (int l = 0; l < 4; ++l) {
+                const auto bytes = [&](int l) {
                     const std::int64_t j = 4 * quad + l;
                     const double value = j < cols && finite ? static_cast<double>(from[j]) : 0.0;
-                    words.put(l, static_cast<std::int32_t>(quantise(value, scale)));
-                }
+                    return DigitWord::bytes(static_cast<std::int32_t>(quantise(value, scale)));
+                };
+                const DigitWord words(bytes(0), bytes(1), bytes(2), bytes(3));
                 const std::int64_t word = quad / 8 * (DigitTiles::quads * 4) +
                                           quad % 8 / 4 * (DigitTiles::leading / 4) + quad % 4;
                 FNTK_UNROLL
-                for (int t = 0; t < 3; ++t)
-                    to[word + (2 - t) * (DigitTiles::digit_bytes / 4)] = words.word[t];
+                for (int t = 0; t < 3; ++t) to[word + t * (DigitTiles::digit_bytes / 4)] = words.of[t];
             });
         });
     }
@@ -95,7 +95,7 @@ struct PackDigits {
     FNTK_DEVICE int shift_of(double largest) const {
         if (largest == 0) return 0;
         int shift = 23 - exponent_of(largest);
-        if (PowerOfTwo(shift).times(largest) > DigitWords::most) --shift;
+        if (PowerOfTwo(shift).times(largest) > DigitWord::most) --shift;
         for (std::int64_t cols = std::int64_t{1} << 17; cols < x.cols; cols *= 4) --shift;
         return shift;
     }

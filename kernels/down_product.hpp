@@ -56,11 +56,11 @@ struct DigitBytes {
     FNTK_HD static constexpr std::int64_t pitch(std::int64_t cols, std::int64_t j0) {
         return smaller(chunk, padded(cols) - j0);
     }
-    /// Byte 0, 1 or 2 of the columns j to j + 3 of X, j a multiple of 4.
+    /// Byte t of the columns j to j + 3 of X, the most significant first, j a multiple of 4.
     FNTK_DEVICE std::uint32_t* word(std::int64_t row, std::int64_t j, int t) const {
         const std::int64_t j0 = j / chunk * chunk;
         return reinterpret_cast<std::uint32_t*>(data + row * row_bytes(cols) + 3 * j0 +
-                                                (2 - t) * pitch(cols, j0) + j - j0);
+                                                t * pitch(cols, j0) + j - j0);
     }
 };
 
@@ -93,11 +93,12 @@ struct SplitRows {
                 }
                 FNTK_UNROLL
                 for (int a = 0; a < places; ++a) {
-                    DigitWords words;
+                    const auto bytes = [&](int l) {
+                        return DigitWord::bytes(take_digit(rest[l], input_digit_bits));
+                    };
+                    const DigitWord words(bytes(0), bytes(1), bytes(2), bytes(3));
                     FNTK_UNROLL
-                    for (int l = 0; l < 4; ++l) words.put(l, take_digit(rest[l], input_digit_bits));
-                    FNTK_UNROLL
-                    for (int t = 0; t < 3; ++t) *digits[a].word(at.row, 4 * quad, t) = words.word[t];
+                    for (int t = 0; t < 3; ++t) *digits[a].word(at.row, 4 * quad, t) = words.of[t];
                 }
             });
         });

@@ -89,16 +89,38 @@ inline constexpr int fast_hidden_bits = 14;  // two digits
 /// Digits −128 to 127 to the base 256 that |ĥ| ≤ 2^bits has: 2 up to 14 bits, 3 up to 22.
 FNTK_HD constexpr int byte_digits(int bits) { return (bits + 9) / 8; }
 
-/// Of four whole numbers, |v| ≤ most, the digits −128 to 127 to the base 256, the lowest first: a word
-/// each, byte l of number l.
-struct DigitWords {
-    static constexpr std::int32_t most = 127 * 65536 + 127 * 256 + 127;
-    std::uint32_t word[3] = {};
+/// Byte i of the result is byte s_i of the eight bytes of a, then b; s_i: hexadecimal digit i of
+/// `selector`.
+FNTK_DEVICE std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t selector) {
+#ifdef __CUDA_ARCH__
+    return __byte_perm(a, b, selector);
+#else
+    const std::uint64_t all = static_cast<std::uint64_t>(b) << 32 | a;
+    std::uint32_t picked = 0;
+    for (int i = 0; i < 4; ++i)
+        picked |= static_cast<std::uint32_t>(all >> (8 * (selector >> (4 * i) & 7U)) & 255U) << (8 * i);
+    return picked;
+#endif
+}
 
-    FNTK_HD void put(int l, std::int32_t v) {
-        const std::uint32_t bytes = (static_cast<std::uint32_t>(v) + 0x808080U) ^ 0x808080U;
+/// Of four whole numbers, |v| ≤ most, the digits −128 to 127 to the base 256: a word each, the most
+/// significant first, byte l of number l. A number is taken as v + 0x808080, whose bytes are its digits
+/// plus 128.
+struct DigitWord {
+    static constexpr std::int32_t most = 127 * 65536 + 127 * 256 + 127;
+    std::uint32_t of[3];
+
+    FNTK_DEVICE static std::uint32_t bytes(std::int32_t v) {
+        return static_cast<std::uint32_t>(v) + 0x808080U;
+    }
+
+    FNTK_DEVICE DigitWord(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
+        const std::uint32_t ab = pick_bytes(a, b, 0x5140), cd = pick_bytes(c, d, 0x5140);
+        of[0] = pick_bytes(pick_bytes(a, b, 0x0062), pick_bytes(c, d, 0x0062), 0x5410);
+        of[1] = pick_bytes(ab, cd, 0x7632);
+        of[2] = pick_bytes(ab, cd, 0x5410);
         FNTK_UNROLL
-        for (int t = 0; t < 3; ++t) word[t] |= (bytes >> (8 * t) & 255U) << (8 * l);
+        for (std::uint32_t& word : of) word ^= 0x80808080U;
     }
 };
 

@@ -6,7 +6,7 @@
 // first warpgroup. The other two have 128 units of a panel each: three sums an element in registers, one a
 // digit, over the whole rank:
 //     ĥ = h₀ + 256 h₁ + 256² h₂:   −ẑ = S₀ + 256 S₁ + 256² S₂,   S_i = h_i(−Vᵀ)
-// Named barriers hand over stages as in hadamard_gram_wgmma.hpp.
+// Stages are handed over by warpgroup_stages.hpp.
 //
 // Shared memory:
 //     digits     of each, the least significant first, of each word of columns: 64 rows × 32 bytes in core
@@ -16,6 +16,7 @@
 
 #include "ranges.hpp"
 #include "sign_panels.hpp"
+#include "warpgroup_stages.hpp"
 #include "wgmma_signs.hpp"
 
 namespace fntk::kernels {
@@ -63,12 +64,13 @@ struct GatesWgmma {
     }
 
   private:
-    static constexpr int units = 128, stages = 4, ahead = 1;
+    using Stages = WarpgroupStages<4>;
+    static constexpr int units = 128, stages = Stages::count, ahead = 1;
     static constexpr int stage_quads = words_at_once * SignPanels::quads,
                          tile_quads = SignPanels::Tiles::quads;
     static constexpr int one_word = rows * 32 / 16;   // quads of a digit's word of columns
     static constexpr int core = 128, core_row = 256;  // leading and stride of both operands
-    static constexpr int full = 1, empty = full + 2 * stages, of_consumers = empty + stages;  // barriers
+    static constexpr int of_consumers = Stages::next_barrier;
 
     using Signs = WgmmaSigns<32, units, digit_count>;
 
@@ -87,12 +89,6 @@ struct GatesWgmma {
         return shared_size<Quad>(digit_quads(p)) + shared_size<Quad>(stages * stage_quads);
     }
 
-    FNTK_DEVICE static void hand_over(auto& grid, int step) {
-        const int barrier = full + 2 * (step % stages);
-        grid.proxy_fence();
-        grid.barrier_arrive(barrier, 2 * warpgroup_size);
-        grid.barrier_arrive(barrier + 1, 2 * warpgroup_size);
-    }
     /// All that the first warpgroup does. A step is handed over when `ahead` more have begun.
     template <class Grid>
     FNTK_DEVICE void produce(Grid& grid, const Work& work, Quad* slices) const {
@@ -100,16 +96,16 @@ struct GatesWgmma {
         const Quad* from = panels.panel(work.first, 0) + grid.thread();
         FNTK_UNROLL_BY(1)
         for (int step = 0; step < steps; ++step, from += stage_quads) {
-            if (step >= stages) grid.barrier_sync(empty + step % stages, max_threads);
-            Quad* to = slices + step % stages * stage_quads + grid.thread();
+            Stages::wait_for_free(grid, step);
+            Quad* to = slices + Stages::of(step) * stage_quads + grid.thread();
             FNTK_UNROLL
             for (int e = 0; e < stage_quads; e += warpgroup_size) grid.copy_async(to + e, from + e, 16);
             grid.commit_copies();
             grid.template wait_copies<ahead>();
-            if (step >= ahead) hand_over(grid, step - ahead);
+            if (step >= ahead) Stages::hand_over(grid, step - ahead);
         }
         grid.template wait_copies<0>();
-        for (int step = larger(steps - ahead, 0); step < steps; ++step) hand_over(grid, step);
+        for (int step = larger(steps - ahead, 0); step < steps; ++step) Stages::hand_over(grid, step);
     }
 
     /// Consumer i = 0, 1 with units 128i on of each panel.
@@ -122,9 +118,6 @@ struct GatesWgmma {
 
         const int words = static_cast<int>(panels.words), steps = words / words_at_once,
                   last = (work.end - work.first) * steps;
-        const auto release = [&](int step) {
-            if (step + stages < last) grid.barrier_arrive(empty + step % stages, max_threads);
-        };
         const std::uint64_t a = tile_descriptor(grid.shared_address(digits), core, core_row);
         const std::uint32_t b = grid.shared_address(slices) + 16 * tile_quads * i;
         int step = 0;
@@ -132,15 +125,15 @@ struct GatesWgmma {
             Sums sums{};
             FNTK_UNROLL_BY(1)
             for (int s = 0; s < steps; ++s, ++step) {
-                const int stage = step % stages;
-                grid.barrier_sync(full + 2 * stage + i, 2 * warpgroup_size);
+                Stages::wait_for_full(grid, i, step);
                 begin_products(grid, tile_after(a, 16 * one_word * words_at_once * s), words,
-                               tile_descriptor(b + 16 * stage_quads * stage, core, core_row), sums);
+                               tile_descriptor(b + 16 * stage_quads * Stages::of(step), core, core_row),
+                               sums);
                 grid.template wgmma_wait<1>();
-                if (s > 0) release(step - 1);
+                if (s > 0) Stages::release(grid, step - 1, last);
             }
             grid.template wgmma_wait<0>(sums.part);
-            release(step - 1);
+            Stages::release(grid, step - 1, last);
             std::uint32_t open[Signs::steps][4];
             std::int32_t z[units / 2];
             FNTK_UNROLL

@@ -44,6 +44,7 @@ struct HadamardGramWgmma : HadamardDigits {
 
   private:
     using Product = DigitProduct;
+    using Stages = Product::Stages;
     using Sums = Product::Sums;
     static constexpr int stages = Product::stages, ahead = 1, quads = Product::quads,
                          stage_quads = Product::stage_quads, elements = Product::elements;
@@ -61,8 +62,8 @@ struct HadamardGramWgmma : HadamardDigits {
                            *b = cols[f].tile(j0, 0) + grid.thread();
                 FNTK_UNROLL_BY(1)
                 for (std::int64_t s = 0; s < rows[f].steps; ++s, ++step, a += quads, b += quads) {
-                    Product::wait_for_free(grid, step);
-                    Quad* to = slices + step % stages * stage_quads + grid.thread();
+                    Stages::wait_for_free(grid, step);
+                    Quad* to = slices + Stages::of(step) * stage_quads + grid.thread();
                     FNTK_UNROLL
                     for (int e = 0; e < quads; e += warpgroup_size) {
                         grid.copy_async(to + e, a + e, 16);
@@ -70,13 +71,13 @@ struct HadamardGramWgmma : HadamardDigits {
                     }
                     grid.commit_copies();
                     grid.template wait_copies<ahead>();
-                    if (step >= ahead) Product::hand_over(grid, step - ahead);
+                    if (step >= ahead) Stages::hand_over(grid, step - ahead);
                 }
             }
         });
         grid.template wait_copies<0>();
         for (std::int64_t s = larger<std::int64_t>(step - ahead, 0); s < step; ++s)
-            Product::hand_over(grid, s);
+            Stages::hand_over(grid, s);
     }
 
     /// Consumer i = 0, 1 with rows 64i to 64i + 63 of each tile.

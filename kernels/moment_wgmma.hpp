@@ -14,34 +14,27 @@
 #include "digit_scales.hpp"
 #include "elements.hpp"
 #include "float_tiles.hpp"
+#include "ranges.hpp"
 
 namespace fntk::kernels {
 
-/// How the sum over samples is shared out: whole sums stay within int32, three rounds of blocks and `most`
-/// ranges at most (if sums allow it), and of what is possible the least time, with an end of a block as
-/// long as eight steps.
-struct MomentRanges {
-    static constexpr std::int64_t most_steps = 2048, end_steps = 8;
+/// Of one range: whole sums stay within int32.
+inline constexpr std::int64_t most_moment_steps = 2048;
 
-    std::int64_t count = 1;
-
-    MomentRanges(std::int64_t n, std::int64_t p, std::int64_t d, const DeviceLimits& limits,
-                 std::int64_t most = std::int64_t{1} << 62) {
-        const std::int64_t tiles = tiles_of(p, d), steps = DigitTiles::steps_of(n),
-                           least = larger<std::int64_t>(ceil_div(steps, most_steps), 1),
-                           rounds = 3 * limits.multiprocessors / larger<std::int64_t>(tiles, 1);
-        const auto time = [&](std::int64_t ranges) {
-            return ceil_div(tiles * ranges, limits.multiprocessors) * (ceil_div(steps, ranges) + end_steps);
-        };
-        count = least;
-        for (std::int64_t ranges = least + 1; ranges <= smaller(smaller(rounds, steps), most); ++ranges)
-            if (time(ranges) < time(count)) count = ranges;
-        count = larger<std::int64_t>(ceil_div(steps, ceil_div(steps, count)), 1);  // none is empty
-    }
-    static std::int64_t tiles_of(std::int64_t p, std::int64_t d) {
-        return ceil_div(p, DigitTiles::rows) * ceil_div(d, DigitTiles::rows);
-    }
-};
+FNTK_HD constexpr std::int64_t moment_tiles(std::int64_t p, std::int64_t d) {
+    return ceil_div(p, DigitTiles::rows) * ceil_div(d, DigitTiles::rows);
+}
+/// Into how many ranges the sum over n ≥ 1 samples is cut, none of them empty: three rounds of blocks and
+/// `most` at most, where sums allow it.
+FNTK_HD constexpr std::int64_t moment_ranges(std::int64_t n, std::int64_t p, std::int64_t d,
+                                             const DeviceLimits& limits,
+                                             std::int64_t most = std::int64_t{1} << 62) {
+    const std::int64_t tiles = moment_tiles(p, d), steps = DigitTiles::steps_of(n);
+    const std::int64_t ranges = ranges_for(
+        tiles, steps, limits,
+        {ceil_div(steps, most_moment_steps), smaller(3 * limits.multiprocessors / tiles, most), 8});
+    return ceil_div(steps, ceil_div(steps, ranges));
+}
 
 struct MomentWgmma {
     static constexpr int max_threads = DigitProduct::max_threads;
@@ -50,10 +43,10 @@ struct MomentWgmma {
     Rows<const float> x;                        // n × d
     const std::uint32_t* magnitudes = nullptr;  // of X's columns
     Rows<float> sums;                           // (ranges·p) × d
-    std::int64_t ranges = 1;                    // MomentRanges
+    std::int64_t ranges = 1;                    // moment_ranges
 
     Launch launch(const DeviceLimits&) const {
-        return {MomentRanges::tiles_of(w.n, x.cols) * ranges, max_threads,
+        return {moment_tiles(w.n, x.cols) * ranges, max_threads,
                 shared_size<Quad>(stages * stage_quads) + shared_size<float>(raw_stages * raw_floats)};
     }
 
@@ -61,8 +54,7 @@ struct MomentWgmma {
     FNTK_DEVICE void operator()(Grid& grid) const {
         Quad* slices = grid.template shared<Quad>(stages * stage_quads);
         float* raw = grid.template shared<float>(raw_stages * raw_floats);
-        const std::int64_t across = ceil_div(x.cols, DigitTiles::rows),
-                           tiles = ceil_div(w.n, DigitTiles::rows) * across,
+        const std::int64_t across = ceil_div(x.cols, DigitTiles::rows), tiles = moment_tiles(w.n, x.cols),
                            of_each = ceil_div(w.steps, ranges);
         const std::int64_t range = grid.block() / tiles, tile = grid.block() % tiles;
         const std::int64_t first = range * of_each;
@@ -80,6 +72,7 @@ struct MomentWgmma {
 
   private:
     using Product = DigitProduct;
+    using Stages = Product::Stages;
     static constexpr int stages = Product::stages, quads = Product::quads,
                          stage_quads = Product::stage_quads;
     static constexpr int samples = DigitTiles::cols;  // of a step
@@ -109,14 +102,14 @@ struct MomentWgmma {
             slot = slot == raw_stages - 1 ? 0 : slot + 1;
         };
         const Quad* tile = w.tile(work.row0, work.first) + thread;
-        Quad* place = slices + quads + thread / 8 * (DigitTiles::stride / 16) + thread % 8;
+        Quad* place = slices + quads + DigitTiles::row_quad(thread);
         begin_floats();
         grid.commit_copies();  // in place of a tile
         begin_floats();
         FNTK_UNROLL_BY(1)
         for (int step = 0; step < work.steps; ++step, tile += quads) {
-            const int stage = step % stages * stage_quads;
-            Product::wait_for_free(grid, step);
+            const int stage = Stages::of(step) * stage_quads;
+            Stages::wait_for_free(grid, step);
             FNTK_UNROLL
             for (int e = 0; e < quads; e += warpgroup_size)
                 grid.copy_async(slices + stage + thread + e, tile + e, 16);
@@ -127,22 +120,13 @@ struct MomentWgmma {
             begin_floats();
             const float* from =
                 raw + slot * raw_floats + thread;  // of this step, before the next copies of its place
-            FNTK_UNROLL
-            for (int half = 0; half < 2; ++half, from += raw_floats / 2) {
-                float found[16];
-                FNTK_UNROLL
-                for (int l = 0; l < 16; ++l) found[l] = from[l * DigitTiles::rows];
-                const DigitQuads made(rounding, found);
-                FNTK_UNROLL
-                for (int digit = 0; digit < 3; ++digit)
-                    place[stage + half * (DigitTiles::leading / 16) +
-                          digit * (DigitTiles::digit_bytes / 16)] = made.digit[digit];
-            }
+            write_digit_row(
+                rounding, [&](int l) { return from[l * DigitTiles::rows]; }, place + stage);
             grid.template wait_copies<3>();  // behind the tile before: one tile, two steps' floats
-            if (step > 0) Product::hand_over(grid, step - 1);
+            if (step > 0) Stages::hand_over(grid, step - 1);
         }
         grid.template wait_copies<0>();
-        Product::hand_over(grid, work.steps - 1);
+        Stages::hand_over(grid, work.steps - 1);
     }
 
     template <class Grid>

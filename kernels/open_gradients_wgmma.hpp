@@ -16,7 +16,7 @@ namespace fntk::kernels {
 template <int columns_>
 struct OpenGradientsWgmma : WgmmaSums<columns_> {
     using Sums = WgmmaSums<columns_>;
-    using Sums::columns, Sums::gradients, Sums::m, Sums::max_threads, Sums::rows, Sums::units;
+    using Sums::columns, Sums::gradients, Sums::m, Sums::rows, Sums::units;
 
     std::int64_t first = 0, outputs = 0;
     Rows<const std::uint64_t> gates;  // n × ⌈m/64⌉ words, zero beyond m
@@ -44,9 +44,9 @@ struct OpenGradientsWgmma : WgmmaSums<columns_> {
     using Tiles = typename Sums::Tiles;
     using Work = typename Sums::Work;
     using Words = typename Tiles::Words;
-    static constexpr int stages = 4, ahead = columns == 256 ? 2 : 4;
-    static constexpr int words = units / 64;                   // of a row's gates and a tile
-    static constexpr int full = 1, empty = full + 2 * stages;  // barriers
+    using Stages = WarpgroupStages<4>;
+    static constexpr int stages = Stages::count, ahead = columns == 256 ? 2 : 4;
+    static constexpr int words = units / 64;  // of a row's gates and a tile
 
     /// All that the first warpgroup does.
     template <class Grid>
@@ -61,21 +61,19 @@ struct OpenGradientsWgmma : WgmmaSums<columns_> {
         for (int begin = 0; begin < work.end - work.first; begin += ahead) {
             FNTK_UNROLL
             for (int i = 0; i < ahead; ++i) {
-                const int tile = begin + i, stage = tile % stages;
+                const int tile = begin + i;
                 if (tile >= work.end - work.first) break;
-                if (tile >= stages) grid.barrier_sync(empty + stage, max_threads);
+                Stages::wait_for_free(grid, tile);
                 FNTK_UNROLL
                 for (int j = 0; j < parts; ++j) {
                     const std::uint32_t a = this->readout_of_part(
                         grid, work.c, first_part + tile * parts + j, first_part, drawn);
                     Tiles::write_columns(grid, bits[i][j], 4 * j + grid.warp(), a,
-                                         tiles + stage * Tiles::quads);
+                                         tiles + Stages::of(tile) * Tiles::quads);
                 }
                 if (work.first + tile + ahead < work.end)
                     load_signs(grid, work.first + tile + ahead, bits[i]);
-                grid.proxy_fence();
-                grid.barrier_arrive(full + 2 * stage, 2 * warpgroup_size);
-                grid.barrier_arrive(full + 2 * stage + 1, 2 * warpgroup_size);
+                Stages::hand_over(grid, tile);
             }
         }
     }
@@ -106,12 +104,11 @@ struct OpenGradientsWgmma : WgmmaSums<columns_> {
         make_masks(grid, even);
         load_gates(grid, row, work.first + 2, even);
         const auto multiply = [&](int tile, Gates& own, Gates& next) {
-            const int step = tile - work.first, stage = step % stages;
-            grid.barrier_sync(full + 2 * stage + consumer, 2 * warpgroup_size);
-            Sums::begin_product(grid, own.open, av_tile + 16 * stage * Tiles::quads, sums);
+            const int step = tile - work.first;
+            Stages::wait_for_full(grid, consumer, step);
+            Sums::begin_product(grid, own.open, av_tile + 16 * Stages::of(step) * Tiles::quads, sums);
             grid.template wgmma_wait<1>(next.open);
-            if (step > 0 && tile - 1 + stages < work.end)
-                grid.barrier_arrive(empty + (step - 1) % stages, max_threads);
+            if (step > 0) Stages::release(grid, step - 1, work.end - work.first);
             make_masks(grid, next);
             load_gates(grid, row, tile + 3, next);
         };

@@ -7,14 +7,12 @@
 //                   8j + 4h + t of 32, −1 where the gate is open
 //     B operand     −a∘V
 //     accumulators  64 × columns int32 in registers over the whole range
-// Named barriers hand over a stage of shared memory: `full`, one for each consumer, when the producer has
-// written it, so that one consumer multiplies while the other has no product under way; `empty` when both
-// consumers have read it. The producer comes to `empty` once all stages are taken, the consumers as often.
+// Tiles are handed over by warpgroup_stages.hpp.
 #pragma once
 
 #include "ranges.hpp"
 #include "sign_tiles.hpp"
-#include "warpgroup.hpp"
+#include "warpgroup_stages.hpp"
 
 namespace fntk::kernels {
 

@@ -17,7 +17,7 @@ namespace fntk::kernels {
 template <int columns_, int digits_ = 3>
 struct WidePassWgmma : WgmmaSums<columns_> {
     using Sums = WgmmaSums<columns_>;
-    using Sums::columns, Sums::gradients, Sums::m, Sums::max_threads, Sums::p, Sums::rows, Sums::units;
+    using Sums::columns, Sums::gradients, Sums::m, Sums::p, Sums::rows, Sums::units;
 
     static constexpr int digit_count = digits_;
 
@@ -36,7 +36,7 @@ struct WidePassWgmma : WgmmaSums<columns_> {
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
         Quad* by_unit = grid.template shared<Quad>(2 * Tiles::quads);
-        const Stages tiles{by_unit, grid.template shared<Quad>(2 * Tiles::quads)};
+        const Made tiles{by_unit, grid.template shared<Quad>(2 * Tiles::quads)};
         Quad* digits = grid.template shared<Quad>(all_digits);
         const Work work = Sums::item(grid, h.rows, 0, 1, ceil_div(m, units));
         Sums::share(
@@ -52,20 +52,21 @@ struct WidePassWgmma : WgmmaSums<columns_> {
     using Work = typename Sums::Work;
     using Signs = WgmmaSigns<columns, units, digit_count>;
     static constexpr int all_digits = 2 * Signs::quads;
-    static constexpr int full = 1, empty = 5, of_consumer = 7;  // barriers: four, two and two
+    using Stages = WarpgroupStages<2>;
+    static constexpr int of_consumer = Stages::next_barrier;  // two barriers
 
-    struct Stages {  // two tiles of each
+    struct Made {  // two tiles of each
         Quad *by_unit, *by_column;
     };
 
     /// All that the first warpgroup does.
     template <class Grid>
-    FNTK_DEVICE void produce(Grid& grid, const Work& work, const Stages& tiles) const {
+    FNTK_DEVICE void produce(Grid& grid, const Work& work, const Made& tiles) const {
         const Tiles writer{up_seed, p, gradients.data != nullptr, 0, srht};
         std::uint32_t drawn = 0;
         for (int tile = work.first; tile < work.end; ++tile) {
-            const int stage = (tile - work.first) & 1;
-            if (tile - work.first >= 2) grid.barrier_sync(empty + stage, max_threads);
+            const int step = tile - work.first, stage = Stages::of(step);
+            Stages::wait_for_free(grid, step);
             FNTK_UNROLL_BY(1)
             for (int i = 0; i < parts; ++i) {
                 const int part = tile * parts + i;
@@ -74,16 +75,14 @@ struct WidePassWgmma : WgmmaSums<columns_> {
                 writer.write(grid, std::int64_t{4} * part + grid.warp(), 4 * i + grid.warp(), a,
                              tiles.by_unit + stage * Tiles::quads, tiles.by_column + stage * Tiles::quads);
             }
-            grid.proxy_fence();
-            FNTK_UNROLL
-            for (int i = 0; i < 2; ++i) grid.barrier_arrive(full + 2 * i + stage, 2 * warpgroup_size);
+            Stages::hand_over(grid, step);
         }
     }
 
     /// Consumer i with its 64 rows from `row` on.
     template <class Grid>
     FNTK_DEVICE void consume(Grid& grid, const Work& work, int i, int row, Quad* digits,
-                             const Stages& tiles) const {
+                             const Made& tiles) const {
         const Signs signs{h, gates, m, p};
         signs.load_digits(grid, row, digits);
         grid.proxy_fence();
@@ -95,16 +94,16 @@ struct WidePassWgmma : WgmmaSums<columns_> {
                             v_tile = grid.shared_address(tiles.by_unit),
                             av_tile = grid.shared_address(tiles.by_column);
         for (int tile = work.first; tile < work.end; ++tile) {
-            const int stage = (tile - work.first) & 1;
+            const int step = tile - work.first, stage = Stages::of(step);
             const std::uint32_t v = v_tile + 16 * stage * Tiles::quads;
-            grid.barrier_sync(full + 2 * i + stage, 2 * warpgroup_size);
+            Stages::wait_for_full(grid, i, step);
             signs.open_gates(grid, h_tile, v, units * tile, z, open);
             if (gates.data != nullptr) signs.keep_gates(grid, row, tile, open);
             if (gradients.data != nullptr) {
                 Sums::begin_product(grid, open, av_tile + 16 * stage * Tiles::quads, sums);
                 grid.template wgmma_wait<0>(sums, open);
             }
-            if (tile + 2 < work.end) grid.barrier_arrive(empty + stage, max_threads);
+            Stages::release(grid, step, work.end - work.first);
         }
         if (gradients.data != nullptr) this->add_to_rows(grid, work, row, sums);
     }

@@ -78,7 +78,7 @@ TEST(KernelsMoment, RoundingIsToTheNearestAndItsDigitsAreBalanced) {
         for (const double share : {0.0, 1.0, -1.0, 0.5, 1e-3, -1e-6, 0.33333, -0.77}) {
             const auto x = static_cast<float>(share * largest);
             const std::int32_t v = value_of(rounding, x);
-            EXPECT_LE(std::abs(v), kernels::DigitWords::most);
+            EXPECT_LE(std::abs(v), kernels::DigitWord::most);
             EXPECT_LE(std::abs(unit * v - static_cast<double>(x)), 0.75 * unit) << e << ' ' << share;
             if (e >= -126 && share == 1.0) {
                 EXPECT_GE(v, 1 << 21) << e;
@@ -104,12 +104,12 @@ void run_moment(const kernels::Rows<const float>& a, const kernels::Rows<const f
                 const kernels::Rows<const float>& x, const Magnitudes& of_x, float alpha, bool add,
                 const kernels::Rows<float>& m, int multiprocessors) {
     const kernels::DeviceLimits limits = hopper(multiprocessors);
-    const kernels::MomentRanges ranges(x.rows, m.rows, x.cols, limits);
+    const std::int64_t ranges = kernels::moment_ranges(x.rows, m.rows, x.cols, limits);
     std::vector<std::uint32_t> of_w(static_cast<std::size_t>(m.rows));
     std::vector<kernels::Quad> tiles(
         static_cast<std::size_t>(kernels::DigitTiles::quads_of(m.rows, x.rows)),
         kernels::Quad{{7, 7, 7, 7}});
-    Padded<float> sums(ranges.count * m.rows, m.cols, std::numeric_limits<float>::quiet_NaN());
+    Padded<float> sums(ranges * m.rows, m.cols, std::numeric_limits<float>::quiet_NaN());
     const auto pack = [&](const auto& w) {
         using Source = std::remove_cvref_t<decltype(w)>;
         run_on_host(kernels::Magnitudes<Source>{w, nullptr, of_w.data()}, {.limits = limits});
@@ -123,7 +123,7 @@ void run_moment(const kernels::Rows<const float>& a, const kernels::Rows<const f
                                      x,
                                      of_x.cols.data(),
                                      sums.rows(),
-                                     ranges.count},
+                                     ranges},
                 {.limits = limits});
     EXPECT_TRUE(sums.intact());
     run_on_host(kernels::FinishMoment{sums.rows_in(), of_w.data(), of_x.cols.data(), alpha, add, m},
@@ -155,13 +155,14 @@ double largest_of(ConstMatrixView rows) {
 
 /// M and <A_i, M x_i> of matrices that hold floats, by the kernels and the reference.
 struct Moments {
-    Matrix sum, along, expected_sum, expected_along;
+    Matrix sum, along, expected_sum, expected_along, weighted;  // W
 
     Moments(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView m, int multiprocessors)
         : sum(m.rows, m.cols, DType::f32),
           along(x.rows, v.cols, DType::f32),
           expected_sum(m.rows, m.cols, DType::f64),
-          expected_along(x.rows, v.cols, DType::f64) {
+          expected_along(x.rows, v.cols, DType::f64),
+          weighted(x.rows, m.rows, DType::f64) {
         const Magnitudes of_x(test::kernel_rows_in<float>(x));
         run_moment(test::kernel_rows_in<float>(a), test::kernel_rows_in<float>(v),
                    test::kernel_rows_in<float>(x), of_x, 0.5F, false, test::kernel_rows<float>(sum),
@@ -172,10 +173,8 @@ struct Moments {
                      x64 = Matrix::converted(x, DType::f64), m64 = Matrix::converted(m, DType::f64);
         reference().ops().moment(a64, v64, x64, {}, 0.5, expected_sum);
         reference().ops().along_moment(a64, x64, {}, m64, expected_along);
-        weighted = Matrix(x.rows, m.rows, DType::f64);
         reference().ops().row_combine(a64, v64, weighted);
     }
-    Matrix weighted;  // W
 };
 
 /// Every element within the bound of its terms.
@@ -261,13 +260,13 @@ TEST(KernelsMoment, RangesOfARestAreNoMoreThanItsBlocks) {
             for (const int multiprocessors : {1, 2, 108, 132}) {
                 const kernels::DeviceLimits limits = hopper(multiprocessors);
                 const std::int64_t block = (std::int64_t{1} << 25) / kernels::DigitTiles::padded_rows(p);
-                const std::int64_t most = kernels::MomentRanges(block, p, d, limits).count;
+                const std::int64_t most = kernels::moment_ranges(block, p, d, limits);
                 for (std::int64_t rest = 1; rest <= block; rest += 977) {
-                    const std::int64_t ranges = kernels::MomentRanges(rest, p, d, limits, most).count,
+                    const std::int64_t ranges = kernels::moment_ranges(rest, p, d, limits, most),
                                        steps = kernels::DigitTiles::steps_of(rest),
                                        of_each = kernels::ceil_div(steps, ranges);
                     ASSERT_LE(ranges, most) << p << ' ' << d << ' ' << rest;
-                    ASSERT_LE(of_each, kernels::MomentRanges::most_steps);
+                    ASSERT_LE(of_each, kernels::most_moment_steps);
                     ASSERT_LT((ranges - 1) * of_each, steps) << "no range is empty";
                 }
             }

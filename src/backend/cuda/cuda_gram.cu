@@ -56,10 +56,9 @@ bool Cuda::gram_wgmma_works() {
     const auto agrees = [&] {
         const Context::Narrowed narrowed(*context_, 2);  // of which one takes two tiles
         std::vector<float> entries(static_cast<std::size_t>(n * (d + p)));
-        std::uint32_t random = 1;
+        TrialNumbers random;
         for (float& entry : entries) {
-            random = random * 1664525U + 1013904223U;
-            entry = static_cast<float>(static_cast<std::int32_t>(random)) * 0x1p-31F;
+            entry = static_cast<float>(static_cast<std::int32_t>(random())) * 0x1p-31F;
         }
         const Scratch<float> x(*context_, n, d), g(*context_, n, p), k(*context_, n, n);
         copy(ConstMatrixView(entries.data(), n, d), x.view());

@@ -75,13 +75,13 @@ void Cuda::digit_moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x,
     block = std::min(block, x.rows);
     const kernels::DeviceLimits& limits = context_->limits();
     const Scales of_x(scales, x.rows);
-    const std::int64_t p = m.rows, d = m.cols, most = kernels::MomentRanges(block, p, d, limits).count;
+    const std::int64_t p = m.rows, d = m.cols, most = kernels::moment_ranges(block, p, d, limits);
     const Scratch<std::uint32_t> of_w(*context_, 1, p);
     const Scratch<kernels::Quad> tiles(*context_, 1, DigitTiles::quads_of(p, block));
     const Scratch<float> sums(*context_, most * p, d);
     for (std::int64_t i = 0; i < x.rows; i += block) {
         const std::int64_t count = std::min(block, x.rows - i),
-                           ranges = kernels::MomentRanges(count, p, d, limits, most).count;
+                           ranges = kernels::moment_ranges(count, p, d, limits, most);
         const auto of_a = rows_of<float>(a.row_block(i, count)),
                    of_v = rows_of<float>(v.row_block(i, count));
         if (v.cols == 1)
@@ -123,10 +123,9 @@ bool Cuda::moments_wgmma_work() {
     const auto agrees = [&] {
         const Context::Narrowed narrowed(*context_, 2);
         std::vector<float> entries(static_cast<std::size_t>(4 * n * 200));
-        std::uint32_t random = 1;
+        TrialNumbers random;
         for (float& entry : entries) {
-            random = random * 1664525U + 1013904223U;
-            entry = static_cast<float>(static_cast<std::int32_t>(random >> 29) - 3);
+            entry = static_cast<float>(static_cast<std::int32_t>(random() >> 29) - 3);
         }
         const auto equal = [&](std::int64_t p, std::int64_t d, std::int64_t block) {
             const Scratch<float> a(*context_, n, k * p), v(*context_, n, k), x(*context_, n, d),

@@ -48,10 +48,9 @@ constexpr std::int64_t trial_panel_bytes = 200000;
 /// |ĥ| ≤ 2^bits; in every third row −1, 0, 1, whose sums are often 0.
 std::vector<std::int32_t> small_problem(std::int64_t p, int bits) {
     std::vector<std::int32_t> h(static_cast<std::size_t>(samples * p));
-    std::uint32_t random = 1;
+    TrialNumbers random;
     for (std::size_t i = 0; i < h.size(); ++i) {
-        random = random * 1664525U + 1013904223U;
-        const auto entry = static_cast<std::int32_t>(random >> (31 - bits)) - (1 << bits);
+        const auto entry = static_cast<std::int32_t>(random() >> (31 - bits)) - (1 << bits);
         h[i] = static_cast<std::int64_t>(i) / p % 3 == 0 ? entry % 2 : entry;
     }
     return h;
