@@ -85,13 +85,9 @@ void KernelOperator::apply_on_device(ConstMatrixView v, MatrixView out) const {
 }
 
 void KernelOperator::apply_down(ConstMatrixView v, MatrixView out) const {
-    DownForm rows = down_form(*rows_, output_, summed_rows_);
-    rows.scales = scales_rows_.view();
-    DownForm cols = rows;
-    if (rows_ != cols_) {
-        cols = down_form(*cols_, output_, summed_cols_);
-        cols.scales = scales_cols_.view();
-    }
+    const DownForm rows = down_form(*rows_, output_, summed_rows_, scales_rows_.view()),
+                   cols = rows_ == cols_ ? rows
+                                         : down_form(*cols_, output_, summed_cols_, scales_cols_.view());
     Matrix sum = unwritten(device(), cols.rank, cols.inputs.cols, dtype());
     moment(cols, v, sum);
     along_moment(rows, sum, out);

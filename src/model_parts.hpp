@@ -67,15 +67,14 @@ class BatchMoments {
         if (batch.function().output() == KernelOutput::sum_of_logits)
             summed_ = summed_gradients(batch.device(), tangent.gradients(), tangent.outputs());
     }
-    [[nodiscard]] DownForm form() const {
-        return down_form(batch_->tangent(), batch_->function().output(), summed_);
+    [[nodiscard]] DownForm form(ConstMatrixView scales = {}) const {
+        return down_form(batch_->tangent(), batch_->function().output(), summed_, scales);
     }
 
     /// dual: N × s (real), to s·P × d in the kernel's precision, on the device.
     [[nodiscard]] Matrix moments(ConstMatrixView dual) const {
-        DownForm form = this->form();
-        const Matrix scales = moment_scales(form);
-        form.scales = scales.view();
+        const Matrix scales = moment_scales(form());
+        const DownForm form = this->form(scales.view());
         const Device& device = batch_->device();
         const std::int64_t k = batch_->function().outputs();
         Matrix result = device.zeros(dual.cols * form.rank, form.inputs.cols, form.gradients.dtype),
@@ -89,9 +88,8 @@ class BatchMoments {
     }
     /// f (n × targets, f64, device) of these moments (device).
     void along(ConstMatrixView moments, MatrixView out) const {
-        DownForm form = this->form();
-        const Matrix scales = moment_scales(form);
-        form.scales = scales.view();
+        const Matrix scales = moment_scales(form());
+        const DownForm form = this->form(scales.view());
         const Device& device = batch_->device();
         const std::int64_t k = batch_->function().outputs();
         Matrix column = device.zeros(batch_->size(), k, form.gradients.dtype);

@@ -3,14 +3,15 @@
 #include <backend/ops.hpp>
 
 namespace fntk {
-DownForm down_form(const Tangent& tangent, KernelOutput output, const Matrix& summed) {
+DownForm down_form(const Tangent& tangent, KernelOutput output, const Matrix& summed,
+                   ConstMatrixView scales) {
     const NetworkSpec& spec = tangent.network().spec();
     const ConstMatrixView gradients =
         output == KernelOutput::sum_of_logits ? summed.view() : tangent.gradients();
     return {&tangent.device(),
             gradients,
             tangent.inputs(),
-            {},
+            scales,
             output == KernelOutput::full ? spec.rank : gradients.cols,
             output == KernelOutput::trace ? 1.0 / static_cast<double>(spec.outputs) : 1.0};
 }

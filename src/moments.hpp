@@ -16,9 +16,10 @@ struct DownForm {
     std::int64_t rank = 0;      // P
     double scale = 1;
 };
-/// summed: summed_gradients of the tangent, read for sum-of-logits. The form refers to both, and to no
-/// scales.
-DownForm down_form(const Tangent& tangent, KernelOutput output, const Matrix& summed);
+/// summed: summed_gradients of the tangent, read for sum-of-logits; scales: moment_scales of the form
+/// without them. It refers to all of them.
+DownForm down_form(const Tangent& tangent, KernelOutput output, const Matrix& summed,
+                   ConstMatrixView scales = {});
 /// Once for many moments and products along them.
 Matrix moment_scales(const DownForm& form);
 /// v: n × k', out: P × d, in the gradients' type and the device's memory.

@@ -144,13 +144,10 @@ void descend(const Device& device, TrainingState& state, const Batch& batch, Los
     Matrix down_gradient;  // dU = Wᵀ X, W_i = Σ_c e_ic G^c_i; taken before V and A move
     if (spec.train.down) {
         down_gradient = device.zeros(spec.rank, spec.dim, spec.precision);
-        ConstMatrixView scales = batch.data.scales;
-        Matrix of_batch;
-        if (scales.data == nullptr) {
-            of_batch = ops.moment_scales(batch.data.inputs, spec.rank);
-            scales = of_batch.view();
-        }
-        ops.moment(pass.tangent.gradients(), pass.residual, batch.data.inputs, scales, 1, down_gradient);
+        const bool known = batch.data.scales.data != nullptr;
+        const Matrix of_batch = known ? Matrix() : ops.moment_scales(batch.data.inputs, spec.rank);
+        ops.moment(pass.tangent.gradients(), pass.residual, batch.data.inputs,
+                   known ? batch.data.scales : of_batch.view(), 1, down_gradient);
     }
     if (spec.train.up || spec.train.readout) {
         const auto element = static_cast<std::int64_t>(size_of(spec.precision));
