@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 namespace fntk::kernels {
 
@@ -88,6 +89,12 @@ inline constexpr int fast_hidden_bits = 14;  // two digits
 
 /// Digits −128 to 127 to the base 256 that |ĥ| ≤ 2^bits has: 2 up to 14 bits, 3 up to 22.
 FNTK_HD constexpr int byte_digits(int bits) { return (bits + 9) / 8; }
+
+/// f(digits), an integral_constant, with the digits of |ĥ| ≤ 2^bits: 2 or 3.
+template <class F>
+void with_digits(int bits, F&& f) {
+    byte_digits(bits) <= 2 ? f(std::integral_constant<int, 2>{}) : f(std::integral_constant<int, 3>{});
+}
 
 /// Byte i of the result is byte s_i of the eight bytes of a, then b; s_i: hexadecimal digit i of
 /// `selector`.

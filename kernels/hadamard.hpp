@@ -1,7 +1,7 @@
 // The Hadamard transform y = H_P x over the registers of threads, P = 2^t, H[i, j] = (−1)^popcount(i & j).
-// Thread l of the L ≥ P/32 that share one x holds entries 32l to 32l + 31, entry 32l + j in register j. For
-// P < 32 a thread holds 32/P vectors one after the other, each transformed by itself. Bits 0 to 4 of the
-// index are then stages between registers, bits 5 to 9 between lanes, and those above between warps.
+// Thread l of the L ≥ P/32 that share one x holds entries 32l to 32l + 31, entry 32l + j in register j.
+// Bits 0 to 4 of the index are then stages between registers, bits 5 to 9 between lanes, and those above
+// between warps.
 // Two entries can share a register as fields lo + 2^16·hi: sums and differences of such words are those of
 // both fields while these stay within 16 bits.
 #pragma once
@@ -21,19 +21,6 @@ FNTK_DEVICE void butterflies(std::int32_t (&x)[count]) {
             const std::int32_t a = x[j], b = x[j + half];
             x[j] = a + b;
             x[j + half] = a - b;
-        }
-}
-
-/// The same, or nothing, without a branch around all registers.
-template <int half, int count>
-FNTK_DEVICE void butterflies(std::int32_t (&x)[count], bool wanted) {
-    const std::int32_t other = wanted ? 1 : 0, own = wanted ? -1 : 1;
-    FNTK_UNROLL
-    for (int j = 0; j < count; ++j)
-        if ((j & half) == 0) {
-            const std::int32_t a = x[j], b = x[j + half];
-            x[j] = a + other * b;
-            x[j + half] = other * a + own * b;
         }
 }
 

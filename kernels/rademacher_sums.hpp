@@ -128,10 +128,4 @@ bool with_rank_columns(std::int64_t p, F&& f) {
     return p <= 256;
 }
 
-/// f(digits), an integral_constant, with the digits of |ĥ| ≤ 2^bits: 2 or 3.
-template <class F>
-void with_digits(int bits, F&& f) {
-    byte_digits(bits) <= 2 ? f(std::integral_constant<int, 2>{}) : f(std::integral_constant<int, 3>{});
-}
-
 }  // namespace fntk::kernels

@@ -1,364 +1,205 @@
-// The wide pass over an srht V by fast transforms, V never in memory: for ĥ (int32, n × p) and the blocks b
-// of P = next_power_of_two(p) rows of V, with s_b their signs and ĥ padded by zeros to P,
-//     ẑ_b = H_P (s_b ∘ ĥ),  gate_b = ẑ_b > 0,  Ĝ^c += s_b ∘ H_P (a^c_b ∘ gate_b)
-//         gates: n × m bits          Ĝ: n × (k·p), added to: zeroed by the caller
-// in 2·log2 P additions per row of V and sample, instead of 2·p. All sums are exact, whatever the launch.
+// The wide pass over an srht V of rank p ≤ 1024, half of the transform on int8 matrix units, V never in
+// memory (srht_sums.hpp). For ĥ (int32, n × p, of two or three digits −128..127 to the base 256), padded by
+// zeros to P columns, and the srht blocks b of V:
+//     ẑ_b = H_P (s_b ∘ ĥ),  gate_b = ẑ_b > 0,  Ĝ^0 += s_b ∘ H_P (a^0_b ∘ gate_b)
+//         gates: n × m bits          Ĝ^0: the first p columns of Ĝ, added to
+// Further outputs come from the gates (open_gradients_srht.hpp). Exact, whatever the launch.
 //
-// Two samples are held by L = max(P, 64)/32 threads, their entries 32l + j of ĥ and of ẑ_b in registers j
-// of thread l (hadamard.hpp); a block of 256 threads has 256/L such places. A step of a place is one unit
-// of 32·L rows: one srht block, or 64/P of them when P < 64, whose sums are added in the end. A thread's 32
-// signs of ẑ are the 32 bits of its half of a word of gates; it exchanges them with its neighbour, and
-// every other thread writes the word. ẑ − 1 in place of ẑ, from one entry that is one less, makes the sign
-// bit of every entry its closed gate.
+// First the 32 columns of every group: an int8 product a digit, 256 times the sums of the digit above to
+// begin with, with operands of signs that are made on the spot. Then the groups, in registers: butterflies.
+// One less in group 0 of the columns is one less everywhere, so the sign of what comes is a closed gate.
 //
-// a ∘ gate is −1, 0 or 1, so that the two samples, whose s and a are the same, share 32 words of two fields
-// of 16 bits in the second transform and in the sums, which go to memory before a field is full.
-//
-// The width goes in tiles of 8192 rows: 256/L units, whose s and a^c are drawn by the block into shared
-// memory for all its samples, ±1 in 32 bits each: a sign is a factor of a multiply-add. Places share the
-// work on a tile in `ways` ways: each has one of `ways` parts of the units, and 2·places/ways samples are
-// in work at once.
-//
-// Shared memory:
-//     signs      8 × 256 quads: word i of quad 256q + u·L + l is the sign of entry 32l + 4q + i in unit u
-//     readout    outputs_at_once times as many: that word is a of row 32(u·L + l) + 4q + i of the tile
-//     exchange   P > 1024 only: 32 × 256 words for the stages between warps
-// Barriers: signs are read only after all are there, and drawn only after those of the tile before have
-// been read.
-//
-// A block takes tasks (outputs_at_once outputs, range of tiles, samples) in turn. Ranges of one sample add
-// to the same sums, atomically.
+// Shared memory beside that of srht_sums.hpp:
+//     digits      [warp, if it is alone][column group][digit][lane], the A operands of 16 samples
+//     gate_rows   if gates are wanted, once for each warp that is alone, or twice (steps in turn): [row][group]
+//                 words of gates, whose byte T is of tile T. Rows are four words longer: no bank conflicts
 #pragma once
 
-#include "hadamard.hpp"
 #include "quad.hpp"
-#include "sign_words.hpp"
+#include "srht_sums.hpp"
 
 namespace fntk::kernels {
 
-/// outputs_at_once: gradients per pass over the width, 1 or 2; one more transform saved per output and
-/// pass, for 32 more registers and 32 KiB of shared memory.
-template <int outputs_at_once_>
-struct WidePassSrht {
-    static constexpr int outputs_at_once = outputs_at_once_;
-    static constexpr int max_threads = 256;
-    static constexpr std::int64_t max_padded = 32 * max_threads;
-    static constexpr std::int64_t tile_rows = 32 * max_threads;
+template <int padded_, int digits_ = 3>
+struct WidePassSrht : SrhtSums<padded_> {
+    using Sums = SrhtSums<padded_>;
+    using Sums::alone, Sums::gradients, Sums::groups, Sums::m, Sums::max_threads, Sums::p,
+        Sums::step_groups, Sums::whole;
 
-    std::uint64_t up_seed = 0, readout_seed = 0;
-    std::int64_t m = 0, p = 0, k = 0;
-    Rows<const std::int32_t> h;    // n × p
-    Rows<std::uint64_t> gates;     // n × ⌈m/64⌉ words, written in full; no data: not wanted
-    Rows<std::int32_t> gradients;  // n × (k·p), added to; no data: not wanted
-    int largest_field = 0x7FFF;    // of the sums; at least P and 32
+    static constexpr int digit_count = digits_;
 
-    /// Why a rank cannot be had, or null.
-    static const char* unsupported(std::int64_t p, const DeviceLimits& limits) {
-        const std::int64_t padded = next_power_of_two(p);
-        if (padded > max_padded)
-            return "a block of 256 threads holds 32 entries per thread: rank at most 8192";
-        if (padded < 32 && outputs_at_once > 1) return "ranks below 17 take one output at once";
-        if (shared_bytes(padded) > limits.shared_bytes_per_block)
-            return "the signs of 8192 rows need 32 KiB of shared memory, the readouts of each output as "
-                   "much, and so do the stages between warps (rank above 1024)";
-        return nullptr;
-    }
+    Rows<const std::int32_t> h;  // n × p
+    Rows<std::uint64_t> gates;   // n × ⌈m/64⌉ words, written in full; no data: not wanted
 
-    /// Two blocks per multiprocessor, one after the other, each with a few tasks to even the load out.
+    /// Whether a block has the shared memory for it.
+    static bool fits(const DeviceLimits& limits) { return warps_of(1, true, limits) > 0; }
+
     Launch launch(const DeviceLimits& limits) const {
-        if (h.rows == 0 || m == 0 || chunks() == 0) return {};
-        const std::int64_t most = smaller<std::int64_t>(h.rows * tiles() * chunks(), 0x7FFFFFFF);
-        return {smaller<std::int64_t>(most, std::int64_t{2} * limits.multiprocessors), max_threads,
-                shared_bytes(next_power_of_two(p))};
+        if (h.rows == 0 || m == 0 || (gradients.data == nullptr && gates.data == nullptr)) return {};
+        const std::int64_t warps = warps_of(h.rows, gates.data != nullptr, limits);
+        return this->launch_items(h.rows, 1, warps, shared_bytes(warps, gates.data != nullptr), limits);
     }
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
-        const Shape shape(*this, grid.blocks());
-        auto* signs = grid.template shared<Quad>(quads_of_tile);
-        auto* readout = grid.template shared<Quad>(outputs_at_once * quads_of_tile);
-        std::int32_t* exchange = nullptr;
-        if (shape.padded > warp_size * warp_size)
-            exchange = grid.template shared<std::int32_t>(32 * max_threads);
-        if (outputs_at_once == 1 && shape.padded < 32)
-            run<outputs_at_once != 1>(grid, shape, signs, readout, exchange);
-        else
-            run<true>(grid, shape, signs, readout, exchange);
+        const typename Sums::Staged staged(grid);
+        const int own = alone ? grid.warp() : 0, warps = grid.threads() / warp_size;
+        Quad* digits = grid.template shared<Quad>(digit_quads * (alone ? warps : 1)) + own * digit_quads;
+        std::uint32_t* gate_rows = nullptr;
+        if (gates.data != nullptr)
+            gate_rows = grid.template shared<std::uint32_t>(gate_words * (alone ? warps : 2)) + own * gate_words;
+        const Work work = this->item(grid, h.rows, 0, 1);
+        load_digits(grid, work.row, digits);
+        const Hadamard32 hadamard(grid.lane(), p);
+        const auto find = [&](int step, int group, int tile, std::uint32_t (*closed)[batch]) {
+            find_closed(grid, hadamard, digits + grid.lane(),
+                        staged.by_input + (step % buffers * step_groups + group) * 4 + grid.lane() % 4, tile,
+                        closed);
+            if (gate_rows == nullptr) return;
+            FNTK_UNROLL
+            for (int i = 0; i < tiles; ++i)
+                keep_gates(grid, gate_rows + (alone ? 0 : (step & 1) * gate_words), group, tile + i, closed[i]);
+        };
+        const auto done = [&](int step) {
+            if (gate_rows == nullptr) return;
+            if (alone) grid.sync_warp();  // the gates of all lanes are there
+            write_gates(grid, work.row, step, gate_rows + (alone ? 0 : (step & 1) * gate_words));
+            if (alone) grid.sync_warp();  // and have been read
+        };
+        this->run(grid, work, hadamard, staged, find, done);
     }
 
   private:
-    static constexpr int samples_at_once = 2;
-    static constexpr int quads_of_tile = 8 * max_threads;
+    using Sums::batch, Sums::buffers, Sums::tiles;
+    using typename Sums::Hadamard32, typename Sums::Work;
+    static constexpr int digit_quads = groups * digit_count * warp_size;
+    static constexpr int gate_stride = step_groups + 4, gate_words = 16 * gate_stride;
 
-    FNTK_HD std::int64_t tiles() const { return ceil_div(m, tile_rows); }
-    /// Passes over the width.
-    FNTK_HD std::int64_t chunks() const {
-        return gradients.data != nullptr && k > 0 ? ceil_div(k, outputs_at_once)
-                                                  : (gates.data != nullptr ? 1 : 0);
+    static std::int64_t shared_bytes(std::int64_t warps, bool keeps_gates) {
+        return Sums::Staged::bytes() + shared_size<Quad>(digit_quads * (alone ? warps : 1)) +
+               (keeps_gates ? shared_size<std::uint32_t>(gate_words * (alone ? warps : 2)) : 0);
     }
-    static constexpr std::int64_t shared_bytes(std::int64_t padded) {
-        return shared_size<Quad>(quads_of_tile) + shared_size<Quad>(outputs_at_once * quads_of_tile) +
-               (padded > warp_size * warp_size ? shared_size<std::int32_t>(32 * max_threads) : 0);
-    }
-
-    /// How samples and rows go to places and tasks, such that every block has work.
-    struct Shape {
-        int padded, threads, places;  // P, L, 256/L
-        int ways = 1;
-        std::int64_t groups = 0, slices = 1, chunks;
-
-        FNTK_HD Shape(const WidePassSrht& pass, std::int64_t blocks)
-            : padded(static_cast<int>(next_power_of_two(pass.p))),
-              threads(larger(padded, 64) / 32),
-              places(max_threads / threads),
-              chunks(pass.chunks()) {
-            const std::int64_t pairs = ceil_div(pass.h.rows, samples_at_once), tiles = pass.tiles();
-            while (ways < places &&
-                   (2 * ways * pairs <= places || ceil_div(pairs, places / ways) * tiles * chunks < blocks))
-                ways *= 2;
-            groups = ceil_div(pairs, places / ways);
-            slices = larger<std::int64_t>(1, smaller(tiles, ceil_div(4 * blocks, groups * chunks)));
-        }
-        FNTK_HD std::int64_t tasks() const { return groups * slices * chunks; }
-        FNTK_HD int unit_rows() const { return 32 * threads; }
-    };
-
-    /// What a thread works on: its part of `sample` and the next one, and its share of a tile's units.
-    struct Place {
-        int part, way;
-        std::int64_t sample;
-
-        FNTK_HD Place(const Shape& shape, int thread, std::int64_t group)
-            : part(thread % shape.threads),
-              way(thread / shape.threads % shape.ways),
-              sample(samples_at_once *
-                     (group * (shape.places / shape.ways) + thread / shape.threads / shape.ways)) {}
-    };
-
-    /// The columns of a thread are first, first + 1, ...; those from p on are zeros. For P < 32 the entries
-    /// repeat.
-    FNTK_DEVICE static int first_column(const Place& place, int padded) {
-        return 32 * place.part & (padded - 1);
-    }
-    FNTK_DEVICE void load(const Place& place, std::int64_t sample, int padded,
-                          std::int32_t (&entries)[32]) const {
-        const int first = first_column(place, padded);
-        const int count = sample < h.rows ? static_cast<int>(p) - first : 0;
-        const std::int32_t* row = count > 0 ? h.row(sample) + first : nullptr;
-        FNTK_UNROLL
-        for (int j = 0; j < 32; ++j) entries[j] = j < count ? row[j] : 0;
-        FNTK_UNROLL
-        for (int j = 1; j < 32; ++j) {  // j − half: j without its highest bit
-            const int half = j >= 16 ? 16 : j >= 8 ? 8 : j >= 4 ? 4 : j >= 2 ? 2 : 1;
-            if (padded <= half) entries[j] = entries[j - half];
-        }
+    static std::int64_t warps_of(std::int64_t n, bool keeps_gates, const DeviceLimits& limits) {
+        return Sums::warps_for(n, limits,
+                               [&](std::int64_t warps) { return shared_bytes(warps, keeps_gates); });
     }
 
-    FNTK_HD int room_of_sums(int padded) const { return largest_field / larger(padded, 32); }
-
-    /// whole: P ≥ 32, every register takes part in every stage between registers.
-    template <bool whole, class Grid>
-    FNTK_DEVICE void run(Grid& grid, const Shape& shape, Quad* signs, Quad* readout,
-                         std::int32_t* exchange) const {
-        for (std::int64_t task = grid.block(); task < shape.tasks(); task += grid.blocks()) {
-            const std::int64_t group = task % shape.groups, rest = task / shape.groups;
-            const std::int64_t slice = rest % shape.slices;
-            const auto chunk = static_cast<int>(rest / shape.slices);
-            const Place place(shape, grid.thread(), group);
-            std::int32_t entries[samples_at_once][32], sums[outputs_at_once][32] = {};
+    /// Register i of a fragment: row lane/4 + 8·(i % 2), columns 8(2h + j/2) + 2t + j % 2 of a group,
+    /// h = i / 2, j < 4.
+    template <class Grid>
+    FNTK_DEVICE void load_digits(Grid& grid, std::int64_t row, Quad* digits) const {
+        const std::int64_t padded = next_power_of_two(p);
+        for (int group = alone ? 0 : grid.warp(); group < groups; group += alone ? 1 : 8) {
+            Quad quads[digit_count] = {};
             FNTK_UNROLL
-            for (int a = 0; a < samples_at_once; ++a)
-                load(place, place.sample + a, shape.padded, entries[a]);
-            // Warps without a sample only draw, where no other warp needs them.
-            const bool work = grid.ballot(place.sample < h.rows) != 0 || exchange != nullptr;
-            int room = room_of_sums(shape.padded);  // units that still fit their fields
+            for (int i = 0; i < 4; ++i) {
+                const std::int64_t r = row + grid.lane() / 4 + 8 * (i % 2);
+                FNTK_UNROLL
+                for (int j = 0; j < 4; ++j) {
+                    std::int64_t q = 32 * group + 8 * (2 * (i / 2) + j / 2) + 2 * (grid.lane() % 4) + j % 2;
+                    if (!whole) q &= padded - 1;
+                    std::int32_t rest = r < h.rows && q < p ? h.row(r)[q] : 0;
+                    FNTK_UNROLL
+                    for (Quad& quad : quads)
+                        quad.word[i] |= (static_cast<std::uint32_t>(take_low_digit(rest)) & 255U) << (8 * j);
+                }
+            }
+            FNTK_UNROLL
+            for (int digit = 0; digit < digit_count; ++digit)
+                digits[(group * digit_count + digit) * warp_size + grid.lane()] = quads[digit];
+        }
+    }
 
-            const auto end = static_cast<int>((slice + 1) * tiles() / shape.slices);
-            for (auto tile = static_cast<int>(slice * tiles() / shape.slices); tile < end; ++tile) {
-                grid.sync();  // the signs of the tile before have been read
-                draw(grid.thread(), tile, chunk, shape.padded, signs, readout);
-                grid.sync();  // all signs are there
-                const auto rows = static_cast<int>(smaller(m - tile * tile_rows, tile_rows));
-                for (int u = 0; work && u * shape.unit_rows() < rows; u += shape.ways) {
-                    const int word = (u + place.way) * shape.threads + place.part;
-                    std::uint32_t open[samples_at_once];
-                    find_open<whole>(grid, place, shape.padded, exchange, signs + word, entries, open);
+    /// closed[i][g]: bytes of tile T + i of group g of the batch, −1 where ẑ ≤ 0. masks: of the first group.
+    template <class Grid>
+    FNTK_DEVICE static void find_closed(Grid& grid, const Hadamard32& hadamard, const Quad* digits,
+                                        const Pair* masks, int tile, std::uint32_t (*closed)[batch]) {
+        constexpr int together = 4 / tiles;  // groups: four products do not wait for each other
+        std::int32_t z[batch * tiles * 4] = {};
+        FNTK_UNROLL
+        for (int first = 0; first < batch; first += together) {
+            std::uint32_t signs[together][tiles][2];
+            FNTK_UNROLL
+            for (int i = 0; i < together * tiles; ++i) {
+                const Pair mask = masks[4 * (first + i / tiles)];
+                FNTK_UNROLL
+                for (int half = 0; half < 2; ++half)
+                    signs[i / tiles][i % tiles][half] =
+                        hadamard.operand(mask.word[half], tile + i % tiles, half);
+            }
+            FNTK_UNROLL
+            for (int digit = digit_count - 1; digit >= 0; --digit) {
+                FNTK_UNROLL
+                for (int i = 0; i < together * tiles; ++i) {
+                    const int group = first + i / tiles;
+                    const Quad quad = digits[(group % groups * digit_count + digit) * warp_size];
+                    std::int32_t(&sum)[4] = reinterpret_cast<std::int32_t(&)[4]>(z[4 * (first * tiles + i)]);
+                    grid.mma_s8(sum, quad.word, signs[i / tiles][i % tiles]);
+                    if (digit == 0) continue;
                     FNTK_UNROLL
-                    for (int a = 0; a < samples_at_once; ++a) {
-                        open[a] &= low_bits(rows - 32 * word);
-                        if (gates.data != nullptr && chunk == 0)
-                            write_gates(grid, place, place.sample + a, tile, rows, word, open[a]);
-                    }
-                    if (gradients.data == nullptr) continue;
-                    FNTK_UNROLL
-                    for (int c = 0; c < outputs_at_once; ++c)
-                        add_gradients<whole>(grid, shape.padded, exchange, open,
-                                             readout + c * quads_of_tile + word, signs + word, sums[c]);
-                    const bool last = tile + 1 == end && (u + shape.ways) * shape.unit_rows() >= rows;
-                    if (--room > 0 && !last) continue;
-                    room = room_of_sums(shape.padded);
-                    FNTK_UNROLL
-                    for (int c = 0; c < outputs_at_once; ++c)
-                        give<whole>(grid, place, shape.padded, chunk * outputs_at_once + c, sums[c]);
+                    for (std::int32_t& x : sum) x = 256 * x - (digit == 1 && group % groups == 0 ? 1 : 0);
                 }
             }
         }
-    }
-
-    /// The signs and readouts of a tile, a word of 32 to each thread. For P ≥ 32 the words of s follow one
-    /// another as those of a do; for P < 32 a word gathers the signs of the 32/P srht blocks of its rows.
-    FNTK_DEVICE void draw(int thread, int tile, int chunk, int padded, Quad* signs, Quad* readout) const {
-        const auto index = static_cast<std::uint64_t>(tile) * max_threads + thread;
-        const int vectors = padded < 32 ? static_cast<int>(32 / padded) : 1;
-        std::uint32_t word = 0;
-        for (int v = 0; v < vectors; ++v)
-            word |= (word_at(up_seed, Stream::up_signs, index * vectors + v) & low_bits(padded))
-                    << (v * padded & 31);
-        expand(word, signs + thread);
+        Sums::for_each_stage([&](auto half) { butterflies<decltype(half)::value * tiles * 4>(z); });
         FNTK_UNROLL
-        for (int c = 0; c < outputs_at_once; ++c)
-            expand(
-                word_at(readout_seed, Stream::readout, readout_word(chunk * outputs_at_once + c) + index),
-                readout + c * quads_of_tile + thread);
-    }
-    /// Bit j to ±1: word j % 4 of quad j / 4, max_threads quads apart.
-    FNTK_DEVICE static void expand(std::uint32_t word, Quad* to) {
-        FNTK_UNROLL
-        for (int q = 0; q < 8; ++q) {
-            Quad quad;
+        for (int i = 0; i < tiles; ++i) {
             FNTK_UNROLL
-            for (int i = 0; i < 4; ++i) quad.word[i] = 2 * (word >> (4 * q + i) & 1U) - 1;
-            to[q * max_threads] = quad;
-        }
-    }
-
-    /// x = sign ∘ x, and for whole the stage of index bit 0 of its transform.
-    template <bool whole>
-    FNTK_DEVICE static void apply_signs(const Quad& sign, std::int32_t* x) {
-        FNTK_UNROLL
-        for (int i = 0; i < 4; i += 2) {
-            const std::int32_t first = x[i] * static_cast<std::int32_t>(sign.word[i]),
-                               second = x[i + 1] * static_cast<std::int32_t>(sign.word[i + 1]);
-            x[i] = whole ? first + second : first;
-            x[i + 1] = whole ? first - second : second;
-        }
-    }
-    template <bool whole, class Grid>
-    FNTK_DEVICE static void transform(Grid& grid, std::int32_t (&x)[32], int padded,
-                                      std::int32_t* exchange) {
-        if constexpr (whole) {
-            butterflies<2>(x);
-            butterflies<4>(x);
-            butterflies<8>(x);
-            butterflies<16>(x);
-            transform_lanes(grid, x, padded);
-            transform_warps<max_threads>(grid, x, padded, exchange);
-        } else {
-            butterflies<1>(x, padded > 1);
-            butterflies<2>(x, padded > 2);
-            butterflies<4>(x, padded > 4);
-            butterflies<8>(x, padded > 8);
-        }
-    }
-
-    /// Bit j: ẑ of row j of the unit's 32 rows of this thread is above 0.
-    template <bool whole, class Grid>
-    FNTK_DEVICE static void find_open(Grid& grid, const Place& place, int padded, std::int32_t* exchange,
-                                      const Quad* signs, const std::int32_t (&entries)[samples_at_once][32],
-                                      std::uint32_t (&open)[samples_at_once]) {
-        const std::int32_t one = first_column(place, padded) == 0 ? 1 : 0;
-        const std::uint32_t firsts = whole ? 0 : ~0U / low_bits(padded);  // bits P apart
-        FNTK_UNROLL
-        for (int a = 0; a < samples_at_once; ++a) {
-            std::int32_t x[32];
-            FNTK_UNROLL
-            for (int q = 0; q < 8; ++q) {
-                FNTK_UNROLL
-                for (int i = 0; i < 4; ++i) x[4 * q + i] = entries[a][4 * q + i];
-                apply_signs<whole>(signs[q * max_threads], x + 4 * q);
+            for (int g = 0; g < batch; ++g) {
+                const std::int32_t* x = z + 4 * (g * tiles + i);
+                closed[i][g] = sign_masks(x[0], x[1], x[2], x[3]);
             }
-            if (whole) {  // entry 0 is in both of the first sums
-                x[0] -= one;
-                x[1] -= one;
-            } else {
-                FNTK_UNROLL
-                for (int j = 0; j < 32; ++j) x[j] -= static_cast<std::int32_t>(firsts >> j & 1U);
-            }
-            transform<whole>(grid, x, padded, exchange);
-            std::uint32_t closed = 0;
-            FNTK_UNROLL
-            for (int j = 31; j >= 0; --j) closed = closed << 1 | static_cast<std::uint32_t>(x[j]) >> 31;
-            open[a] = ~closed;
         }
     }
 
-    /// The 32 rows of a word of a tile, which has `rows` rows; even parts begin a word of gates.
+    /// The bytes of a tile in the words of gates: those of four groups are exchanged at once.
     template <class Grid>
-    FNTK_DEVICE void write_gates(Grid& grid, const Place& place, std::int64_t sample, int tile, int rows,
-                                 int word, std::uint32_t open) const {
-        const std::uint64_t other = grid.shuffle_xor(open, 1);
-        if (place.part % 2 == 0 && 32 * word < rows && sample < h.rows)
-            gates.row(sample)[tile * (tile_rows / 64) + word / 2] = open | other << 32;
-    }
-
-    /// sums += s ∘ H (a ∘ gate), of both samples in the two fields of a word.
-    template <bool whole, class Grid>
-    FNTK_DEVICE static void add_gradients(Grid& grid, int padded, std::int32_t* exchange,
-                                          const std::uint32_t (&open)[samples_at_once], const Quad* readout,
-                                          const Quad* signs, std::int32_t (&sums)[32]) {
-        constexpr std::uint32_t fields = 0x00010001U;
-        const std::uint32_t low = (open[0] & 0xFFFFU) | open[1] << 16,
-                            high = open[0] >> 16 | (open[1] & 0xFFFF0000U);
-        std::int32_t word[32];
+    FNTK_DEVICE static void keep_gates(Grid& grid, std::uint32_t* gate_rows, int group, int tile,
+                                       const std::uint32_t (&closed)[batch]) {
+        const int n = grid.lane() / 4, t = grid.lane() % 4;
         FNTK_UNROLL
-        for (int q = 0; q < 8; ++q) {
+        for (int first = 0; first < batch; first += 4) {
+            std::uint32_t bytes[2] = {};
             FNTK_UNROLL
-            for (int i = 0; i < 4; ++i)
-                word[4 * q + i] =
-                    static_cast<std::int32_t>((q < 4 ? low : high) >> (4 * q + i) % 16 & fields);
-            apply_signs<whole>(readout[q * max_threads], word + 4 * q);
-        }
-        transform<whole>(grid, word, padded, exchange);
-        FNTK_UNROLL
-        for (int q = 0; q < 8; ++q) {
-            const Quad sign = signs[q * max_threads];
+            for (int g = 0; g < 4; ++g) {
+                const std::uint32_t bits = ((~closed[first + g] & 0x08040201U) * 0x01010101U) >> 24;
+                bytes[0] |= (bits & 3U) << (8 * g);
+                bytes[1] |= bits >> 2 << (8 * g);
+            }
             FNTK_UNROLL
-            for (int i = 0; i < 4; ++i)
-                sums[4 * q + i] += word[4 * q + i] * static_cast<std::int32_t>(sign.word[i]);
-        }
-    }
-
-    /// A thread's sums to those of output c, and zero again; for P < 32 registers P apart belong to one
-    /// column.
-    template <bool whole, class Grid>
-    FNTK_DEVICE void give(Grid& grid, const Place& place, int padded, int c,
-                          std::int32_t (&sums)[32]) const {
-        // late: 32 columns are not to be kept for the next time.
-        const int threads = larger(padded, 64) / 32, part = grid.late_thread() & (threads - 1);
-        const int lanes = whole ? smaller(threads, warp_size) : 1, lane = part & (lanes - 1);
-        if constexpr (whole) {
-            swap_lanes_and_registers(grid, lane, lanes, sums);
-        } else {
-            FNTK_UNROLL
-            for (int j = 31; j >= 1; --j) {
-                const int half = j >= 16 ? 16 : j >= 8 ? 8 : j >= 4 ? 4 : j >= 2 ? 2 : 1;
-                if (padded <= half) sums[j - half] += sums[j];
+            for (int i = 0; i < 2; ++i) {
+                std::uint32_t all = bytes[i] << (2 * t);
+                all |= grid.shuffle_xor(all, 1);
+                all |= grid.shuffle_xor(all, 2);
+                auto* row = reinterpret_cast<unsigned char*>(gate_rows + (n + 8 * i) * gate_stride +
+                                                             group + first + t);
+                row[tile] = static_cast<unsigned char>(all >> (8 * t));
             }
         }
-        const bool first = c < k && place.sample < h.rows, second = c < k && place.sample + 1 < h.rows;
-        std::int32_t* row = first ? gradients.row(place.sample) + c * p : nullptr;
-        FNTK_UNROLL
-        for (int j = 0; j < 32; ++j) {
-            const std::int32_t low = static_cast<std::int16_t>(sums[j]), high = (sums[j] - low) >> 16;
-            sums[j] = 0;
-            // Register j held register j − j % lanes + lane of lane j % lanes.
-            const int from = j & (lanes - 1);
-            const int column = (32 * (part - lane + from) & (padded - 1)) + j - from + lane;
-            if (column >= p || (!whole && j >= padded)) continue;
-            if (first && low != 0) grid.atomic_add(row + column, low);
-            if (second && high != 0) grid.atomic_add(row + gradients.stride + column, high);
+    }
+
+    /// The words of a step, 64 units each, of the 16 samples.
+    template <class Grid>
+    FNTK_DEVICE void write_gates(Grid& grid, std::int64_t row, int step,
+                                 const std::uint32_t* gate_rows) const {
+        constexpr int row_words = step_groups / 2;
+        const int threads = alone ? warp_size : grid.threads();
+        for (int i = alone ? grid.lane() : grid.thread(); i < 16 * row_words; i += threads) {
+            const int r = i / row_words, word = i % row_words;
+            const std::int64_t at = std::int64_t{step} * row_words + word, left = m - 64 * at;
+            if (row + r >= h.rows || left <= 0) continue;
+            const std::uint32_t* pair = gate_rows + r * gate_stride + 2 * word;
+            gates.row(row + r)[at] =
+                (pair[0] & low_bits(left)) | std::uint64_t{pair[1] & low_bits(left - 32)} << 32;
         }
     }
 };
+
+/// Whether a rank has such a pass on a device.
+inline bool srht_fits(std::int64_t p, const DeviceLimits& limits) {
+    bool fits = false;
+    with_srht_rank(p, [&](auto padded) { fits = WidePassSrht<decltype(padded)::value>::fits(limits); });
+    return fits;
+}
 
 }  // namespace fntk::kernels

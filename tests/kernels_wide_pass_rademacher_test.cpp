@@ -1,6 +1,6 @@
 // The fused wide pass on int8 products, and the further outputs from its gates, against the reference:
 // equal integers for every shape and device.
-#include "kernel_rows.hpp"
+#include "kernels_wide_fused.hpp"
 
 #include <open_gradients.hpp>
 #include <wide_pass_rademacher.hpp>
@@ -11,59 +11,19 @@
 namespace fntk::test {
 namespace {
 
-struct Shape {
-    std::int64_t n, m, p, k;
-    int bits = 22;
-};
+using Shape = FusedShape;
+using Wanted = FusedWanted;
 
-enum class Wanted { both, gates, gradients };
-
-/// The gates are poisoned, since they are written in full, and both have guards.
 void expect_exact(const Shape& shape, const HostOptions& options = {}, Wanted wanted = Wanted::both) {
-    const std::int64_t n = shape.n, m = shape.m, p = shape.p, k = shape.k;
-    const UpFactor up = seeded_up(Up::rademacher, m, p);
-    const Readout readout = seeded_readout(m, k);
-    Matrix h = hidden_integers(n, p, static_cast<std::uint64_t>(n + m + p), shape.bits);
-    WideResult expected = reference_wide_pass(up, readout, h);
-    Guarded<std::uint64_t> gates(n, (m + 63) / 64, 1, 0xABABABABABABABABU, 7);
-    Guarded<std::int32_t> gradients(n, k * p, 3, 0, 1 << 30);
-
-    const auto pass = [&](auto kernel) {
-        kernel.up_seed = up.seed;
-        kernel.readout_seed = readout.seed;
-        kernel.m = m;
-        kernel.p = p;
-        kernel.h = rows_in<const std::int32_t>(h);
-        if (wanted != Wanted::gradients) kernel.gates = gates.view;
-        if (wanted != Wanted::gates) kernel.gradients = gradients.view;
-        run_on_host(kernel, options);
-    };
-    const bool fits = kernels::with_rank_columns(p, [&](auto columns) {
-        kernels::with_digits(shape.bits, [&](auto digits) {
-            pass(kernels::WidePassRademacher<decltype(columns)::value, decltype(digits)::value>());
+    const auto with_kernels = [](std::int64_t p, int bits, const auto& f) {
+        return kernels::with_rank_columns(p, [&](auto columns) {
+            kernels::with_digits(bits, [&](auto digits) {
+                f(kernels::WidePassRademacher<decltype(columns)::value, decltype(digits)::value>(),
+                  kernels::OpenGradients<decltype(columns)::value>());
+            });
         });
-        if (wanted == Wanted::gates) return;
-        kernels::OpenGradients<decltype(columns)::value> further;
-        further.up_seed = up.seed;
-        further.readout_seed = readout.seed;
-        further.m = m;
-        further.p = p;
-        further.first = 1;
-        further.outputs = k;
-        const kernels::Rows<std::uint64_t> found =
-            wanted == Wanted::both ? gates.view : rows_in(expected.gates.view());
-        further.gates = {found.data, found.rows, found.cols, found.stride};
-        further.gradients = gradients.view;
-        run_on_host(further, options);
-    });
-    const std::string what = "n " + std::to_string(n) + " m " + std::to_string(m) + " p " +
-                             std::to_string(p) + " k " + std::to_string(k) + " bits " +
-                             std::to_string(shape.bits) + " multiprocessors " +
-                             std::to_string(options.limits.multiprocessors);
-    EXPECT_TRUE(fits) << what;
-    if (wanted != Wanted::gradients) expect_equal(gates.view, expected.gates, "gates, " + what);
-    if (wanted != Wanted::gates) expect_equal(gradients.view, expected.gradients, "gradients, " + what);
-    EXPECT_TRUE(gates.intact() && gradients.intact()) << what;
+    };
+    test::expect_exact(Up::rademacher, with_kernels, shape, options, wanted);
 }
 
 TEST(WidePassRademacher, EqualsTheReference) {

@@ -1,107 +1,140 @@
-#include "kernels_wide_pass.hpp"
+// The pass over an srht V on int8 products and butterflies, and the further outputs from its gates, against
+// the reference: equal integers for every rank, shape and device.
+#include "kernels_wide_fused.hpp"
 
+#include <open_gradients_srht.hpp>
 #include <wide_pass_srht.hpp>
+
+#include <algorithm>
 
 namespace fntk::test {
 namespace {
 
-template <int outputs_at_once>
-kernels::WidePassSrht<outputs_at_once> pass_of(const WideProblem& problem) {
-    kernels::WidePassSrht<outputs_at_once> pass;
-    pass.h = problem.rows<std::int32_t>();
-    return pass;
+using Shape = FusedShape;
+using Wanted = FusedWanted;
+
+/// Bits of ĥ that the contract gives a rank, if `bits` are more.
+Shape bounded(Shape shape) {
+    shape.bits = std::min(shape.bits, kernels::hidden_bits(kernels::ceil_log2(shape.p), false));
+    return shape;
 }
 
-/// DeviceLimits of a GPU with that many multiprocessors.
-kernels::DeviceLimits limits_of(int multiprocessors) {
-    return {
-        .multiprocessors = multiprocessors, .shared_bytes_per_block = 99 * 1024, .compute_capability = 89};
+void expect_exact(const Shape& shape, const HostOptions& options = {.limits = {1, 163 * 1024, 80}},
+                  Wanted wanted = Wanted::both) {
+    const auto with_kernels = [](std::int64_t p, int bits, const auto& f) {
+        return kernels::with_srht_rank(p, [&](auto padded) {
+            kernels::with_digits(bits, [&](auto digits) {
+                f(kernels::WidePassSrht<decltype(padded)::value, decltype(digits)::value>(),
+                  kernels::OpenGradientsSrht<decltype(padded)::value>());
+            });
+        });
+    };
+    test::expect_exact(Up::srht, with_kernels, bounded(shape), options, wanted);
 }
 
 TEST(WidePassSrht, EqualsTheReferenceForEveryRank) {
-    const std::int64_t widths[] = {1, 63, 64, 65, 300, 1025};
-    int turn = 0;
-    for (const std::int64_t p : {1, 2, 3, 8, 31, 32, 64, 128, 257, 512})
-        for (int w = 0; w < 3; ++w, ++turn) {
-            const WideProblem problem(
-                {Up::srht, DType::i32, turn % 4 + 1, p, widths[(turn + 2 * w) % 6], turn % 2 * 2 + 1});
-            expect_sums(pass_of<1>(problem), problem, {.limits = limits_of(1)});
+    for (const Shape& shape :
+         {Shape{1, 1, 1, 1}, Shape{5, 63, 2, 1}, Shape{3, 200, 3, 2}, Shape{4, 100, 8, 1}, Shape{17, 64, 16, 3},
+          Shape{16, 65, 31, 1}, Shape{2, 600, 32, 2}, Shape{18, 530, 64, 1}, Shape{3, 300, 100, 1},
+          Shape{6, 1100, 128, 3}, Shape{17, 530, 256, 2}, Shape{1, 300, 200, 1}})
+        expect_exact(shape);
+}
+// Eight warps share the samples; two srht blocks make a step.
+TEST(WidePassSrht, EqualsTheReferenceForRanksWhoseSamplesWarpsShare) {
+    for (const Shape& shape :
+         {Shape{3, 100, 257, 1}, Shape{17, 1100, 512, 2}, Shape{2, 2100, 1000, 2}, Shape{18, 1025, 1024, 1}})
+        expect_exact(shape);
+}
+
+TEST(WidePassSrht, TakesTwoDigitsOfUpTo14Bits) {
+    for (const Shape& shape : {Shape{5, 65, 7, 2, 14}, Shape{17, 300, 32, 1, 14}, Shape{9, 530, 100, 1, 13},
+                               Shape{18, 260, 256, 1, 14}, Shape{9, 600, 512, 1, 14}})
+        expect_exact(shape);
+}
+
+TEST(WidePassSrht, DoesNotDependOnTheDevice) {
+    expect_exact({5, 6000, 40, 1});  // ranges of the width
+    expect_exact({37, 2100, 64, 3});
+    for (const std::int64_t room : {48, 99}) {  // three blocks of one warp, and one of three
+        HostOptions options;
+        options.limits.shared_bytes_per_block = room * 1024;
+        expect_exact({37, 600, 256, 1}, options);
+    }
+    for (const std::int64_t p : {20, 400})
+        for (const int multiprocessors : {1, 3}) {
+            HostOptions options{.limits = {multiprocessors, 163 * 1024, 80}};
+            options.blocks_at_once = 2;
+            expect_exact({5, 5000, p, 4}, options);
         }
 }
 
-TEST(WidePassSrht, TakesTwoOutputsAtOnce) {
-    for (const std::int64_t k : {1, 2, 3}) {
-        const WideProblem problem({Up::srht, DType::i32, 3, 64, 200, k});
-        expect_sums(pass_of<2>(problem), problem, {.limits = limits_of(1)});
-    }
+TEST(WidePassSrht, LeavesOutWhatIsNotWanted) {
+    for (const Wanted wanted : {Wanted::gates, Wanted::gradients})
+        for (const std::int64_t p : {5, 33, 256, 300})
+            expect_exact({18, 700, p, 2}, {.limits = {1, 163 * 1024, 80}}, wanted);
 }
 
-// From 2048 entries on, several warps hold a sample. After three srht blocks of 8192 rows fields of sums
-// are full.
-TEST(WidePassSrht, EqualsTheReferenceForRanksOfSeveralWarps) {
-    for (const auto& [n, p, m, k] : {std::tuple{2, 1500, 2100, 1}, {2, 4096, 130, 3}, {1, 5000, 70, 1}}) {
-        const WideProblem problem({Up::srht, DType::i32, n, p, m, k});
-        expect_sums(pass_of<1>(problem), problem, {.limits = limits_of(1)});
-    }
+TEST(WidePassSrht, AddsToTheSumsThatAreThere) {
+    const UpFactor up = seeded_up(Up::srht, 70, 8);
+    Matrix h = hidden_integers(4, 8, 1);
+    WideResult expected = reference_wide_pass(up, seeded_readout(70, 1), h);
+    Guarded<std::int32_t> gradients(4, 8, 0, 1000, 0);
+    kernels::WidePassSrht<16> kernel;
+    kernel.up_seed = up.seed;
+    kernel.readout_seed = seeded_readout(70, 1).seed;
+    kernel.m = 70, kernel.p = 8;
+    kernel.h = rows_in<const std::int32_t>(h);
+    kernel.gradients = gradients.view;
+    run_on_host(kernel);
+    for (std::int64_t i = 0; i < 4; ++i)
+        for (std::int64_t q = 0; q < 8; ++q)
+            EXPECT_EQ(gradients.view.row(i)[q], 1000 + expected.gradients.at<std::int32_t>(i, q));
 }
 
-// More samples than places, several tiles of 8192 rows, and places that share the units of a tile.
-TEST(WidePassSrht, DoesNotDependOnTheLaunch) {
-    for (const auto& [n, p, m] : {std::tuple{1, 16, 17000}, {35, 256, 300}, {5, 32, 9000}}) {
-        const WideProblem problem({Up::srht, DType::i32, n, p, m, 1});
-        expect_sums(pass_of<1>(problem), problem, {.limits = limits_of(1), .blocks_at_once = 2});
-        expect_sums(pass_of<1>(problem), problem, {.limits = limits_of(100), .blocks_at_once = 1});
-        expect_sums(pass_of<1>(problem), problem,
-                    {.limits = limits_of(1), .blocks = 3, .blocks_at_once = 2});
-    }
+TEST(WidePassSrht, LaunchesNothingForNothing) {
+    kernels::WidePassSrht<64> kernel;
+    std::int32_t memory[4] = {};
+    kernel.m = 100, kernel.p = 64;
+    kernel.h = {memory, 0, 64, 64};
+    kernel.gradients = {memory, 0, 64, 64};
+    EXPECT_EQ(kernel.launch({}).blocks, 0);
+    kernel.h.rows = kernel.gradients.rows = 2;
+    EXPECT_GT(kernel.launch({}).blocks, 0);
+    kernel.gradients.data = nullptr;
+    EXPECT_EQ(kernel.launch({}).blocks, 0);
+    kernels::OpenGradientsSrht<64> further;
+    further.m = 100, further.p = 64;
+    further.gates.rows = 2;
+    further.first = further.outputs = 1;
+    EXPECT_EQ(further.launch({}).blocks, 0);
 }
 
-TEST(WidePassSrht, GivesItsSumsToMemoryBeforeTheirFieldsAreFull) {
-    for (const auto& [n, p, m, k] : {std::tuple{35, 256, 2000, 1}, {3, 32, 700, 3}, {2, 5, 500, 1}}) {
-        const WideProblem problem({Up::srht, DType::i32, n, p, m, k});
-        for (const int units : {1, 2}) {
-            auto one = pass_of<1>(problem);
-            auto two = pass_of<2>(problem);
-            one.largest_field = two.largest_field = units * static_cast<int>(std::max<std::int64_t>(p, 32));
-            expect_sums(one, problem, {.limits = limits_of(1), .blocks = 1});
-            if (p > 16) expect_sums(two, problem, {.limits = limits_of(1), .blocks = 1});
-        }
-    }
-}
-
-TEST(WidePassSrht, ComputesWhatIsWanted) {
-    const WideProblem problem({Up::srht, DType::i32, 4, 64, 130, 2});
-    const auto expect = [&](const auto& pass, Wanted wanted) {
-        expect_sums(pass, problem, {.limits = limits_of(1)}, wanted);
+TEST(WidePassSrht, FitsTheDevicesThereAre) {
+    const auto room = [](std::int64_t kib) {
+        return kernels::DeviceLimits{132, kib * 1024, 90};
     };
-    expect(pass_of<1>(problem), {.gates = true, .gradients = false});
-    expect(pass_of<1>(problem), {.gates = false, .gradients = true});
-    expect(pass_of<2>(problem), {.gates = false, .gradients = false});
-}
-
-TEST(WidePassSrht, HasNothingToDoForEmptyExtents) {
-    for (const auto& [n, m, k] : {std::tuple{0, 64, 1}, {3, 0, 1}, {3, 64, 0}}) {
-        const WideProblem problem({Up::srht, DType::i32, n, 8, m, k});
-        kernels::WidePassSrht<1> pass;
-        pass.h = {nullptr, n, 8, 8};
-        if (n > 0) pass.h = problem.rows<std::int32_t>();
-        expect_sums(pass, problem, {.limits = limits_of(1)});
-    }
-}
-
-TEST(WidePassSrht, NamesTheRanksItLeavesToOthers) {
-    using Pass = kernels::WidePassSrht<1>;
-    const kernels::DeviceLimits smallest{.shared_bytes_per_block = 99 * 1024};  // of 8.0 and later
-    EXPECT_EQ(Pass::unsupported(8192, smallest), nullptr);
-    EXPECT_NE(Pass::unsupported(8193, smallest), nullptr);
-    EXPECT_NE(Pass::unsupported(1025, {.shared_bytes_per_block = 64 * 1024}), nullptr);
-    EXPECT_EQ(Pass::unsupported(1024, {.shared_bytes_per_block = 64 * 1024}), nullptr);
-    using Two = kernels::WidePassSrht<2>;
-    EXPECT_NE(Two::unsupported(16, smallest), nullptr);
-    EXPECT_EQ(Two::unsupported(17, smallest), nullptr);
-    EXPECT_EQ(Two::unsupported(1024, smallest), nullptr);
-    EXPECT_NE(Two::unsupported(1025, smallest), nullptr);
-    EXPECT_EQ(Two::unsupported(8192, {.shared_bytes_per_block = 163 * 1024}), nullptr);
+    for (const std::int64_t p : {1, 16, 17, 64, 128, 256, 512}) EXPECT_TRUE(kernels::srht_fits(p, room(99))) << p;
+    EXPECT_FALSE(kernels::srht_fits(1024, room(99)));
+    EXPECT_TRUE(kernels::srht_fits(1024, room(163)));
+    EXPECT_FALSE(kernels::srht_fits(1025, room(227)));
+    for (const std::int64_t kib : {99, 163, 227})
+        for (const std::int64_t n : {1, 17, 1000, 100000})
+            for (const std::int64_t p : {1, 32, 64, 128, 256, 512, 1024})
+                kernels::with_srht_rank(p, [&](auto padded) {
+                    if (!kernels::srht_fits(p, room(kib))) return;
+                    std::int32_t memory = 0;
+                    std::uint64_t word = 0;
+                    kernels::WidePassSrht<decltype(padded)::value> kernel;
+                    kernel.m = 100000, kernel.p = p;
+                    kernel.h = {&memory, n, p, p};
+                    kernel.gradients = {&memory, n, p, p};
+                    kernel.gates = {&word, n, 1563, 1563};
+                    const kernels::Launch launch = kernel.launch(room(kib));
+                    EXPECT_LE(launch.shared_bytes, kib * 1024);
+                    EXPECT_LE(launch.threads, kernel.max_threads);
+                    EXPECT_GE(launch.threads, std::min<std::int64_t>(32 * ((n + 15) / 16), 160)) << p << ' ' << kib;
+                    EXPECT_GE(launch.blocks, 12);  // four steps each, or one
+                });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <wide_pass_rademacher.hpp>
 #include <wide_pass_srht.hpp>
+#include <wide_pass_srht_long.hpp>
 #include <wide_pass_wgmma.hpp>
 
 namespace fntk {
@@ -88,20 +89,29 @@ TEST(WideWay, OfRademacherIsWgmmaOnHopperWhereRowsFillItsBlocks) {
     EXPECT_EQ(way(64, 128, {132, 227 * kib, 100}, DType::i32, Up::srht), WideWay::transform);
 }
 
-TEST(WideWay, OfSrhtIsTheTransformWhereItFitsABlock) {
+TEST(WideWay, OfSrhtIsTheTransformThatFitsABlock) {
     for (const DeviceLimits& limits : various_limits)
         for (std::int64_t p = 1; p <= largest_rank; ++p) {
-            const bool fits = kernels::WidePassSrht<1>::unsupported(p, limits) == nullptr;
+            const bool fits = kernels::srht_fits(p, limits),
+                       fits_long = kernels::WidePassSrhtLong<1>::unsupported(p, limits) == nullptr;
             ASSERT_EQ(choose_wide_way(Up::srht, p, DType::i32, limits).way,
-                      fits ? WideWay::transform : WideWay::int8_chain)
+                      fits        ? WideWay::transform
+                      : fits_long ? WideWay::long_transform
+                                  : WideWay::int8_chain)
                 << p;
             if (limits.shared_bytes_per_block >= 99 * kib) {
-                ASSERT_EQ(fits, p <= 8192) << p;
+                ASSERT_TRUE(p > 512 || fits) << p;
+                ASSERT_EQ(fits || fits_long, p <= 8192) << p;
             }
         }
-    EXPECT_EQ(choose_wide_way(Up::srht, 1024, DType::i32, {1, 64 * kib, 80}).way, WideWay::transform);
-    EXPECT_EQ(choose_wide_way(Up::srht, 1025, DType::i32, {1, 64 * kib, 80}).way, WideWay::int8_chain);
-    EXPECT_EQ(choose_wide_way(Up::srht, 1, DType::i32, {1, 0, 80}).way, WideWay::int8_chain);
+    const auto way = [](std::int64_t p, std::int64_t room) {
+        return choose_wide_way(Up::srht, p, DType::i32, {1, room * kib, 80}).way;
+    };
+    EXPECT_EQ(way(1024, 163), WideWay::transform);
+    EXPECT_EQ(way(1024, 99), WideWay::long_transform);
+    EXPECT_EQ(way(1025, 227), WideWay::long_transform);
+    EXPECT_EQ(way(1025, 64), WideWay::int8_chain);
+    EXPECT_EQ(way(1, 0), WideWay::int8_chain);
 }
 
 /// A kernel with n rows of ĥ and all results; no memory is behind them.
@@ -132,9 +142,14 @@ TEST(WideWay, IsOneThatTheDeviceCanStart) {
                     EXPECT_LE(launch.threads, kernel.max_threads);
                     EXPECT_LE(launch.shared_bytes, limits.shared_bytes_per_block);
                 };
-                expect_fit(kernel_of<kernels::WidePassSrht<1>>(n, p));
-                if (kernels::WidePassSrht<2>::unsupported(p, limits) == nullptr)
-                    expect_fit(kernel_of<kernels::WidePassSrht<2>>(n, p));
+                if (kernels::srht_fits(p, limits))
+                    kernels::with_srht_rank(p, [&](auto padded) {
+                        expect_fit(kernel_of<kernels::WidePassSrht<decltype(padded)::value>>(n, p));
+                    });
+                if (kernels::WidePassSrhtLong<1>::unsupported(p, limits) == nullptr)
+                    expect_fit(kernel_of<kernels::WidePassSrhtLong<1>>(n, p));
+                if (kernels::WidePassSrhtLong<2>::unsupported(p, limits) == nullptr)
+                    expect_fit(kernel_of<kernels::WidePassSrhtLong<2>>(n, p));
                 if (choose_wide_way(Up::rademacher, p, DType::i32, limits).way == WideWay::fused)
                     kernels::with_rank_columns(p, [&](auto columns) {
                         expect_fit(kernel_of<kernels::WidePassRademacher<decltype(columns)::value>>(n, p));

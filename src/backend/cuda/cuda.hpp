@@ -120,12 +120,11 @@ class Cuda final : public Ops {
     /// Gates and Ĝ of wide_pass_exact.
     void integer_sums(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                       BitView gates, MatrixView gradients);
-    /// wide_pass_exact of a srht V by fast transforms.
-    void transform(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-                   MatrixView gradients);
+    /// wide_pass_exact of a srht V of a rank above 1024.
+    void long_transform(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                        MatrixView gradients);
     /// wide_pass_exact by one kernel, that for compute capability 9.0 where it works, and one more for
-    /// outputs beyond the first; of a srht V by that kernel or transform(), for ranks above 256 by that
-    /// kernel or int8_chain().
+    /// outputs beyond the first; of a rademacher V of a rank above 256 by that kernel or int8_chain().
     void fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, int hidden_bits,
                BitView gates, MatrixView gradients, bool wgmma);
     /// wide_pass_exact by int8 products of cuBLAS, a chunk of V at a time.

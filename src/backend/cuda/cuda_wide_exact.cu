@@ -7,17 +7,37 @@
 #include <exact_values.hpp>
 #include <int8_chain.hpp>
 #include <open_gradients.hpp>
+#include <open_gradients_srht.hpp>
 #include <open_sum.hpp>
 #include <transpose.hpp>
 #include <wide_pass_exact64.hpp>
 #include <wide_pass_rademacher.hpp>
 #include <wide_pass_srht.hpp>
+#include <wide_pass_srht_long.hpp>
 
 namespace fntk::backend::cuda {
 
 namespace {
 
 std::int64_t padded_16(std::int64_t n) { return kernels::round_up(n, 16); }
+
+/// f(pass, open) with the kernels on mma.sync that find gates and the first output, and further ones of them.
+template <class F>
+void with_fused(const UpFactor& up, int bits, const F& f) {
+    kernels::with_digits(bits, [&](auto digits) {
+        constexpr int count = decltype(digits)::value;
+        if (up.family == Up::srht)
+            kernels::with_srht_rank(up.rank, [&](auto padded) {
+                constexpr int p = decltype(padded)::value;
+                f(kernels::WidePassSrht<p, count>(), kernels::OpenGradientsSrht<p>());
+            });
+        else
+            kernels::with_rank_columns(up.rank, [&](auto columns) {
+                constexpr int p = decltype(columns)::value;
+                f(kernels::WidePassRademacher<p, count>(), kernels::OpenGradients<p>());
+            });
+    });
+}
 
 }  // namespace
 
@@ -56,12 +76,13 @@ void Cuda::integer_sums(const UpFactor& up, const Readout& readout, ConstMatrixV
                         BitView gates, MatrixView gradients) {
     if (gradients.data != nullptr) zero(gradients);
     switch (choose_wide_way(up.family, up.rank, h.dtype, context_->limits(), h.rows, has_wgmma()).way) {
-        case WideWay::transform:
-            return transform(up, readout, h, gates, gradients);
         case WideWay::wgmma:
             return fused(up, readout, h, bits, gates, gradients, true);
         case WideWay::fused:
+        case WideWay::transform:
             return fused(up, readout, h, bits, gates, gradients, false);
+        case WideWay::long_transform:
+            return long_transform(up, readout, h, gates, gradients);
         case WideWay::int8_chain:
             return int8_chain(up, readout, h, bits, gates, gradients);
         case WideWay::plain:
@@ -74,21 +95,22 @@ void Cuda::integer_sums(const UpFactor& up, const Readout& readout, ConstMatrixV
     }
 }
 
-void Cuda::transform(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
-                     MatrixView gradients) {
-    using Two = kernels::WidePassSrht<2>;
+void Cuda::long_transform(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
+                          MatrixView gradients) {
+    using Two = kernels::WidePassSrhtLong<2>;
     if (readout.outputs > 1 && Two::unsupported(up.rank, context_->limits()) == nullptr)
         context_->run(pass_of<Two>(up, readout, h, gates, gradients));
     else
-        context_->run(pass_of<kernels::WidePassSrht<1>>(up, readout, h, gates, gradients));
+        context_->run(pass_of<kernels::WidePassSrhtLong<1>>(up, readout, h, gates, gradients));
 }
 
 void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, int hidden_bits,
                  BitView gates, MatrixView gradients, bool wgmma) {
-    // Outputs beyond the first, and all of ranks above 256, come from gates, which are kept for as many
-    // rows as `most` words hold.
+    // Outputs beyond the first, and all of a rademacher V of rank above 256, come from gates, which are kept
+    // for as many rows as `most` words hold.
     constexpr std::int64_t most = std::int64_t{1} << 25;
-    const bool further = gradients.data != nullptr && (readout.outputs > 1 || up.rank > most_fused_rank),
+    const bool first_too = up.family != Up::srht && up.rank > most_fused_rank,
+               further = gradients.data != nullptr && (readout.outputs > 1 || first_too),
                kept = further && gates.empty();
     const std::int64_t words = (up.width + 63) / 64;
     const std::int64_t rows =
@@ -101,22 +123,15 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
         const MatrixView sums = gradients.data == nullptr ? gradients : gradients.row_block(i, n);
         const ConstMatrixView part = h.row_block(i, n);
         if (wgmma && fused_wgmma(up, readout, part, hidden_bits, bits, sums)) continue;
-        if (up.family == Up::srht ||
-            up.rank > most_fused_rank) {  // all that is left, by what keeps no gates
+        if (first_too) {  // all that is left, by what keeps no gates
             const ConstMatrixView left = h.row_block(i, h.rows - i);
-            const MatrixView rest =
-                gradients.data == nullptr ? gradients : gradients.row_block(i, left.rows);
-            return up.family == Up::srht ? transform(up, readout, left, gates, rest)
-                                         : int8_chain(up, readout, left, hidden_bits, gates, rest);
+            return int8_chain(
+                up, readout, left, hidden_bits, gates,
+                gradients.data == nullptr ? gradients : gradients.row_block(i, left.rows));
         }
-        kernels::with_rank_columns(up.rank, [&](auto rank_columns) {
-            constexpr int columns = decltype(rank_columns)::value;
-            kernels::with_digits(hidden_bits, [&](auto digits) {
-                using Pass = kernels::WidePassRademacher<columns, decltype(digits)::value>;
-                context_->run(pass_of<Pass>(up, readout, part, bits, sums));
-            });
-            if (further)
-                context_->run(further_of<kernels::OpenGradients<columns>>(up, readout, bits, sums));
+        with_fused(up, hidden_bits, [&](auto pass, auto open) {
+            context_->run(pass_of<decltype(pass)>(up, readout, part, bits, sums));
+            if (further) context_->run(further_of<decltype(open)>(up, readout, bits, sums));
         });
     }
 }

@@ -2,6 +2,7 @@
 
 #include <gates_wgmma.hpp>
 #include <wide_pass_srht.hpp>
+#include <wide_pass_srht_long.hpp>
 #include <wide_pass_wgmma.hpp>
 
 namespace fntk::backend::cuda {
@@ -23,8 +24,10 @@ WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels:
         if (rank <= most_srht_product && has_wgmma && limits.compute_capability == 90 &&
             fills_blocks(rows, kernels::WidePassWgmma<64>::rows))
             return {WideWay::wgmma, "products of so small a rank take fewer issue slots than a transform"};
-        if (kernels::WidePassSrht<1>::unsupported(rank, limits) == nullptr)
-            return {WideWay::transform, "log2 P additions per entry, where a product has P of them"};
+        if (kernels::srht_fits(rank, limits))
+            return {WideWay::transform, "32 products and log2 P/32 additions per entry: V is never in memory"};
+        if (kernels::WidePassSrhtLong<1>::unsupported(rank, limits) == nullptr)
+            return {WideWay::long_transform, "log2 P additions per entry, where a product has P of them"};
         return {WideWay::int8_chain, "the transform does not fit a block's registers and shared memory"};
     }
     if (rank > most_fused_rank) {
