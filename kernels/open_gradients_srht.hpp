@@ -18,17 +18,16 @@ struct OpenGradientsSrht : SrhtSums<padded_> {
 
     Launch launch(const DeviceLimits& limits) const {
         if (gates.rows == 0 || m == 0 || first >= outputs) return {};
-        const auto bytes = [](std::int64_t) { return Sums::Staged::bytes(); };
-        return this->launch_items(gates.rows, outputs - first, Sums::warps_for(gates.rows, limits, bytes),
-                                  bytes(0), limits);
+        const std::int64_t warps = Sums::warps_for(gates.rows, limits, Sums::Staged::bytes);
+        return this->launch_items(gates.rows, outputs - first, warps, Sums::Staged::bytes(warps), limits);
     }
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
         const typename Sums::Staged staged(grid);
         const typename Sums::Work work = this->item(grid, gates.rows, first, outputs - first);
-        const std::int64_t row = work.row + grid.lane() / 4;
-        const auto find = [&](int step, int group, int tile, std::uint32_t (*closed)[batch]) {
+        const std::int64_t row = Sums::first_row(work, grid.thread()) + grid.lane() / 4;
+        const auto find = [&](int step, int group, int tile, std::uint32_t(*closed)[batch]) {
             const std::int64_t word = std::int64_t{step} * (step_groups / 2) + group / 2;
             const int shift = 8 * tile + 2 * (grid.lane() % 4);
             FNTK_UNROLL

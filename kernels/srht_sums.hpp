@@ -1,20 +1,21 @@
 // What the passes over an srht V on int8 matrix units share: its signs, and the product with the gates.
 //     Ĝ^c += Σ_b s_b ∘ H_P (a^c_b ∘ gate_b)      Ĝ: n × (k·p), in place; P = next_power_of_two(p) ≤ 1024
-// H_P is the Kronecker product of H_G and H_32, G = P/32: five bits of an index are a product with a 32 × 32
-// matrix of ±1 on the matrix units, the others are butterflies between registers of a lane, which hold
+// H_P is the Kronecker product of H_G and H_32, G = P/32: five bits of an index are a product with a 32 ×
+// 32 matrix of ±1 on the matrix units, the others are butterflies between registers of a lane, which hold
 // neighbours in the upper bits. So a row of V costs a sample log2 G additions and P/32 of one tile product,
 // and no lane asks another.
 //
 // A group is 32 rows of V; group a of an srht block and column group g meet in the entry (a, g) of H_G.
-// Rows and columns of a group lie in tiles of the matrix units, 16 × 8 × 32, the same way for both products:
+// Rows and columns of a group lie in tiles of the matrix units, 16 × 8 × 32, the same way for both
+// products:
 //     place n of tile T is index 8T + n, T < 4; as inner index, byte j of register h of lanes t
 //     (lane = 4n + t) is index 8(2h + j/2) + 2t + j % 2
 // so that the entries that a lane accumulates of its four tiles are those it owes the next product, and the
 // sign of H_32 is base(lane) times one that T, h and j alone decide.
 //
-// Bytes: four of a word are rows (of 16 samples) lane/4 and lane/4 + 8, two units each: a tile word. An open
-// gate is a + 1, a closed one and a unit ≥ m is 1; a stage of butterflies doubles what is added, so that no
-// byte ever borrows from the next. H_G (a ∘ gate) is at most 32.
+// Bytes: four of a word are rows (of 16 samples) lane/4 and lane/4 + 8, two units each: a tile word. An
+// open gate is a + 1, a closed one and a unit ≥ m is 1; a stage of butterflies doubles what is added, so
+// that no byte ever borrows from the next. H_G (a ∘ gate) is at most 32.
 //
 // P ≤ 256: every warp has 16 samples of its own. Above, the sums of 16 samples do not fit one warp: eight
 // warps share them. Of two srht blocks at a time a warp finds the gates of one tile, and has the sums of
@@ -24,9 +25,9 @@
 //
 // Shared memory, of a step of step_groups groups:
 //     words      twice   the bits of s, one word a group, and those of a
-//     by_input   `buffers` times: masks of s [group][t], both registers h of an operand, inner index a column
-//     by_column  the same [group][n]: byte T is the mask of column 8T + n
-//     by_unit    the same [group][t][T]: a + 1 of units 8T + 2t and 8T + 2t + 1, twice
+//     by_input   `buffers` times: masks of s [group][t], both registers h of an operand, inner index a
+//     column by_column  the same [group][n]: byte T is the mask of column 8T + n by_unit    the same
+//     [group][t][T]: a + 1 of units 8T + 2t and 8T + 2t + 1, twice
 // A mask is 0 for +1 and 0xFE for −1: what a byte ±1 is changed by to be −1 times itself.
 #pragma once
 
@@ -42,6 +43,7 @@ namespace fntk::kernels {
 template <int padded_>
 struct SrhtSums {
     static constexpr int max_threads = 256;
+    static constexpr int min_blocks = 1;
     static constexpr bool whole = padded_ >= 32;
     static constexpr int groups = whole ? padded_ / 32 : 1;
     static constexpr bool alone = groups <= 8;  // a warp has its samples for itself
@@ -55,12 +57,14 @@ struct SrhtSums {
   protected:
     static constexpr std::uint32_t each_byte = 0x01010101U;
     static constexpr int buffers = alone ? 2 : 3;
-    static constexpr int tiles = alone ? 2 : 1;          // of units that a warp works on at once
-    static constexpr int batch = alone ? 8 : groups;     // groups, too
+    static constexpr int tiles = alone ? 2 : 1;                     // of units that a warp works on at once
+    static constexpr int batch = alone ? 8 : groups;                // groups, too
     static constexpr int own_groups = alone ? groups : groups / 8;  // columns whose sums a warp has
+    static constexpr bool parks =
+        alone && groups == 8;  // registers hold the words of two tiles beside the sums
 
     struct Work {
-        std::int64_t row;       // the first of the warp
+        std::int64_t row;       // the first of the block
         int c;                  // the output
         int first_step, steps;  // steps first_step to steps − 1
     };
@@ -72,6 +76,7 @@ struct SrhtSums {
         Pair* by_input;
         std::uint32_t *by_column, *by_unit;
         std::uint32_t* tile_words;  // of 2 steps [group][T][lane], where warps share samples
+        Pair* parked;               // of two tiles and a batch [warp][group][lane], if it `parks`
 
         template <class Grid>
         FNTK_DEVICE explicit Staged(Grid& grid)
@@ -80,17 +85,22 @@ struct SrhtSums {
               by_column(grid.template shared<std::uint32_t>(buffers * 8 * step_groups)),
               by_unit(grid.template shared<std::uint32_t>(buffers * 16 * step_groups)),
               tile_words(alone ? nullptr
-                               : grid.template shared<std::uint32_t>(2 * step_groups * 4 * warp_size)) {}
-        static constexpr std::int64_t bytes() {
+                               : grid.template shared<std::uint32_t>(2 * step_groups * 4 * warp_size)),
+              parked(parks ? grid.template shared<Pair>(std::int64_t{batch} * grid.threads()) +
+                                 grid.warp() * batch * warp_size + grid.lane()
+                           : nullptr) {}
+        static constexpr std::int64_t bytes(std::int64_t warps) {
             return shared_size<std::uint32_t>(2 * 2 * step_groups) +
                    shared_size<Pair>(buffers * 4 * step_groups) +
                    shared_size<std::uint32_t>(buffers * 8 * step_groups) +
                    shared_size<std::uint32_t>(buffers * 16 * step_groups) +
-                   (alone ? 0 : shared_size<std::uint32_t>(2 * step_groups * 4 * warp_size));
+                   (alone ? 0 : shared_size<std::uint32_t>(2 * step_groups * 4 * warp_size)) +
+                   (parks ? shared_size<Pair>(batch * warp_size * warps) : 0);
         }
     };
 
-    /// Warps of a block for n samples, whose block may have the shared memory that bytes(warps) says; 0: none.
+    /// Warps of a block for n samples, whose block may have the shared memory that bytes(warps) says; 0:
+    /// none.
     template <class Bytes>
     static std::int64_t warps_for(std::int64_t n, const DeviceLimits& limits, const Bytes& bytes) {
         constexpr std::int64_t most = max_threads / warp_size;
@@ -98,7 +108,9 @@ struct SrhtSums {
         while (warps > 0 && bytes(warps) > limits.shared_bytes_per_block) warps = alone ? warps - 1 : 0;
         return warps;
     }
-    FNTK_HD static constexpr std::int64_t rows_of_block(std::int64_t warps) { return alone ? 16 * warps : 16; }
+    FNTK_HD static constexpr std::int64_t rows_of_block(std::int64_t warps) {
+        return alone ? 16 * warps : 16;
+    }
 
     /// An item, one to a block, is the samples of a block, one of `outputs`, and a range of steps: several
     /// items per multiprocessor, of four steps or more, since sums cost about what a step does.
@@ -116,12 +128,12 @@ struct SrhtSums {
         const std::int64_t rows = rows_of_block(grid.threads() / warp_size), all = ceil_div(m, step_rows);
         const std::int64_t whole_width = ceil_div(n, rows) * outputs, ranges = grid.blocks() / whole_width;
         const std::int64_t range = grid.block() / whole_width, at = grid.block() % whole_width;
-        return {at / outputs * rows + (alone ? 16 * grid.warp() : 0),
-                static_cast<int>(first_output + at % outputs), static_cast<int>(range * all / ranges),
-                static_cast<int>((range + 1) * all / ranges)};
+        return {at / outputs * rows, static_cast<int>(first_output + at % outputs),
+                static_cast<int>(range * all / ranges), static_cast<int>((range + 1) * all / ranges)};
     }
 
-    /// H_32 as an operand: byte j of register h of tile T. P ≥ 32: its sign is base(lane) and one of T, h, j.
+    /// H_32 as an operand: byte j of register h of tile T. P ≥ 32: its sign is base(lane) and one of T, h,
+    /// j.
     struct Hadamard {
         std::uint32_t base;
 
@@ -147,8 +159,8 @@ struct SrhtSums {
                 const int row = 8 * tile + lane / 4, column = 8 * (2 * h + j / 2) + 2 * (lane % 4) + j % 2;
                 if ((row ^ column) >= padded) continue;
                 within[tile][h] |= 0xFFU << (8 * j);
-                signs[tile][h] |=
-                    (hadamard_negative(row & (padded - 1), column) ? 0xFFU : 0x01U) << (8 * j);
+                signs[tile][h] |= (hadamard_negative(row & (padded - 1), column) ? 0xFFU : 0x01U)
+                                  << (8 * j);
             }
         }
         FNTK_DEVICE std::uint32_t operand(std::uint32_t mask, int tile, int h) const {
@@ -168,9 +180,10 @@ struct SrhtSums {
                 continue;
             }
             const Philox4 block =
-                i < calls ? random_block(up_seed, Stream::up_signs, first / 4 + static_cast<std::uint64_t>(i))
-                          : random_block(readout_seed, Stream::readout,
-                                         (readout_word(c) + first) / 4 + static_cast<std::uint64_t>(i - calls));
+                i < calls
+                    ? random_block(up_seed, Stream::up_signs, first / 4 + static_cast<std::uint64_t>(i))
+                    : random_block(readout_seed, Stream::readout,
+                                   (readout_word(c) + first) / 4 + static_cast<std::uint64_t>(i - calls));
             FNTK_UNROLL
             for (int l = 0; l < 4; ++l) words[4 * i + l] = block.word[l];
         }
@@ -180,7 +193,8 @@ struct SrhtSums {
         const int padded = static_cast<int>(next_power_of_two(p)), count = 32 / padded;
         std::uint32_t signs = 0;
         for (int v = 0; v < count; ++v)
-            signs |= (word_at(up_seed, Stream::up_signs, group * count + v) & low_bits(padded)) << v * padded;
+            signs |= (word_at(up_seed, Stream::up_signs, group * count + v) & low_bits(padded))
+                     << v * padded;
         return signs;
     }
 
@@ -191,7 +205,8 @@ struct SrhtSums {
         for (int i = grid.thread(); i < 16 * step_groups; i += grid.threads()) {
             const int group = i / 16, shift = 8 * (i % 4) + 2 * (i / 4 % 4);
             const std::uint32_t units =
-                low_bits(m - step * step_rows - 32 * group) >> shift & 3U;
+                low_bits(static_cast<int>(m) - step * static_cast<int>(step_rows) - 32 * group) >> shift &
+                3U;
             const std::uint32_t plus = words[step_groups + group] >> shift & units;
             const std::uint32_t two = 2 * spread_bits(plus) + spread_bits(~units & 3U);
             to.by_unit[buffer * 16 * step_groups + i] = two * 0x00010001U;
@@ -230,8 +245,8 @@ struct SrhtSums {
         if constexpr (groups > 16) f(std::integral_constant<int, 16>());
     }
 
-    /// H_G (a ∘ gate) of a tile from the masks, −1 where a gate is closed, of a batch of groups. by_unit: of
-    /// the first group, t and T.
+    /// H_G (a ∘ gate) of a tile from the masks, −1 where a gate is closed, of a batch of groups. by_unit:
+    /// of the first group, t and T.
     FNTK_DEVICE static void transform_gates(std::uint32_t (&word)[batch], const std::uint32_t* by_unit) {
         FNTK_UNROLL
         for (int g = 0; g < batch; ++g) word[g] = (word[g] & each_byte) | (~word[g] & by_unit[16 * g]);
@@ -242,8 +257,9 @@ struct SrhtSums {
 
     /// Ĝ of a column group: the tile words of its group, and its mask by column.
     template <class Grid>
-    FNTK_DEVICE static void add_group(Grid& grid, const Hadamard32& hadamard, const std::uint32_t (&word)[4],
-                                      std::uint32_t mask, std::int32_t (&sums)[4][4]) {
+    FNTK_DEVICE static void add_group(Grid& grid, const Hadamard32& hadamard,
+                                      const std::uint32_t (&word)[4], std::uint32_t mask,
+                                      std::int32_t (&sums)[4][4]) {
         const std::uint32_t a[4] = {
             pick_bytes(word[0], word[1], 0x5410), pick_bytes(word[0], word[1], 0x7632),
             pick_bytes(word[2], word[3], 0x5410), pick_bytes(word[2], word[3], 0x7632)};
@@ -282,12 +298,20 @@ struct SrhtSums {
                         FNTK_UNROLL
                         for (int i = tile; i < tile + tiles; ++i)
                             transform_gates(word[i], by_unit + 16 * group + i);
+                        if (!parks || tile > 0) continue;
+                        FNTK_UNROLL
+                        for (int g = 0; g < batch; ++g)
+                            staged.parked[g * warp_size] = {{word[0][g], word[1][g]}};
+                        grid.sync_warp();  // or the compiler keeps what it has stored
                     }
                     if (gradients.data == nullptr) continue;
                     FNTK_UNROLL
-                    for (int g = 0; g < batch; ++g)
-                        add_group(grid, hadamard, {word[0][g], word[1][g], word[2][g], word[3][g]},
+                    for (int g = 0; g < batch; ++g) {
+                        Pair low{{word[0][g], word[1][g]}};
+                        if constexpr (parks) low = staged.parked[g * warp_size];
+                        add_group(grid, hadamard, {low.word[0], low.word[1], word[2][g], word[3][g]},
                                   by_column[8 * (group + g)], sums[g % groups]);
+                    }
                 }
                 if (active) done(step);
                 grid.sync();
@@ -320,17 +344,21 @@ struct SrhtSums {
         if (gradients.data != nullptr) add_to_rows(grid, work, sums);
     }
 
+    /// The first sample of the warp of a thread.
+    FNTK_DEVICE static std::int64_t first_row(const Work& work, int thread) {
+        return work.row + (alone ? thread / warp_size * 16 : 0);
+    }
+
   private:
     template <class Grid>
     FNTK_DEVICE void add_to_rows(Grid& grid, const Work& work, const OwnSums& sums) const {
         const int first = alone ? 0 : grid.warp() * own_groups;
-        const std::int64_t padded = next_power_of_two(p);
         FNTK_UNROLL
         for (int entry = 0; entry < own_groups * 16; ++entry) {
             const int group = entry / 16, tile = entry / 4 % 4, i = entry % 4;
-            const std::int64_t row = work.row + grid.lane() / 4 + 8 * (i / 2);
+            const std::int64_t row = first_row(work, grid.thread()) + grid.lane() / 4 + 8 * (i / 2);
             std::int64_t q = 32 * (first + group) + 8 * tile + 2 * (grid.lane() % 4) + i % 2;
-            if (!whole) q &= padded - 1;
+            if (!whole) q &= next_power_of_two(p) - 1;
             if (row < gradients.rows && q < p)
                 grid.atomic_add(gradients.row(row) + work.c * p + q, sums[group][tile][i]);
         }
@@ -341,13 +369,26 @@ struct SrhtSums {
 template <class F>
 bool with_srht_rank(std::int64_t p, F&& f) {
     switch (next_power_of_two(p)) {
-        case 32: f(std::integral_constant<int, 32>{}); break;
-        case 64: f(std::integral_constant<int, 64>{}); break;
-        case 128: f(std::integral_constant<int, 128>{}); break;
-        case 256: f(std::integral_constant<int, 256>{}); break;
-        case 512: f(std::integral_constant<int, 512>{}); break;
-        case 1024: f(std::integral_constant<int, 1024>{}); break;
-        default: if (p <= 16) f(std::integral_constant<int, 16>{});
+        case 32:
+            f(std::integral_constant<int, 32>{});
+            break;
+        case 64:
+            f(std::integral_constant<int, 64>{});
+            break;
+        case 128:
+            f(std::integral_constant<int, 128>{});
+            break;
+        case 256:
+            f(std::integral_constant<int, 256>{});
+            break;
+        case 512:
+            f(std::integral_constant<int, 512>{});
+            break;
+        case 1024:
+            f(std::integral_constant<int, 1024>{});
+            break;
+        default:
+            if (p <= 16) f(std::integral_constant<int, 16>{});
     }
     return p <= 1024;
 }

@@ -11,7 +11,8 @@
 //
 // Shared memory beside that of srht_sums.hpp:
 //     digits      [warp, if it is alone][column group][digit][lane], the A operands of 16 samples
-//     gate_rows   if gates are wanted, once for each warp that is alone, or twice (steps in turn): [row][group]
+//     gate_rows   if gates are wanted, once for each warp that is alone, or twice (steps in turn):
+//     [row][group]
 //                 words of gates, whose byte T is of tile T. Rows are four words longer: no bank conflicts
 #pragma once
 
@@ -47,23 +48,26 @@ struct WidePassSrht : SrhtSums<padded_> {
         Quad* digits = grid.template shared<Quad>(digit_quads * (alone ? warps : 1)) + own * digit_quads;
         std::uint32_t* gate_rows = nullptr;
         if (gates.data != nullptr)
-            gate_rows = grid.template shared<std::uint32_t>(gate_words * (alone ? warps : 2)) + own * gate_words;
+            gate_rows =
+                grid.template shared<std::uint32_t>(gate_words * (alone ? warps : 2)) + own * gate_words;
         const Work work = this->item(grid, h.rows, 0, 1);
-        load_digits(grid, work.row, digits);
+        load_digits(grid, Sums::first_row(work, grid.thread()), digits);
         const Hadamard32 hadamard(grid.lane(), p);
-        const auto find = [&](int step, int group, int tile, std::uint32_t (*closed)[batch]) {
+        const auto find = [&](int step, int group, int tile, std::uint32_t(*closed)[batch]) {
             find_closed(grid, hadamard, digits + grid.lane(),
-                        staged.by_input + (step % buffers * step_groups + group) * 4 + grid.lane() % 4, tile,
-                        closed);
+                        staged.by_input + (step % buffers * step_groups + group) * 4 + grid.lane() % 4,
+                        tile, closed);
             if (gate_rows == nullptr) return;
             FNTK_UNROLL
             for (int i = 0; i < tiles; ++i)
-                keep_gates(grid, gate_rows + (alone ? 0 : (step & 1) * gate_words), group, tile + i, closed[i]);
+                keep_gates(grid, gate_rows + (alone ? 0 : (step & 1) * gate_words), group, tile + i,
+                           closed[i]);
         };
         const auto done = [&](int step) {
             if (gate_rows == nullptr) return;
             if (alone) grid.sync_warp();  // the gates of all lanes are there
-            write_gates(grid, work.row, step, gate_rows + (alone ? 0 : (step & 1) * gate_words));
+            write_gates(grid, Sums::first_row(work, grid.late_thread()), step,
+                        gate_rows + (alone ? 0 : (step & 1) * gate_words));
             if (alone) grid.sync_warp();  // and have been read
         };
         this->run(grid, work, hadamard, staged, find, done);
@@ -76,7 +80,7 @@ struct WidePassSrht : SrhtSums<padded_> {
     static constexpr int gate_stride = step_groups + 4, gate_words = 16 * gate_stride;
 
     static std::int64_t shared_bytes(std::int64_t warps, bool keeps_gates) {
-        return Sums::Staged::bytes() + shared_size<Quad>(digit_quads * (alone ? warps : 1)) +
+        return Sums::Staged::bytes(warps) + shared_size<Quad>(digit_quads * (alone ? warps : 1)) +
                (keeps_gates ? shared_size<std::uint32_t>(gate_words * (alone ? warps : 2)) : 0);
     }
     static std::int64_t warps_of(std::int64_t n, bool keeps_gates, const DeviceLimits& limits) {
@@ -101,7 +105,8 @@ struct WidePassSrht : SrhtSums<padded_> {
                     std::int32_t rest = r < h.rows && q < p ? h.row(r)[q] : 0;
                     FNTK_UNROLL
                     for (Quad& quad : quads)
-                        quad.word[i] |= (static_cast<std::uint32_t>(take_low_digit(rest)) & 255U) << (8 * j);
+                        quad.word[i] |= (static_cast<std::uint32_t>(take_low_digit(rest)) & 255U)
+                                        << (8 * j);
                 }
             }
             FNTK_UNROLL
@@ -110,7 +115,8 @@ struct WidePassSrht : SrhtSums<padded_> {
         }
     }
 
-    /// closed[i][g]: bytes of tile T + i of group g of the batch, −1 where ẑ ≤ 0. masks: of the first group.
+    /// closed[i][g]: bytes of tile T + i of group g of the batch, −1 where ẑ ≤ 0. masks: of the first
+    /// group.
     template <class Grid>
     FNTK_DEVICE static void find_closed(Grid& grid, const Hadamard32& hadamard, const Quad* digits,
                                         const Pair* masks, int tile, std::uint32_t (*closed)[batch]) {
@@ -133,7 +139,8 @@ struct WidePassSrht : SrhtSums<padded_> {
                 for (int i = 0; i < together * tiles; ++i) {
                     const int group = first + i / tiles;
                     const Quad quad = digits[(group % groups * digit_count + digit) * warp_size];
-                    std::int32_t(&sum)[4] = reinterpret_cast<std::int32_t(&)[4]>(z[4 * (first * tiles + i)]);
+                    std::int32_t(&sum)[4] =
+                        reinterpret_cast<std::int32_t(&)[4]>(z[4 * (first * tiles + i)]);
                     grid.mma_s8(sum, quad.word, signs[i / tiles][i % tiles]);
                     if (digit == 0) continue;
                     FNTK_UNROLL
@@ -171,8 +178,8 @@ struct WidePassSrht : SrhtSums<padded_> {
                 std::uint32_t all = bytes[i] << (2 * t);
                 all |= grid.shuffle_xor(all, 1);
                 all |= grid.shuffle_xor(all, 2);
-                auto* row = reinterpret_cast<unsigned char*>(gate_rows + (n + 8 * i) * gate_stride +
-                                                             group + first + t);
+                auto* row = reinterpret_cast<unsigned char*>(gate_rows + (n + 8 * i) * gate_stride + group +
+                                                             first + t);
                 row[tile] = static_cast<unsigned char>(all >> (8 * t));
             }
         }

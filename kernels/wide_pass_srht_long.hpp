@@ -146,7 +146,7 @@ struct WidePassSrhtLong {
         for (int j = 0; j < 32; ++j) entries[j] = j < count ? row[j] : 0;
     }
 
-    FNTK_HD int room_of_sums(int padded) const { return largest_field / padded; }
+    FNTK_HD int room_of_sums(int padded) const { return largest_field >> ceil_log2(padded); }
 
     template <class Grid>
     FNTK_DEVICE void run(Grid& grid, const Shape& shape, Quad* signs, Quad* readout,
@@ -184,7 +184,7 @@ struct WidePassSrhtLong {
                     FNTK_UNROLL
                     for (int c = 0; c < outputs_at_once; ++c)
                         add_gradients(grid, shape.padded, exchange, open,
-                                             readout + c * quads_of_tile + word, signs + word, sums[c]);
+                                      readout + c * quads_of_tile + word, signs + word, sums[c]);
                     const bool last = tile + 1 == end && (u + shape.ways) * shape.unit_rows() >= rows;
                     if (--room > 0 && !last) continue;
                     room = room_of_sums(shape.padded);
@@ -196,8 +196,8 @@ struct WidePassSrhtLong {
         }
     }
 
-    /// The signs and readouts of a tile, a word of 32 to each thread: those of s follow one another as those
-    /// of a do.
+    /// The signs and readouts of a tile, a word of 32 to each thread: those of s follow one another as
+    /// those of a do.
     FNTK_DEVICE void draw(int thread, int tile, int chunk, Quad* signs, Quad* readout) const {
         const auto index = static_cast<std::uint64_t>(tile) * max_threads + thread;
         expand(word_at(up_seed, Stream::up_signs, index), signs + thread);

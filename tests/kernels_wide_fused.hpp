@@ -55,7 +55,8 @@ void expect_exact(Up family, const WithKernels& with_kernels, const FusedShape& 
                              std::to_string(options.limits.multiprocessors);
     EXPECT_TRUE(fits) << what;
     if (wanted != FusedWanted::gradients) expect_equal(gates.view, expected.gates, "gates, " + what);
-    if (wanted != FusedWanted::gates) expect_equal(gradients.view, expected.gradients, "gradients, " + what);
+    if (wanted != FusedWanted::gates)
+        expect_equal(gradients.view, expected.gradients, "gradients, " + what);
     EXPECT_TRUE(gates.intact() && gradients.intact()) << what;
 }
 

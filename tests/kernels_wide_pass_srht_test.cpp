@@ -34,15 +34,15 @@ void expect_exact(const Shape& shape, const HostOptions& options = {.limits = {1
 
 TEST(WidePassSrht, EqualsTheReferenceForEveryRank) {
     for (const Shape& shape :
-         {Shape{1, 1, 1, 1}, Shape{5, 63, 2, 1}, Shape{3, 200, 3, 2}, Shape{4, 100, 8, 1}, Shape{17, 64, 16, 3},
-          Shape{16, 65, 31, 1}, Shape{2, 600, 32, 2}, Shape{18, 530, 64, 1}, Shape{3, 300, 100, 1},
-          Shape{6, 1100, 128, 3}, Shape{17, 530, 256, 2}, Shape{1, 300, 200, 1}})
+         {Shape{1, 1, 1, 1}, Shape{5, 63, 2, 1}, Shape{3, 200, 3, 2}, Shape{4, 100, 8, 1},
+          Shape{17, 64, 16, 3}, Shape{16, 65, 31, 1}, Shape{2, 600, 32, 2}, Shape{18, 530, 64, 1},
+          Shape{3, 300, 100, 1}, Shape{6, 1100, 128, 3}, Shape{17, 530, 256, 2}, Shape{1, 300, 200, 1}})
         expect_exact(shape);
 }
 // Eight warps share the samples; two srht blocks make a step.
 TEST(WidePassSrht, EqualsTheReferenceForRanksWhoseSamplesWarpsShare) {
-    for (const Shape& shape :
-         {Shape{3, 100, 257, 1}, Shape{17, 1100, 512, 2}, Shape{2, 2100, 1000, 2}, Shape{18, 1025, 1024, 1}})
+    for (const Shape& shape : {Shape{3, 100, 257, 1}, Shape{17, 1100, 512, 2}, Shape{2, 2100, 1000, 2},
+                               Shape{18, 1025, 1024, 1}})
         expect_exact(shape);
 }
 
@@ -110,10 +110,9 @@ TEST(WidePassSrht, LaunchesNothingForNothing) {
 }
 
 TEST(WidePassSrht, FitsTheDevicesThereAre) {
-    const auto room = [](std::int64_t kib) {
-        return kernels::DeviceLimits{132, kib * 1024, 90};
-    };
-    for (const std::int64_t p : {1, 16, 17, 64, 128, 256, 512}) EXPECT_TRUE(kernels::srht_fits(p, room(99))) << p;
+    const auto room = [](std::int64_t kib) { return kernels::DeviceLimits{132, kib * 1024, 90}; };
+    for (const std::int64_t p : {1, 16, 17, 64, 128, 256, 512})
+        EXPECT_TRUE(kernels::srht_fits(p, room(99))) << p;
     EXPECT_FALSE(kernels::srht_fits(1024, room(99)));
     EXPECT_TRUE(kernels::srht_fits(1024, room(163)));
     EXPECT_FALSE(kernels::srht_fits(1025, room(227)));
@@ -132,7 +131,8 @@ TEST(WidePassSrht, FitsTheDevicesThereAre) {
                     const kernels::Launch launch = kernel.launch(room(kib));
                     EXPECT_LE(launch.shared_bytes, kib * 1024);
                     EXPECT_LE(launch.threads, kernel.max_threads);
-                    EXPECT_GE(launch.threads, std::min<std::int64_t>(32 * ((n + 15) / 16), 160)) << p << ' ' << kib;
+                    EXPECT_GE(launch.threads, std::min<std::int64_t>(32 * ((n + 15) / 16), 160))
+                        << p << ' ' << kib;
                     EXPECT_GE(launch.blocks, 12);  // four steps each, or one
                 });
 }

@@ -94,10 +94,10 @@ TEST(WideWay, OfSrhtIsTheTransformThatFitsABlock) {
         for (std::int64_t p = 1; p <= largest_rank; ++p) {
             const bool fits = kernels::srht_fits(p, limits),
                        fits_long = kernels::WidePassSrhtLong<1>::unsupported(p, limits) == nullptr;
-            ASSERT_EQ(choose_wide_way(Up::srht, p, DType::i32, limits).way,
-                      fits        ? WideWay::transform
-                      : fits_long ? WideWay::long_transform
-                                  : WideWay::int8_chain)
+            ASSERT_EQ(choose_wide_way(Up::srht, p, DType::i32, limits).way, fits ? WideWay::transform
+                                                                            : fits_long
+                                                                                ? WideWay::long_transform
+                                                                                : WideWay::int8_chain)
                 << p;
             if (limits.shared_bytes_per_block >= 99 * kib) {
                 ASSERT_TRUE(p > 512 || fits) << p;

@@ -21,7 +21,8 @@ namespace {
 
 std::int64_t padded_16(std::int64_t n) { return kernels::round_up(n, 16); }
 
-/// f(pass, open) with the kernels on mma.sync that find gates and the first output, and further ones of them.
+/// f(pass, open) with the kernels on mma.sync that find gates and the first output, and further ones of
+/// them.
 template <class F>
 void with_fused(const UpFactor& up, int bits, const F& f) {
     kernels::with_digits(bits, [&](auto digits) {
@@ -106,8 +107,8 @@ void Cuda::long_transform(const UpFactor& up, const Readout& readout, ConstMatri
 
 void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, int hidden_bits,
                  BitView gates, MatrixView gradients, bool wgmma) {
-    // Outputs beyond the first, and all of a rademacher V of rank above 256, come from gates, which are kept
-    // for as many rows as `most` words hold.
+    // Outputs beyond the first, and all of a rademacher V of rank above 256, come from gates, which are
+    // kept for as many rows as `most` words hold.
     constexpr std::int64_t most = std::int64_t{1} << 25;
     const bool first_too = up.family != Up::srht && up.rank > most_fused_rank,
                further = gradients.data != nullptr && (readout.outputs > 1 || first_too),
@@ -125,9 +126,8 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
         if (wgmma && fused_wgmma(up, readout, part, hidden_bits, bits, sums)) continue;
         if (first_too) {  // all that is left, by what keeps no gates
             const ConstMatrixView left = h.row_block(i, h.rows - i);
-            return int8_chain(
-                up, readout, left, hidden_bits, gates,
-                gradients.data == nullptr ? gradients : gradients.row_block(i, left.rows));
+            return int8_chain(up, readout, left, hidden_bits, gates,
+                              gradients.data == nullptr ? gradients : gradients.row_block(i, left.rows));
         }
         with_fused(up, hidden_bits, [&](auto pass, auto open) {
             context_->run(pass_of<decltype(pass)>(up, readout, part, bits, sums));

@@ -25,7 +25,8 @@ WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels:
             fills_blocks(rows, kernels::WidePassWgmma<64>::rows))
             return {WideWay::wgmma, "products of so small a rank take fewer issue slots than a transform"};
         if (kernels::srht_fits(rank, limits))
-            return {WideWay::transform, "32 products and log2 P/32 additions per entry: V is never in memory"};
+            return {WideWay::transform,
+                    "32 products and log2 P/32 additions per entry: V is never in memory"};
         if (kernels::WidePassSrhtLong<1>::unsupported(rank, limits) == nullptr)
             return {WideWay::long_transform, "log2 P additions per entry, where a product has P of them"};
         return {WideWay::int8_chain, "the transform does not fit a block's registers and shared memory"};
