@@ -23,10 +23,9 @@ WideChoice choose_wide_way(Up family, std::int64_t rank, DType h, const kernels:
     if (family == Up::srht) {
         if (rank <= most_srht_product && has_wgmma && limits.compute_capability == 90 &&
             fills_blocks(rows, kernels::WidePassWgmma<64>::rows))
-            return {WideWay::wgmma, "products of so small a rank take fewer issue slots than a transform"};
+            return {WideWay::wgmma, "products of so small a rank, on matrix units that read shared memory"};
         if (kernels::srht_fits(rank, limits))
-            return {WideWay::transform,
-                    "32 products and log2 P/32 additions per entry: V is never in memory"};
+            return {WideWay::transform, "a product of 32 columns and log2 P/32 additions per entry"};
         if (kernels::WidePassSrhtLong<1>::unsupported(rank, limits) == nullptr)
             return {WideWay::long_transform, "log2 P additions per entry, where a product has P of them"};
         return {WideWay::int8_chain, "the transform does not fit a block's registers and shared memory"};

@@ -10,8 +10,7 @@
 namespace fntk::backend::cuda {
 
 enum class WideWay : std::uint8_t {
-    transform,  ///< kernels/wide_pass_srht.hpp: int8 matrix units for 32 rows, butterflies between them, p
-                ///< ≤ 1024
+    transform,       ///< kernels/wide_pass_srht.hpp: int8 matrix units and butterflies, p ≤ 1024
     long_transform,  ///< kernels/wide_pass_srht_long.hpp: fast transforms by additions alone, p ≤ 8192
     wgmma,  ///< kernels/wide_pass_wgmma.hpp: compute capability 9.0, p ≤ 256; gates_wgmma.hpp, p ≤ 1024
     fused,  ///< kernels/wide_pass_rademacher.hpp: int8 matrix units, V made on the spot, p ≤ 256
@@ -22,8 +21,7 @@ enum class WideWay : std::uint8_t {
 /// Ranks above the first have sums that do not fit the registers of a block: Ĝ comes from the gates, which
 /// kernels/gates_wgmma.hpp finds up to the second.
 inline constexpr std::int64_t most_fused_rank = 256, most_gated_rank = 1024;
-/// Up to this rank of a srht V the products of wgmma are chosen before the transform: on an H200 they take
-/// two thirds of its time at rank 64, and the same at this one (docs/cuda.md).
+/// Up to this rank of a srht V the products of wgmma are chosen before the transform (docs/cuda.md).
 inline constexpr std::int64_t most_srht_product = 128;
 
 struct WideChoice {
