@@ -11,7 +11,8 @@ sys.dont_write_bytecode = True
 import store  # noqa: E402
 
 DEVICE = {"name": "NVIDIA H200", "sm": "9.0", "sms": 132, "driver": "580", "cuda": 13000}
-CEILINGS = {"copy": 4e12, "bf16": 7e14, "int8": 1.3e15, "mma_s8": 1.2e15, "mma_b1": 1e16, "wgmma_s8": 1.9e15}
+CEILINGS = {"copy": 4e12, "bf16": 7e14, "int8": 1.3e15, "mma_s8": 1.2e15, "mma_b1": 1e16, "wgmma_s8": 1.9e15,
+            "wgmma_b1": 1.5e16}
 
 
 def row(op="wide", case="rademacher", impl="fntk", mode="exact", ms=1.0, shape=None, **more):

@@ -268,12 +268,13 @@ class Floors(unittest.TestCase):
             self.assertEqual(found["unit"], unit)
             self.assertAlmostEqual(found["ms"], 1e3 * 6 * 32768**2 * 1040 / CEILINGS[unit])
         many = {"n": 8192, "d": 784, "m": 65536}
-        gates, counts = 2 * 8192 * 65536 * 784, 1e3 * 8192 * 8192 * 65536 / CEILINGS["mma_b1"]
-        for portable, unit, ms in ((False, "wgmma_s8+mma_b1", 3e3 * gates / CEILINGS["wgmma_s8"]),
+        gates, counts = 2 * 8192 * 65536 * 784, 8192 * 8192 * 65536
+        for portable, unit, ms in ((False, "wgmma_s8+wgmma_b1", 3e3 * gates / CEILINGS["wgmma_s8"]),
                                    (True, "bf16+mma_b1", 1e3 * gates / CEILINGS["bf16"])):
             found = self.beside("dense", "rademacher", many, portable)
             self.assertEqual(found["unit"], unit)
-            self.assertAlmostEqual(found["ms"], ms + counts)
+            self.assertAlmostEqual(found["ms"], ms + 1e3 * counts / CEILINGS[unit.split("+")[1]])
+        self.assertEqual(self.beside("dense", "rademacher", many, without=("wgmma_b1",))["unit"], "wgmma_s8+mma_b1")
         product = 4 * 131072 * 784 * 256
         for portable, unit, ms in ((False, "wgmma_s8", 6e3 * product / CEILINGS["wgmma_s8"]),
                                    (True, "bf16", 3e3 * product / CEILINGS["bf16"])):

@@ -151,6 +151,10 @@ class HostGrid {
                int line = __builtin_LINE(), const char* file = __builtin_FILE()) {
         begin({acc, count, add, a, 0, b, {"wgmma", file, line}, -1, {}});
     }
+    void wgmma_b1(std::int32_t (&acc)[128], std::uint64_t a, std::uint64_t b, int line = __builtin_LINE(),
+                  const char* file = __builtin_FILE()) {
+        begin({acc, 128, true, nullptr, a, b, {"wgmma_b1", file, line}, -1, {}, true});
+    }
     template <class... Arrays>
     void wgmma_fence(Arrays&... registers) {
         (fence(&registers, sizeof(registers)), ...);
@@ -185,6 +189,7 @@ class HostGrid {
         Site site;
         std::int64_t group;             // how many groups were committed before
         std::vector<std::int32_t> sum;  // of the operands at its beginning
+        bool of_bits = false;           // common bits, not products of bytes
     };
     /// What accumulators are worth under way, or what registers held when they were fenced.
     struct Values {

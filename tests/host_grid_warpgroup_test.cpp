@@ -95,6 +95,39 @@ TEST(HostGridWarpgroup, ProductsAreThoseOfPlainLoops) {
     expect_products<256, true>(128, 256);
 }
 
+TEST(HostGridWarpgroup, CountsCommonBits) {
+    constexpr int leading = 272 * 16, stride = 128;  // columns of 16 bytes, a core matrix after the other
+    std::vector<std::int32_t> counts(64 * 256);
+    run_on_host(Planted{[&](auto& grid) {
+                            auto* a = grid.template shared<std::int8_t>(2 * leading);
+                            auto* b = grid.template shared<std::int8_t>(2 * leading);
+                            if (grid.thread() == 0) fill(a, 64, leading, stride, a_entry);
+                            if (grid.thread() == 1) fill(b, 256, leading, stride, b_entry);
+                            grid.proxy_fence();
+                            grid.sync();
+                            std::int32_t acc[128];
+                            std::fill_n(acc, 128, 5);
+                            grid.wgmma_fence(acc);
+                            grid.wgmma_b1(acc, tile_descriptor(grid.shared_address(a), leading, stride),
+                                          tile_descriptor(grid.shared_address(b), leading, stride));
+                            grid.wgmma_commit();
+                            grid.template wgmma_wait<0>(acc);
+                            for (int i = 0; i < 128; ++i) {
+                                const int row = 16 * grid.warp() + grid.lane() / 4 + 8 * (i / 2 % 2),
+                                          column = 8 * (i / 4) + 2 * (grid.lane() % 4) + i % 2;
+                                counts[static_cast<std::size_t>(row * 256 + column)] = acc[i];
+                            }
+                        },
+                        1, 128, 48 * 1024});
+    for (int row = 0; row < 64; ++row)
+        for (int column = 0; column < 256; ++column) {
+            std::int32_t common = 5;
+            for (int bit = 0; bit < 256; ++bit)
+                common += (a_entry(row, bit / 8) >> bit % 8) & (b_entry(column, bit / 8) >> bit % 8) & 1;
+            ASSERT_EQ(counts[static_cast<std::size_t>(row * 256 + column)], common) << row << ' ' << column;
+        }
+}
+
 TEST(HostGridWarpgroup, NamedBarriersHandOver) {
     std::vector<int> seen(64);
     run_on_host(Planted{[&](auto& grid) {

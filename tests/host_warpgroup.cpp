@@ -1,6 +1,7 @@
 // The operations of kernels/warpgroup.hpp on the grid of the tests.
 #include "host_block.hpp"
 
+#include <bit>
 #include <functional>
 
 namespace fntk::test {
@@ -35,6 +36,13 @@ struct Descriptor {
 void take_row(const unsigned char* tile, const Descriptor& d, int row, std::int8_t* bytes) {
     for (int half = 0; half < 2; ++half)
         std::memcpy(bytes + 16 * half, tile + d.offset(row, 16 * half), 16);
+}
+
+/// Bits that both rows of 32 bytes have.
+std::int32_t common_bits(const std::int8_t* x, const std::int8_t* y) {
+    std::int32_t count = 0;
+    for (int l = 0; l < 32; ++l) count += std::popcount(static_cast<std::uint8_t>(x[l] & y[l]));
+    return count;
 }
 
 bool within(const void* at, const void* begin, std::size_t bytes) {
@@ -101,7 +109,9 @@ std::vector<std::int32_t> HostGrid::sum_of(const Product& product) {
         for (int e = 0; e < 2; ++e) {
             std::int8_t column[32];
             take_row(b, of_b, 2 * j + 2 * t + e, column);
-            for (int i = 0; i < 2; ++i) sum[static_cast<std::size_t>(j + 2 * i + e)] = dot(rows[i], column);
+            for (int i = 0; i < 2; ++i)
+                sum[static_cast<std::size_t>(j + 2 * i + e)] =
+                    product.of_bits ? common_bits(rows[i], column) : dot(rows[i], column);
         }
     return sum;
 }

@@ -1,7 +1,9 @@
-// Counts of common gates against the reference, weighted or not, of one set of rows or two.
+// Counts of common gates against the reference, weighted or not, of one set of rows or two, on mma and on
+// wgmma of bits.
 #include "kernel_rows.hpp"
 
 #include <gate_gram.hpp>
+#include <gate_gram_wgmma.hpp>
 
 namespace fntk::test {
 namespace {
@@ -15,39 +17,54 @@ BitMatrix random_bits(std::int64_t rows, std::int64_t cols, std::uint64_t seed) 
     return bits;
 }
 
-const kernels::DeviceLimits limits{.multiprocessors = 132, .shared_bytes_per_block = 99 * 1024};
+const kernels::DeviceLimits limits{.multiprocessors = 132, .shared_bytes_per_block = 227 * 1024};
 
-template <bool weighted>
+/// weights empty: unweighted.
+template <class Kernel>
 void run_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights,
               const kernels::Rows<std::int32_t>& counts, std::int64_t blocks = 0, std::int64_t slices = 1) {
-    kernels::GateGram<weighted> kernel;
+    Kernel kernel;
     kernel.width = rows.cols;
     kernel.a = rows_in(rows);
     kernel.b = rows_in(cols);
-    kernel.w = weights.words;
+    if constexpr (requires { kernel.w; }) kernel.w = weights.words;
     kernel.counts = counts;
     kernel.slices = slices;
     run_on_host(kernel, {.limits = limits, .blocks = blocks});
 }
 
-void expect_exact(BitView rows, BitView cols, bool weighted, std::int64_t blocks, std::int64_t slices = 1) {
-    BitMatrix weights = random_bits(1, rows.cols, 9);
-    Matrix expected(rows.rows, cols.rows, DType::i32);
-    reference().gate_gram(rows, cols, weighted ? ConstBitView(weights) : ConstBitView(), expected);
-    Guarded<std::int32_t> counts(rows.rows, cols.rows, 5, slices > 1 ? 0 : -77777, 1 << 30);
+using Plain = kernels::GateGram<false>;
+using Weighted = kernels::GateGram<true>;
+using Wgmma = kernels::GateGramWgmma;
 
-    if (weighted)
-        run_gram<true>(rows, cols, weights, counts.view, blocks, slices);
-    else
-        run_gram<false>(rows, cols, {}, counts.view, blocks, slices);
+template <class Kernel>
+void expect_exact(BitView rows, BitView cols, std::int64_t blocks = 0, std::int64_t slices = 1) {
+    BitMatrix bits = random_bits(1, rows.cols, 9);
+    const ConstBitView weights = std::is_same_v<Kernel, Weighted> ? ConstBitView(bits) : ConstBitView();
+    Matrix expected(rows.rows, cols.rows, DType::i32);
+    reference().gate_gram(rows, cols, weights, expected);
+    Guarded<std::int32_t> counts(rows.rows, cols.rows, 5, slices > 1 ? 0 : -77777, 1 << 30);
+    run_gram<Kernel>(rows, cols, weights, counts.view, blocks, slices);
     expect_equal(counts.view, expected,
                  std::to_string(slices) + " slices, " + std::to_string(rows.rows) + " by " +
-                     std::to_string(cols.rows) + ", width " + std::to_string(rows.cols) +
-                     (weighted ? ", weighted" : ""));
+                     std::to_string(cols.rows) + ", width " + std::to_string(rows.cols));
     EXPECT_TRUE(counts.intact());
 }
 
-TEST(GateGram, EqualsTheReference) {
+template <class Kernel>
+class GateGram : public ::testing::Test {};
+struct KernelNames {
+    template <class Kernel>
+    static std::string GetName(int) {
+        return std::is_same_v<Kernel, Plain>      ? "Plain"
+               : std::is_same_v<Kernel, Weighted> ? "Weighted"
+                                                  : "Wgmma";
+    }
+};
+using GateGrams = ::testing::Types<Plain, Weighted, Wgmma>;
+TYPED_TEST_SUITE(GateGram, GateGrams, KernelNames);
+
+TYPED_TEST(GateGram, EqualsTheReference) {
     for (const auto& [n, other, width] : {std::tuple{1, 1, 1},
                                           {31, 33, 63},
                                           {64, 65, 64},
@@ -57,37 +74,42 @@ TEST(GateGram, EqualsTheReference) {
                                           {65, 32, 1100},
                                           {130, 129, 64 * 41}}) {
         BitMatrix rows = random_bits(n, width, 1), cols = random_bits(other, width, 2);
-        for (const bool weighted : {false, true}) expect_exact(rows, cols, weighted, 0);
+        expect_exact<TypeParam>(rows, cols);
     }
 }
 
-TEST(GateGram, OfOneSetOfRowsIsSymmetric) {
-    for (const std::int64_t n : {1, 64, 128, 129, 300})
-        for (const bool weighted : {false, true}) {
-            BitMatrix bits = random_bits(n, 150, 3);
-            expect_exact(bits, bits, weighted, 0);
-        }
+TYPED_TEST(GateGram, OfOneSetOfRowsIsSymmetric) {
+    for (const std::int64_t n : {1, 64, 128, 129, 300}) {
+        BitMatrix bits = random_bits(n, 150, 3);
+        expect_exact<TypeParam>(bits, bits);
+    }
 }
 
-TEST(GateGram, DoesNotDependOnTheLaunchOrTheStride) {
+TYPED_TEST(GateGram, DoesNotDependOnTheLaunchOrTheStride) {
     BitMatrix wide = random_bits(140, 64 * 5, 4);
     const BitView part{wide.view().words + 1, 140, 3 * 64, 5}, fewer{wide.view().words + 1, 70, 3 * 64, 5};
     for (const std::int64_t blocks : {1, 2, 5, 11}) {
-        expect_exact(part, part, true, blocks);
-        expect_exact(fewer, part, false, blocks);  // rows shared, but two views
+        expect_exact<TypeParam>(part, part, blocks);
+        expect_exact<TypeParam>(fewer, part, blocks);  // rows shared, but two views
     }
 }
 
-TEST(GateGram, AddsSlicesOfTheWidth) {
+TYPED_TEST(GateGram, AddsSlicesOfTheWidth) {
     BitMatrix rows = random_bits(70, 64 * 50 + 3, 6), cols = random_bits(20, 64 * 50 + 3, 7);  // 7 stages
-    for (const std::int64_t slices : {3, 7})
-        for (const bool weighted : {false, true}) {
-            expect_exact(rows, cols, weighted, 0, slices);
-            expect_exact(rows, rows, weighted, 3, slices);
-        }
+    for (const std::int64_t slices : {3, 7}) {
+        expect_exact<TypeParam>(rows, cols, 0, slices);
+        expect_exact<TypeParam>(rows, rows, 3, slices);
+    }
 }
 
-TEST(GateGram, SplitsTheWidthWhereThereAreFewTiles) {
+/// Blocks that go round their stages, several tiles each, with and without mirror images.
+TEST(GateGramWgmma, TakesTilesInTurn) {
+    BitMatrix rows = random_bits(390, 64 * 65, 8), cols = random_bits(20, 64 * 65, 9);  // 5 stages
+    expect_exact<Wgmma>(rows, rows, 2);
+    expect_exact<Wgmma>(rows, cols, 1);
+}
+
+TEST(GateGramLaunch, SplitsTheWidthWhereThereAreFewTiles) {
     const auto slices = [](auto kernel, std::int64_t n, std::int64_t width) {
         kernel.a = kernel.b = {nullptr, n, (width + 63) / 64, (width + 63) / 64};
         kernel.width = width;
@@ -102,28 +124,34 @@ TEST(GateGram, SplitsTheWidthWhereThereAreFewTiles) {
     EXPECT_EQ(slices(plain, 64, 1000), 1);
     EXPECT_EQ(slices(plain, 8192, 65536), 1);
     EXPECT_EQ(slices(plain, 0, 65536), 1);
+    const Wgmma wgmma;
+    EXPECT_EQ(slices(wgmma, 1024, 65536),
+              132 / 20);                          // 20 tiles of two a square, one block a multiprocessor
+    EXPECT_EQ(slices(wgmma, 64, 65536), 64 / 8);  // 8 stages each at least
+    EXPECT_EQ(slices(wgmma, 8192, 65536), 1);
+    EXPECT_EQ(slices(wgmma, 0, 65536), 1);
 }
 
-TEST(GateGram, IgnoresWeightsBehindTheWidth) {
+TEST(GateGramLaunch, IgnoresWeightsBehindTheWidth) {
     BitMatrix bits = random_bits(3, 70, 5);
     std::uint64_t ones[2] = {~std::uint64_t{0}, ~std::uint64_t{0}};
     Matrix expected(3, 3, DType::i32);
     reference().gate_gram(bits, bits, {}, expected);
     Guarded<std::int32_t> counts(3, 3, 0, 0, 0);
-    run_gram<true>(bits, bits, ConstBitView{ones, 1, 70, 2}, counts.view);
+    run_gram<Weighted>(bits, bits, ConstBitView{ones, 1, 70, 2}, counts.view);
     expect_equal(counts.view, expected, "weights 1");
 }
 
-TEST(GateGram, LaunchesNothingForNothing) {
+TYPED_TEST(GateGram, LaunchesNothingForNothing) {
     std::uint64_t word = 0;
     std::int32_t count = -1;
-    kernels::GateGram<false> kernel;
+    TypeParam kernel;
     kernel.width = 64;
     kernel.a = {&word, 0, 1, 1};
     kernel.b = {&word, 3, 1, 1};
     EXPECT_EQ(kernel.launch({}).blocks, 0);
     const BitView no_units{&word, 1, 0, 0};  // counts of 0, written
-    run_gram<false>(no_units, no_units, {}, {&count, 1, 1, 1});
+    run_gram<TypeParam>(no_units, no_units, {}, {&count, 1, 1, 1});
     EXPECT_EQ(count, 0);
 }
 

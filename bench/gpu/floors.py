@@ -68,7 +68,7 @@ def work(problem: Problem, digits: int = 3) -> dict[str, float]:
 def beside(problem: Problem, ceilings: Parts, digits: int = 3, portable: bool = False) -> Parts:
     """The parts by the names of the ceilings that they stand beside: int8 products those of wgmma where the device has
     them (portable: does without), else of mma up to the rank of the fused kernel and of cuBLAS above; the dense Gram,
-    which counts bits, mma of bits. The Gram of tangents, and on wgmma the kernel times vectors and the gradient of U, are six
+    which counts bits, wgmma or mma of bits. The Gram of tangents, and on wgmma the kernel times vectors and the gradient of U, are six
     int8 products for three of bf16; the gates of the dense network there are one int8 product a digit."""
     wgmma = "wgmma_s8" in ceilings and not portable
     if problem.op == "gram":
@@ -81,7 +81,8 @@ def beside(problem: Problem, ceilings: Parts, digits: int = 3, portable: bool = 
         if problem.op == "step":
             passed = {"wgmma_s8": needs["int8"]} if "int8" in needs else {"issue": needs["issue"]}
             return {**passed, "wgmma_s8": passed.get("wgmma_s8", 0) + 2 * needs["bf16"], "copy": needs["copy"]}
-        return {"wgmma_s8": digits * needs["bf16"], "mma_b1": needs["int8"], "copy": needs["copy"]}
+        counts = "wgmma_b1" if "wgmma_b1" in ceilings else "mma_b1"
+        return {"wgmma_s8": digits * needs["bf16"], counts: needs["int8"], "copy": needs["copy"]}
     needs = parts(problem, digits, as_product=wgmma and problem.shape.get("p", MOST_PRODUCT + 1) <= MOST_PRODUCT)
     int8 = "mma_b1" if problem.op == "dense" else "wgmma_s8" if wgmma else \
         "mma_s8" if problem.shape.get("p", 0) <= MOST_FUSED else "int8"

@@ -45,8 +45,8 @@ LEGEND = [
     "float32: the datasheet's), over the median.",
     "- *of the measured ceiling*: the same at the rates measured below, of the ceilings that are named: int8 products at wgmma's "
     "rate, the highest (portable ones at mma's; above p = 256, where they are cuBLAS's, at its), counts of common gates at that "
-    "of mma of bits, float32 products as three of bf16, in the Gram of tangents, kernel × vectors and the gradient of a step as six of int8. Transforms need issue "
-    "slots, for which no rate is measured.",
+    "of wgmma of bits (portable ones of mma's), float32 products as three of bf16, in the Gram of tangents, kernel × vectors and "
+    "the gradient of a step as six of int8. Transforms need issue slots, for which no rate is measured.",
     "- *portable*: without the kernels for compute capability 9.0."]
 DOCUMENT = ROOT / "docs/cuda.md"
 BEGIN, END = "<!-- {}: bench/gpu/table.py --publish writes this -->\n", "<!-- end -->"
@@ -194,9 +194,9 @@ def decisions(ceilings: floors.Parts) -> list[str]:
                       "the portable kernels do as well"),
             *compared("wgmma_s8_registers", "wgmma_s8", 0.95, "operands in registers cost nothing",
                       "operands in registers cost time"),
-            *compared("mma_b1", "int8", 1, "the gate Gram is right on mma of bits", "the gate Gram loses to int8 products"),
+            *compared("mma_b1", "int8", 1, "a gate Gram is right on mma of bits", "a gate Gram on mma of bits loses to int8 products"),
             *compared("wgmma_b1", "mma_b1" if ceilings.get("mma_b1", 0) > ceilings.get("int8", 0) else "int8", 1.2,
-                      "a gate Gram on wgmma of bits, which there is none of, would be worth it",
+                      "the gate Gram is right on wgmma of bits",
                       "the gate Gram would gain little by wgmma of bits")]
 
 

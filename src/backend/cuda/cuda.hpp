@@ -142,12 +142,17 @@ class Cuda final : public Ops {
     bool wgmma_works();
     bool wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits);
     bool gram_wgmma_works();
+    bool gate_gram_wgmma_works();
     bool moments_wgmma_work();
     /// moment() by digits, so many samples at a time.
     void digit_moment(ConstMatrixView a, ConstMatrixView v, ConstMatrixView x, ConstMatrixView scales,
                       double alpha, MatrixView m, std::int64_t block);
     /// Magnitudes of the rows and columns of X (f32), n + d of them.
     [[nodiscard]] Matrix magnitudes(ConstMatrixView x);
+    /// gate_gram by one of its kernels.
+    template <class Kernel>
+    void count_gates(Kernel kernel, const void* entry, ConstBitView rows, ConstBitView cols,
+                     MatrixView counts);
     /// hadamard_gram in float32.
     void digit_gram(ConstMatrixView x, ConstMatrixView x_cols, ConstMatrixView g, ConstMatrixView g_cols,
                     double alpha, MatrixView k, bool wgmma);

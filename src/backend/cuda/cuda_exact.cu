@@ -6,7 +6,6 @@
 #include <dequantise.hpp>
 #include <down_product.hpp>
 #include <fix_down.hpp>
-#include <gate_gram.hpp>
 #include <hidden_rows.hpp>
 #include <int8_chain.hpp>
 #include <quantise_rows.hpp>
@@ -170,21 +169,6 @@ void Cuda::dequantise(ConstMatrixView in, ConstMatrixView exponents, double scal
         };
         in.dtype == DType::f64 ? run(double{}) : with_int(in.dtype, run);
     });
-}
-
-void Cuda::gate_gram(ConstBitView rows, ConstBitView cols, ConstBitView weights, MatrixView counts) {
-    const Scope scope(*context_, "gate_gram");
-    const auto run = [&](auto kernel) {
-        kernel.width = rows.cols;
-        kernel.a = words_of(rows);
-        kernel.b = words_of(cols);
-        kernel.w = weights.empty() ? nullptr : weights.words;
-        kernel.counts = rows_of<std::int32_t>(counts);
-        kernel.slices = kernel.slices_for(context_->limits());
-        if (kernel.slices > 1) zero(counts);
-        context_->run(kernel);
-    };
-    weights.empty() ? run(kernels::GateGram<false>{}) : run(kernels::GateGram<true>{});
 }
 
 }  // namespace fntk::backend::cuda

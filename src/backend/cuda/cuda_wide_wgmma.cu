@@ -144,7 +144,7 @@ bool Cuda::has_wgmma() const { return may_try(context_->wgmma); }
 bool Cuda::uses_wgmma() {
     if (context_->limits().compute_capability != 90) return false;
     const Scope scope(*context_, "uses_wgmma");
-    return wgmma_works() && gram_wgmma_works() && moments_wgmma_work();
+    return wgmma_works() && gram_wgmma_works() && gate_gram_wgmma_works() && moments_wgmma_work();
 }
 
 bool Cuda::works(Context::Trial& trial, const std::function<bool()>& agrees) {

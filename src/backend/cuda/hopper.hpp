@@ -7,10 +7,11 @@ namespace fntk::backend::cuda {
 /// 64, 128 or 256, digits 2 or 3. Null in a build without them.
 const void* wide_wgmma_entry(int columns, int digits);
 const void* open_gradients_wgmma_entry(int columns);
-/// Those of kernels::GatesWgmma<digits, words>, words 1 or 2, of kernels::HadamardGramWgmma, MomentWgmma
-/// and AlongMomentWgmma.
+/// Those of kernels::GatesWgmma<digits, words>, words 1 or 2, of kernels::HadamardGramWgmma, GateGramWgmma,
+/// MomentWgmma and AlongMomentWgmma.
 const void* gates_wgmma_entry(int digits, int words);
 const void* hadamard_wgmma_entry();
+const void* gate_gram_wgmma_entry();
 const void* moment_wgmma_entry();
 const void* along_moment_wgmma_entry();
 

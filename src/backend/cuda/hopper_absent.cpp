@@ -7,6 +7,7 @@ const void* wide_wgmma_entry(int, int) { return nullptr; }
 const void* open_gradients_wgmma_entry(int) { return nullptr; }
 const void* gates_wgmma_entry(int, int) { return nullptr; }
 const void* hadamard_wgmma_entry() { return nullptr; }
+const void* gate_gram_wgmma_entry() { return nullptr; }
 const void* moment_wgmma_entry() { return nullptr; }
 const void* along_moment_wgmma_entry() { return nullptr; }
 
