@@ -298,11 +298,13 @@ struct SrhtSums {
                         FNTK_UNROLL
                         for (int i = tile; i < tile + tiles; ++i)
                             transform_gates(word[i], by_unit + 16 * group + i);
-                        if (!parks || tile > 0) continue;
-                        FNTK_UNROLL
-                        for (int g = 0; g < batch; ++g)
-                            staged.parked[g * warp_size] = {{word[0][g], word[1][g]}};
-                        grid.sync_warp();  // or the compiler keeps what it has stored
+                        if constexpr (parks) {
+                            if (tile > 0) continue;
+                            FNTK_UNROLL
+                            for (int g = 0; g < batch; ++g)
+                                staged.parked[g * warp_size] = {{word[0][g], word[1][g]}};
+                            grid.sync_warp();  // or the compiler keeps what it has stored
+                        }
                     }
                     if (gradients.data == nullptr) continue;
                     FNTK_UNROLL
