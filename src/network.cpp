@@ -1,6 +1,7 @@
-// What may be drawn (check), the drawing, and the replacing of factors.
+// The drawing of factors and the replacing of them.
 #include "device_memory.hpp"
 #include "down_factor.hpp"
+#include "network_spec.hpp"
 
 #include <fntk/device.hpp>
 #include <fntk/error.hpp>
@@ -14,10 +15,21 @@
 #include <signs.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
 namespace fntk {
+
+namespace {
+
+/// Of tensors that were stored together; copies of them keep it.
+std::uint64_t new_identity() {
+    static std::atomic<std::uint64_t> last = 0;
+    return ++last;
+}
+
+}  // namespace
 
 struct Network::State {
     NetworkSpec spec;
@@ -25,8 +37,9 @@ struct Network::State {
     std::shared_ptr<const Matrix> down;    // f64, p × d; null for the identity
     std::shared_ptr<const Matrix> digits;  // of U in fixed point, and its exponent
     std::shared_ptr<const Matrix> exponent;
-    std::shared_ptr<const Matrix> up;       // null: from the seed
-    std::shared_ptr<const Matrix> readout;  // null: ±1 from the seed
+    std::shared_ptr<const Matrix> up;                                        // null: from the seed
+    std::shared_ptr<const Matrix> readout;                                   // null: ±1 from the seed
+    std::uint64_t down_identity = 0, up_identity = 0, readout_identity = 0;  // equal: equal tensors
 
     /// Replaces U by its rounding to one (float32) or three (float64) digits of 21 bits. U lies in the
     /// memory of `rounding`.
@@ -39,6 +52,15 @@ struct Network::State {
         down = std::make_shared<const Matrix>(std::move(u));
         digits = std::make_shared<const Matrix>(std::move(planes));
         exponent = std::make_shared<const Matrix>(std::move(scale));
+        down_identity = new_identity();
+    }
+    void store_up(std::shared_ptr<const Matrix> v) {
+        up = std::move(v);
+        up_identity = up == nullptr ? 0 : new_identity();
+    }
+    void store_readout(std::shared_ptr<const Matrix> a) {
+        readout = std::move(a);
+        readout_identity = readout == nullptr ? 0 : new_identity();
     }
 
     /// The tensor itself where it lies with the others, else a copy there.
@@ -57,79 +79,7 @@ struct Network::State {
     }
 };
 
-bool NetworkSpec::operator==(const NetworkSpec& other) const {
-    return dim == other.dim && width == other.width && rank == other.rank && outputs == other.outputs &&
-           down == other.down && up == other.up && train == other.train &&
-           activation.kind == other.activation.kind &&
-           (activation.kind != Activation::leaky_relu || activation.slope == other.activation.slope) &&
-           precision == other.precision && seed == other.seed && rounding == other.rounding;
-}
-
 namespace {
-
-constexpr std::int64_t max_width = (std::int64_t{1} << 31) - 1;  // |Ĝ| ≤ m fits int32
-constexpr std::int64_t max_outputs = std::int64_t{1} << 20;
-
-void check_range(const char* argument, std::int64_t value, std::int64_t most, const char* remedy) {
-    if (value < 1 || value > most)
-        throw ValueError(
-            fmt::format("{} is {}; it must lie in [1, {}]: {}", argument, value, most, remedy));
-}
-
-/// An enumeration that was cast from a number may be none of its values, which have names.
-template <class Enum>
-void check_named(const char* argument, Enum value) {
-    if (*name(value) == '\0')
-        throw ValueError(fmt::format("{} is {}, which is none of its values; use one of them", argument,
-                                     static_cast<int>(value)));
-}
-
-NetworkSpec checked(NetworkSpec spec) {
-    check_named("down", spec.down);
-    check_named("up", spec.up);
-    check_named("activation", spec.activation.kind);
-    check_range("dim", spec.dim, kernels::max_columns,
-                "use data with at least one column, or project it first");
-    check_range("width", spec.width, max_width, "choose a width in that range, such as 4096");
-    check_range("outputs", spec.outputs, max_outputs, "one per class or target");
-    if (spec.precision != DType::f32 && spec.precision != DType::f64)
-        throw ValueError(fmt::format("precision is {}; choose float32 or float64", name(spec.precision)));
-    if (spec.rounding == Rounding::fast &&
-        (spec.up != Up::rademacher || spec.precision != DType::f32 || !spec.activation.homogeneous()))
-        throw ValueError(
-            fmt::format("rounding is fast with up = {}, activation = {} and {}; it is for rademacher, "
-                        "float32 and relu, "
-                        "leaky_relu or abs: leave it out",
-                        name(spec.up), name(spec.activation.kind), name(spec.precision)));
-    if (!std::isfinite(spec.activation.slope))
-        throw ValueError(
-            fmt::format("the slope of leaky_relu is {}; it must be finite", spec.activation.slope));
-    if (!spec.train.any()) throw ValueError("train is empty; name at least one of down, up, readout");
-
-    if (spec.down == Down::identity) {
-        if (spec.rank == 0) spec.rank = spec.dim;
-        if (spec.rank != spec.dim)
-            throw ValueError(fmt::format(
-                "rank is {}; with down = identity it is the input dimension {}: leave it out or "
-                "choose another down factor",
-                spec.rank, spec.dim));
-        return spec;
-    }
-    const bool inside = spec.down == Down::orthonormal || spec.down == Down::pca;
-    const std::int64_t most = inside                    ? spec.dim
-                              : spec.down == Down::srht ? kernels::next_power_of_two(spec.dim)
-                                                        : kernels::max_columns;
-    if (spec.rank < 1 || spec.rank > most)
-        throw ValueError(fmt::format(
-            "rank is {}; with down = {} and dim {} it must lie in [1, {}]: choose a smaller rank or "
-            "down = gaussian",
-            spec.rank, name(spec.down), spec.dim, most));
-    if (spec.up == Up::srht && spec.rank != kernels::next_power_of_two(spec.rank))
-        throw ValueError(fmt::format(
-            "rank is {}; up = srht needs a power of two: use {} or {}, or up = rademacher or gaussian",
-            spec.rank, kernels::next_power_of_two(spec.rank) / 2, kernels::next_power_of_two(spec.rank)));
-    return spec;
-}
 
 /// The device that rounds what lies in host memory.
 Device host_device() { return Device::open("cpu", 1); }
@@ -210,7 +160,7 @@ Network Network::from_tensors(NetworkSpec spec, const NetworkTensors& tensors) {
         if (!equals_drawn(given, [&](std::int64_t r0, MatrixView rows) {
                 device.ops().up_rows(seeded.up(), r0, rows);
             }))
-            state->up = std::make_shared<const Matrix>(std::move(given));
+            state->store_up(std::make_shared<const Matrix>(std::move(given)));
     }
     if (tensors.readout.data != nullptr) {
         check_shape("A", tensors.readout, spec.width, spec.outputs);
@@ -218,7 +168,7 @@ Network Network::from_tensors(NetworkSpec spec, const NetworkTensors& tensors) {
         if (!equals_drawn(given, [&](std::int64_t r0, MatrixView rows) {
                 device.ops().readout_rows(seeded.readout(), r0, rows);
             }))
-            state->readout = std::make_shared<const Matrix>(std::move(given));
+            state->store_readout(std::make_shared<const Matrix>(std::move(given)));
     }
     return Network(std::move(state));
 }
@@ -274,6 +224,23 @@ int Network::hidden_bits() const {
     return spec().rounding == Rounding::fast ? std::min(most, kernels::fast_hidden_bits) : most;
 }
 
+bool Network::same_weights(const Network& other) const {
+    NetworkSpec same = other.spec();
+    same.train = spec().train;
+    if (!(same == spec())) return false;
+    const State &a = *state_, &b = *other.state_;
+    if (a.down_identity == b.down_identity && a.up_identity == b.up_identity &&
+        a.readout_identity == b.readout_identity)
+        return true;
+    const Network here = on_host(), there = other.on_host();
+    const auto equal = [](const std::shared_ptr<const Matrix>& x, const std::shared_ptr<const Matrix>& y) {
+        if (x == nullptr || y == nullptr) return x == y;
+        return std::memcmp(x->view().data, y->view().data, static_cast<std::size_t>(x->bytes())) == 0;
+    };
+    const State &x = *here.state_, &y = *there.state_;
+    return equal(x.down, y.down) && equal(x.up, y.up) && equal(x.readout, y.readout);
+}
+
 Matrix Network::materialize_down() const {
     if (state_->down != nullptr) return Matrix::converted(on_host().down(), spec().precision);
     Matrix u(spec().rank, spec().dim, DType::f64);
@@ -323,7 +290,7 @@ Network Network::with_up(std::shared_ptr<const Matrix> up) const {
                                      up->cols(), name(up->dtype()), spec().width, spec().rank,
                                      name(spec().precision)));
     auto state = std::make_shared<State>(*state_);
-    state->up = state->placed(std::move(up), "V");
+    state->store_up(state->placed(std::move(up), "V"));
     if (state->up != nullptr)
         require_finite(state->device ? *state->device : host_device(), *state->up, "V");
     return Network(std::move(state));
@@ -336,7 +303,7 @@ Network Network::with_readout(std::shared_ptr<const Matrix> readout) const {
                                      readout->cols(), name(readout->dtype()), spec().width, spec().outputs,
                                      name(spec().precision)));
     auto state = std::make_shared<State>(*state_);
-    state->readout = state->placed(std::move(readout), "A");
+    state->store_readout(state->placed(std::move(readout), "A"));
     if (state->readout != nullptr)
         require_finite(state->device ? *state->device : host_device(), *state->readout, "A");
     return Network(std::move(state));

@@ -36,14 +36,11 @@ void over_readout(const Tangent& tangent, Body&& body) {
 void check_pair(const Tangent& rows, const Tangent& cols, Train train) {
     if (!train.any()) throw ValueError("train is empty; name at least one of down, up, readout");
     const NetworkSpec &a = rows.network().spec(), &b = cols.network().spec();
-    NetworkSpec same = b;
-    same.train = a.train;  // what is trained is asked for, not part of the weights
-    if (!(same == a))
+    if (!rows.network().same_weights(cols.network()))
         throw ShapeError(fmt::format(
             "the two tangents belong to different networks (dim {} and {}, width {} and {}, rank {} "
-            "and {}, outputs {} and {}, or another seed, family, activation, precision or rounding); take "
-            "both "
-            "from one network",
+            "and {}, outputs {} and {}, or another seed, family, activation, precision or rounding, or "
+            "tensors of other values); take both from one network",
             a.dim, b.dim, a.width, b.width, a.rank, b.rank, a.outputs, b.outputs));
     for (const Tangent* tangent : {&rows, &cols})
         if (train.down && !tangent->has_gradients() && tangent->size() > 0)

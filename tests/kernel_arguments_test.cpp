@@ -38,6 +38,38 @@ TEST(KernelErrors, NameWhatDoesNotFit) {
     EXPECT_THROW(op.apply(out, doubles), ValueError);
 }
 
+/// Of one spec, but with a U, V or A of another's: a kernel between them is none of either.
+TEST(KernelErrors, BatchesOfOtherWeightsAreRefused) {
+    const Matrix x = normals(3, 5, 1, DType::f32);
+    const NetworkSpec spec{.dim = 5, .width = 70, .rank = 4, .seed = 1};
+    const Network network = Network::create(spec);
+    const auto batch = [&](const Network& of) { return tangent(cpu(), of, x, keep_all); };
+    const Tangent here = batch(network);
+    const auto entries = [](std::int64_t rows, std::int64_t cols) {
+        return std::make_shared<const Matrix>(normals(rows, cols, 2, DType::f32));
+    };
+    for (const Network& other : {network.with_down(normals(4, 5, 2, DType::f64)),
+                                 network.with_up(entries(70, 4)), network.with_readout(entries(70, 1))}) {
+        EXPECT_FALSE(network.same_weights(other));
+        EXPECT_FALSE(other.same_weights(network));
+        const Tangent there = batch(other);
+        expect_parts(error_of<ShapeError>([&] { (void)cross_gram(here, there); }),
+                     {"different networks", "values"});
+        EXPECT_NO_THROW((void)cross_gram(there, there));
+    }
+    const Matrix u = network.materialize_down(), v = network.materialize_up();
+    for (const Network& same :
+         {network, network.with_train({.up = true}), Network::create(spec), network.with_down(u),
+          Network::from_tensors(spec, {.down = u, .up = v, .readout = {}}),
+          network.with_up(entries(70, 4)).with_up(nullptr)}) {
+        EXPECT_TRUE(network.same_weights(same));
+        EXPECT_NO_THROW((void)cross_gram(here, batch(same), KernelOutput::trace, {.up = true}));
+    }
+    NetworkSpec seed = spec;
+    seed.seed = 2;
+    EXPECT_FALSE(network.same_weights(Network::create(seed)));
+}
+
 TEST(KernelErrors, ProductsDoNotTakeThePlaceOfWhatTheyRead) {
     const Matrix x = normals(3, 5, 1, DType::f32);
     const Tangent t = tangent(cpu(), Network::create({.dim = 5, .width = 70, .rank = 4, .seed = 1}), x);
