@@ -70,6 +70,26 @@ TEST(KernelErrors, BatchesOfOtherWeightsAreRefused) {
     EXPECT_FALSE(network.same_weights(Network::create(seed)));
 }
 
+// What is referred to may not be a temporary.
+static_assert(std::is_constructible_v<KernelOperator, const Tangent&> &&
+              !std::is_constructible_v<KernelOperator, Tangent>);
+static_assert(!std::is_constructible_v<KernelOperator, Tangent, KernelOutput, Train>);
+static_assert(
+    std::is_constructible_v<KernelOperator, const Tangent&, const Tangent&, KernelOutput, Train> &&
+    !std::is_constructible_v<KernelOperator, const Tangent&, Tangent, KernelOutput, Train> &&
+    !std::is_constructible_v<KernelOperator, Tangent, Tangent&, KernelOutput, Train> &&
+    !std::is_constructible_v<KernelOperator, Tangent, Tangent, KernelOutput, Train>);
+
+TEST(KernelErrors, AnOperatorKeepsAMatrixThatIsGivenAway) {
+    const Matrix k = normals(4, 4, 1, DType::f64), v = normals(4, 2, 2, DType::f64);
+    Matrix given = Matrix::copy_of(k), found(4, 2, DType::f64), expected(4, 2, DType::f64);
+    const DenseOperator owner(cpu(), std::move(given));
+    given = Matrix();
+    owner.apply(v, found);
+    DenseOperator(cpu(), k).apply(v, expected);
+    EXPECT_TRUE(test::same_bits(found, expected));
+}
+
 TEST(KernelErrors, ProductsDoNotTakeThePlaceOfWhatTheyRead) {
     const Matrix x = normals(3, 5, 1, DType::f32);
     const Tangent t = tangent(cpu(), Network::create({.dim = 5, .width = 70, .rank = 4, .seed = 1}), x);

@@ -102,6 +102,13 @@ TEST(KernelFunction, NoSamples) {
     }
 }
 
+// What is referred to may not be a temporary.
+static_assert(std::is_constructible_v<KernelBatch, Device, KernelFunction, const Matrix&> &&
+              !std::is_constructible_v<KernelBatch, Device, KernelFunction, Matrix>);
+static_assert(std::is_constructible_v<TiledOperator, const KernelBatch&, const KernelBatch&> &&
+              !std::is_constructible_v<TiledOperator, KernelBatch, const KernelBatch&> &&
+              !std::is_constructible_v<TiledOperator, const KernelBatch&, KernelBatch>);
+
 TEST(KernelFunction, NamesWhatDoesNotFit) {
     const Matrix x = normals(4, 5, 1);
     const KernelFunction limit = KernelFunction::limit({}, {.up = true}, 5, DType::f64),
@@ -114,10 +121,10 @@ TEST(KernelFunction, NamesWhatDoesNotFit) {
                  {"dim = 0"});
     expect_parts(error_of<ValueError>([] { (void)KernelFunction::limit({}, {.up = true}, 5, DType::i32); }),
                  {"int32", "float32"});
+    const Matrix wide = normals(4, 6, 1), narrow = normals(4, 5, 1, DType::f32);
     for (const KernelFunction& function : {limit, of_network}) {
-        expect_parts(error_of<ShapeError>([&] { (void)KernelBatch(cpu(), function, normals(4, 6, 1)); }),
-                     {"6", "5"});
-        EXPECT_THROW((void)KernelBatch(cpu(), function, normals(4, 5, 1, DType::f32)), ValueError);
+        expect_parts(error_of<ShapeError>([&] { (void)KernelBatch(cpu(), function, wide); }), {"6", "5"});
+        EXPECT_THROW((void)KernelBatch(cpu(), function, narrow), ValueError);
         Matrix nan = normals(4, 5, 1);
         nan.at<double>(2, 3) = NAN;
         expect_parts(error_of<ValueError>([&] { (void)KernelBatch(cpu(), function, nan); }), {"2", "3"});

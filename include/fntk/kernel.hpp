@@ -63,6 +63,11 @@ class FNTK_API KernelOperator final : public LinearOperator {
     KernelOperator(const Tangent& tangent, KernelOutput output, Train train);
     explicit KernelOperator(const Tangent& tangent, KernelOutput output = KernelOutput::trace);
     KernelOperator(const Tangent& rows, const Tangent& cols, KernelOutput output, Train train);
+    // A temporary would be gone at the first product.
+    KernelOperator(const Tangent&&, KernelOutput, Train) = delete;
+    explicit KernelOperator(const Tangent&&, KernelOutput = KernelOutput::trace) = delete;
+    KernelOperator(const Tangent&&, const Tangent&, KernelOutput, Train) = delete;
+    KernelOperator(const Tangent&, const Tangent&&, KernelOutput, Train) = delete;
 
     [[nodiscard]] std::int64_t rows() const override;
     [[nodiscard]] std::int64_t cols() const override;
@@ -86,10 +91,11 @@ class FNTK_API KernelOperator final : public LinearOperator {
     Matrix scales_rows_, scales_cols_;  // of the inputs, for the closed form
 };
 
-/// A matrix as an operator; refers to it unless it had to be copied to the device.
+/// A matrix as an operator; refers to it unless it had to be copied to the device, or keeps it.
 class FNTK_API DenseOperator final : public LinearOperator {
   public:
     DenseOperator(Device device, ConstMatrixView matrix);
+    DenseOperator(Device device, Matrix&& matrix);
     [[nodiscard]] std::int64_t rows() const override { return matrix_.view().rows; }
     [[nodiscard]] std::int64_t cols() const override { return matrix_.view().cols; }
     [[nodiscard]] DType dtype() const override { return matrix_.view().dtype; }

@@ -51,6 +51,7 @@ class FNTK_API KernelBatch {
     /// inputs n × dim in the kernel's precision (ValueError otherwise), in host memory or the device's.
     /// Throws ShapeError for other columns, ValueError for NaN and infinity by row and column.
     KernelBatch(const Device& device, const KernelFunction& function, ConstMatrixView inputs);
+    KernelBatch(const Device&, const KernelFunction&, const Matrix&&) = delete;  // it would be gone
     ~KernelBatch();
     KernelBatch(KernelBatch&&) noexcept;
     KernelBatch& operator=(KernelBatch&&) noexcept;
@@ -89,6 +90,8 @@ class FNTK_API TiledOperator final : public LinearOperator {
   public:
     /// tile: samples a side of a tile, ≥ 1. Throws as KernelBatch::tile does.
     TiledOperator(const KernelBatch& rows, const KernelBatch& cols, std::int64_t tile = 2048);
+    TiledOperator(const KernelBatch&&, const KernelBatch&, std::int64_t = 2048) = delete;
+    TiledOperator(const KernelBatch&, const KernelBatch&&, std::int64_t = 2048) = delete;
 
     [[nodiscard]] std::int64_t rows() const override { return rows_->rows(); }
     [[nodiscard]] std::int64_t cols() const override { return cols_->rows(); }

@@ -92,8 +92,8 @@ class FNTK_API Network {
     /// float64 min(52, 62 − ⌈log2 p⌉).
     [[nodiscard]] int hidden_bits() const;
 
-    /// Whether both have the same factors, whatever is trained of them. Networks made of one another, by on()
-    /// or with_train() for example, are known to; else the stored tensors are compared in host memory.
+    /// Whether both have the same factors, whatever is trained of them. Networks made of one another, by
+    /// on() or with_train() for example, are known to; else the stored tensors are compared in host memory.
     [[nodiscard]] bool same_weights(const Network& other) const;
 
     /// Dense copies in host memory, in the network's precision: U (p × d), V (m × p), A (m × k).
