@@ -20,10 +20,8 @@ void FitProblem::report(double share) const {
     if (options.progress && !options.progress(share)) throw Error("cancelled");
 }
 
-/// An eigenvalue of zero is rounded to some multiple of ε·λ_max, and λ_max is at most n·mean.
 bool FitProblem::singular(ConstMatrixView solution, ConstMatrixView of) const {
-    const double least = static_cast<double>(batch.rows()) * 0x1p-46 * mean;
-    return !(device.ops().norm(solution) * least <= device.ops().norm(of));
+    return is_singular(device.ops().norm(solution), device.ops().norm(of), mean, batch.rows());
 }
 
 void FitProblem::refuse(double ridge, const std::string& what) const {

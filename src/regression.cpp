@@ -54,8 +54,10 @@ RidgeModel fit_ridge(const Device& device, ConstMatrixView given_kernel, ConstMa
     for (std::int64_t i = 0; i < n; ++i) factor.at<double>(i, i) += model.jitter;
     factor = device.to_device(std::move(factor));
     Matrix dual = device.to_device(Matrix::converted(targets, DType::f64));
+    const double norm = device.ops().norm(dual);
     const std::int64_t minor = device.ops().solve_spd(factor, dual);
-    if (minor == 0) {
+    const bool singular = minor == 0 && is_singular(device.ops().norm(dual), norm, mean, n);
+    if (minor == 0 && !singular) {
         model.dual = device.to_host(std::move(dual));
         return model;
     }
@@ -64,10 +66,12 @@ RidgeModel fit_ridge(const Device& device, ConstMatrixView given_kernel, ConstMa
             fmt::format("kernel has a diagonal of mean {}: it is not positive definite at any ridge "
                         "(ridge = {}, leading minor {}); check the data for rows of zeros",
                         mean, ridge, minor));
+    const std::string what = singular
+                                 ? "singular to working precision"
+                                 : fmt::format("not positive definite: leading minor {} of {}", minor, n);
     throw Error(
-        fmt::format("kernel + {:.3g}·I is not positive definite (ridge = {}, leading minor {} of {}); "
-                    "try ridge = {:.2g}, or remove duplicated rows",
-                    model.jitter, ridge, minor, n, larger_ridge(ridge, kernel.dtype, n)));
+        fmt::format("kernel + {:.3g}·I is {} (ridge = {}); try ridge = {:.2g}, or remove duplicated rows",
+                    model.jitter, what, ridge, larger_ridge(ridge, kernel.dtype, n)));
 }
 
 Matrix predict(const Device& device, const RidgeModel& model, ConstMatrixView cross_kernel) {

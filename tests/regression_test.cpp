@@ -136,6 +136,15 @@ TEST_P(RegressionTest, ASingularKernelIsRefusedAndTheRidgeItNamesWorks) {
     EXPECT_THROW(fit_ridge(device, Matrix(3, 3, DType::f64), Matrix(3, 1, DType::f64), 0.1), Error);
 }
 
+/// One that is short of full rank by one, of which rounding makes a positive eigenvalue as often as not.
+TEST_P(RegressionTest, ASingularKernelIsRefusedWhateverItsRounding) {
+    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+        const Matrix x = normals(12, 11, seed), k = product(x, x), y = normals(12, 1, seed + 100);
+        EXPECT_THROW(fit_ridge(device, k, y, 0), Error) << seed;
+        EXPECT_NO_THROW(fit_ridge(device, k, y, 1e-9)) << seed;
+    }
+}
+
 TEST_P(RegressionTest, RefusesByName) {
     const Matrix x = normals(4, 6, 10), k = product(x, x), y = normals(4, 2, 11);
     EXPECT_THROW(fit_ridge(device, k, y, -1e-9), ValueError);

@@ -19,7 +19,7 @@ struct RidgeModel {
 /// diag_reg). One Cholesky factorisation of a double copy, n³/3 + 2n²k flop. Throws as require_symmetric
 /// does for the kernel, ShapeError when the targets have another number of rows, ValueError for a ridge
 /// that is negative or not finite and for NaN and infinity, and Error when K + jitter·I is not positive
-/// definite, naming the ridge, the order of the leading minor that fails, and a larger ridge to try.
+/// definite, or singular to working precision, naming the ridge and a larger one to try.
 FNTK_API RidgeModel fit_ridge(const Device& device, ConstMatrixView kernel, ConstMatrixView targets,
                               double ridge);
 /// K(X', X) α: n' × k, float64. Throws ShapeError unless cross_kernel (f32 or f64) has n columns,
