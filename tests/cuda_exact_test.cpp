@@ -165,38 +165,39 @@ TEST_F(CudaTest, TheKernelForComputeCapability90GivesTheIntegersOfThePortableOne
     EXPECT_TRUE(backend::cuda::uses_wgmma(ops)) << "no launch has failed";
 }
 
-#ifndef FNTK_HOST_GPU
+/// Minutes of the CPU on a real GPU's extents.
 class SlowCuda : public CudaTest {};
 
 TEST_F(SlowCuda, ExactIntegersAreEqualForManySamples) {
-    const std::int64_t n = 100000;
+    const std::int64_t n = test::extent(100000, 200), m = test::extent(65536, 600);
     for (const Up up : {Up::srht, Up::rademacher}) {
         const Network network =
-            Network::create({.dim = 40, .width = 65536, .rank = 128, .down = Down::gaussian, .up = up});
+            Network::create({.dim = 40, .width = m, .rank = 128, .down = Down::gaussian, .up = up});
         expect_agreement(network, normals(n, 40, 1, DType::f32), {.gradients = true, .only_these = true});
     }
 }
 
 /// Large enough for the products by digits, more samples than a moment takes at a time.
 TEST_F(SlowCuda, KernelTimesVectorIsThatOfTheCpu) {
-    const std::int64_t n = 300000, d = 40, p = 130;
+    const std::int64_t n = test::extent(300000, 150), d = 40, p = 130;
     const Network network =
         Network::create({.dim = d, .width = 512, .rank = p, .down = Down::gaussian, .up = Up::rademacher});
     const Matrix x = normals(n, d, 1, DType::f32), v = normals(n, 1, 2, DType::f32);
     Matrix found(n, 1, DType::f32), expected(n, 1, DType::f32);
-    KernelOperator(tangent(gpu(), network, x), KernelOutput::trace).apply(v, found);
-    KernelOperator(tangent(host(), network, x), KernelOutput::trace).apply(v, expected);
+    const Tangent there = tangent(gpu(), network, x), here = tangent(host(), network, x);
+    KernelOperator(there, KernelOutput::trace).apply(v, found);
+    KernelOperator(here, KernelOutput::trace).apply(v, expected);
     EXPECT_LT(test::relative_error(found, expected), 1e-5);
 }
 
 TEST_F(SlowCuda, ExactIntegersAreEqualForAVeryWideNetwork) {
+    const std::int64_t m = test::extent(10'000'000, 3000);
     for (const Up up : {Up::srht, Up::rademacher}) {
         const Network network =
-            Network::create({.dim = 40, .width = 10'000'000, .rank = 64, .down = Down::gaussian, .up = up});
+            Network::create({.dim = 40, .width = m, .rank = 64, .down = Down::gaussian, .up = up});
         expect_agreement(network, normals(7, 40, 1, DType::f32));
     }
 }
-#endif
 
 }  // namespace
 }  // namespace fntk
