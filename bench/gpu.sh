@@ -132,7 +132,7 @@ memcheck() {
 # The kernels for 9.0 too. Tools had trouble with wgmma and setmaxnreg: what fails here, or hangs, needs a look.
 memcheck_wgmma() { sanitized memcheck 'CudaTest.ExactIntegersAreEqualWhateverIsKept:CudaTest.GateC*:CudaTest.Moments*:CudaTest.Products*'; }
 # Of fntk's kernels, not of the libraries'.
-racecheck() { sanitized racecheck 'CudaTest.ExactIntegersAreEqualFromData*:CudaTest.PerSample*:CudaTest.GateC*:CudaTest.Moments*' --kernel-regex kns=fntk; }
+racecheck() { sanitized racecheck 'CudaTest.ExactIntegersAreEqualFromData*:CudaTest.SrhtOf*:CudaTest.PerSample*:CudaTest.GateC*:CudaTest.Moments*' --kernel-regex kns=fntk; }
 
 ceilings() { "$build/bin/fntk_gpu_ceilings" | tee "$out/ceilings.jsonl"; }
 timed_on() {

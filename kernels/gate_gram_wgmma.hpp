@@ -65,24 +65,26 @@ struct GateGramWgmma {
     FNTK_HD bool symmetric() const { return a.data == b.data && a.rows == b.rows && a.stride == b.stride; }
     FNTK_HD std::int64_t words() const { return ceil_div(width, 64); }
     FNTK_HD std::int64_t all_stages() const { return ceil_div(words(), stage_words); }
-    /// Squares of two tiles each.
-    FNTK_HD std::int64_t squares() const {
-        const std::int64_t down = ceil_div(a.rows, tile_cols);
-        return symmetric() ? triangle_size(down) : down * ceil_div(b.rows, tile_cols);
+    /// Of one view, two in each square of 256 × 256 on and below the diagonal: the last may have no rows.
+    FNTK_HD std::int64_t tiles() const {
+        const std::int64_t across = ceil_div(b.rows, tile_cols);
+        return symmetric() ? 2 * triangle_size(across) : ceil_div(a.rows, tile_rows) * across;
     }
-    FNTK_HD std::int64_t tiles() const { return 2 * squares(); }
+    FNTK_HD TilePlace place_of(std::int64_t tile) const {
+        const std::int64_t across = ceil_div(b.rows, tile_cols);
+        if (!symmetric()) return tile_place(tile, ceil_div(a.rows, tile_rows), across);
+        const TilePlace square = lower_tile(tile / 2, across);
+        return {2 * square.row + tile % 2, square.col};
+    }
 
     /// f(task) for each of this block's, of tiles that have rows.
     template <class Grid, class F>
     FNTK_DEVICE void for_each_task(Grid& grid, const F& f) const {
-        const std::int64_t down = ceil_div(a.rows, tile_cols), across = ceil_div(b.rows, tile_cols);
         for (std::int64_t task = grid.block(); task < tiles() * slices; task += grid.blocks()) {
             const std::int64_t tile = task / slices, slice = task - tile * slices;
-            const TilePlace at =
-                symmetric() ? lower_tile(tile / 2, down) : tile_place(tile / 2, down, across);
-            const std::int64_t i = at.row * tile_cols + tile % 2 * tile_rows;
-            if (i < a.rows)
-                f(Task{i, at.col * tile_cols, slice * all_stages() / slices,
+            const TilePlace at = place_of(tile);
+            if (at.row * tile_rows < a.rows)
+                f(Task{at.row * tile_rows, at.col * tile_cols, slice * all_stages() / slices,
                        (slice + 1) * all_stages() / slices});
         }
     }
@@ -165,7 +167,10 @@ struct GateGramWgmma {
             }
             grid.template wgmma_wait<0>(sums);
             if (task.last > task.first) Stages::release(grid, step - 1, last);
-            write(grid, task.i + 64 * i, task.j, sums);
+            if (slices > 1)
+                write<true>(grid, task.i + 64 * i, task.j, sums);
+            else
+                write<false>(grid, task.i + 64 * i, task.j, sums);
         });
     }
     template <class Grid>
@@ -182,37 +187,55 @@ struct GateGramWgmma {
     }
 
     /// The counts of 64 rows from i0 on and 256 columns from j0 on: of a view with itself those on and
-    /// below the diagonal, and their mirror images.
-    template <class Grid>
+    /// below the diagonal, and their mirror images. `add`: to what is there.
+    template <bool add, class Grid>
     FNTK_DEVICE void write(Grid& grid, std::int64_t i0, std::int64_t j0,
                            const std::int32_t (&sums)[elements]) const {
         const std::int64_t row = i0 + grid.warp() % 4 * 16 + grid.lane() / 4,
                            col = j0 + grid.lane() % 4 * 2;
-        const bool mirror = symmetric();
-        const auto put = [&](std::int32_t* place, std::int32_t sum) {
-            if (slices > 1)
-                grid.atomic_add(place, sum);
-            else
-                *place = sum;
-        };
+        const bool mirror = symmetric(),
+                   inside =
+                       i0 + 64 <= a.rows && j0 + tile_cols <= b.rows && !(mirror && j0 + tile_cols > i0),
+                   pairs = counts.stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(counts.data) % 8 == 0;
         FNTK_UNROLL
         for (int low = 0; low < 4; low += 2) {  // rows `row`, then row + 8
-            const std::int64_t i = row + 4 * low, most = mirror ? smaller(i + 1, b.rows) : b.rows;
-            // Columns below `most` from `col` on, by 32 bits; none of a row beyond the last.
-            const int left =
-                i < a.rows ? static_cast<int>(smaller<std::int64_t>(most - col, tile_cols)) : 0;
-            const int diagonal = mirror ? static_cast<int>(smaller<std::int64_t>(i - col, tile_cols)) : -1;
+            const std::int64_t i = row + 4 * low;
             std::int32_t *to = counts.row(i) + col, *mirrored = counts.row(col) + i;
+            if (!add && inside && pairs) {  // a tile that is all the block's own needs no care
+                FNTK_UNROLL
+                for (int e = low; e < elements; e += 4, to += 8, mirrored += 8 * counts.stride) {
+                    *reinterpret_cast<Pair*>(to) = {
+                        {static_cast<std::uint32_t>(sums[e]), static_cast<std::uint32_t>(sums[e + 1])}};
+                    if (!mirror) continue;
+                    mirrored[0] = sums[e];
+                    mirrored[counts.stride] = sums[e + 1];
+                }
+                continue;
+            }
+            const std::int64_t most = mirror ? smaller(i + 1, b.rows) : b.rows;
+            // Columns from `col` on below `most`; none of a row beyond the last.
+            const int left =
+                          i < a.rows ? static_cast<int>(smaller<std::int64_t>(most - col, tile_cols)) : 0,
+                      diagonal =
+                          mirror ? static_cast<int>(smaller<std::int64_t>(i - col, tile_cols)) : tile_cols;
             FNTK_UNROLL
             for (int e = low; e < elements; e += 4, to += 8, mirrored += 8 * counts.stride) {
                 FNTK_UNROLL
                 for (int l = 0; l < 2; ++l) {
                     const int j = 2 * (e - low) + l;
-                    if (j < left) put(to + l, sums[e + l]);
-                    if (mirror && j < left && j != diagonal) put(mirrored + l * counts.stride, sums[e + l]);
+                    if (j >= left) continue;
+                    put<add>(grid, to + l, sums[e + l]);
+                    if (mirror && j != diagonal) put<add>(grid, mirrored + l * counts.stride, sums[e + l]);
                 }
             }
         }
+    }
+    template <bool add, class Grid>
+    FNTK_DEVICE static void put(Grid& grid, std::int32_t* place, std::int32_t sum) {
+        if constexpr (add)
+            grid.atomic_add(place, sum);
+        else
+            *place = sum;
     }
 };
 

@@ -11,7 +11,7 @@ namespace fntk::kernels {
 template <int padded_>
 struct OpenGradientsSrht : SrhtSums<padded_> {
     using Sums = SrhtSums<padded_>;
-    using Sums::alone, Sums::gradients, Sums::m, Sums::max_threads, Sums::p, Sums::step_groups;
+    using Sums::gradients, Sums::m, Sums::p, Sums::step_groups;
 
     std::int64_t first = 0, outputs = 0;
     Rows<const std::uint64_t> gates;  // n × ⌈m/64⌉ words, zero beyond m

@@ -24,10 +24,11 @@
 // in the end.
 //
 // Shared memory, of a step of step_groups groups:
-//     words      twice   the bits of s, one word a group, and those of a
-//     by_input   `buffers` times: masks of s [group][t], both registers h of an operand, inner index a
-//     column by_column  the same [group][n]: byte T is the mask of column 8T + n by_unit    the same
-//     [group][t][T]: a + 1 of units 8T + 2t and 8T + 2t + 1, twice
+//     words       twice: the bits of s, one word a group, and those of a
+//     by_input    `buffers` times: masks of s [group][t], both registers h, a column's inner index
+//     by_column   `buffers` times: masks of s [group][n], byte T is that of column 8T + n
+//     by_unit     `buffers` times: a + 1 [group][t][T], of units 8T + 2t and 8T + 2t + 1, twice
+//     tile_words, parked   see Staged
 // A mask is 0 for +1 and 0xFE for −1: what a byte ±1 is changed by to be −1 times itself.
 #pragma once
 
@@ -99,13 +100,13 @@ struct SrhtSums {
         }
     };
 
-    /// Warps of a block for n samples, whose block may have the shared memory that bytes(warps) says; 0:
-    /// none.
+    /// Warps of a block for n samples, as many as have the shared memory that bytes(warps) says. Where none
+    /// has, the fewest, which no device starts.
     template <class Bytes>
     static std::int64_t warps_for(std::int64_t n, const DeviceLimits& limits, const Bytes& bytes) {
         constexpr std::int64_t most = max_threads / warp_size;
         std::int64_t warps = alone ? smaller(most, ceil_div(n, 16)) : most;
-        while (warps > 0 && bytes(warps) > limits.shared_bytes_per_block) warps = alone ? warps - 1 : 0;
+        while (alone && warps > 1 && bytes(warps) > limits.shared_bytes_per_block) --warps;
         return warps;
     }
     FNTK_HD static constexpr std::int64_t rows_of_block(std::int64_t warps) {
@@ -169,16 +170,13 @@ struct SrhtSums {
     };
     using Hadamard32 = std::conditional_t<whole, Hadamard, DiagonalHadamard>;
 
-    /// The bits of a step: of s and of a^c, four words a thread.
+    /// The bits of a step: of s and of a^c, four words a thread. P < 32: a thread has those of a group.
     template <class Grid>
     FNTK_DEVICE void draw(Grid& grid, int step, int c, std::uint32_t* words) const {
         constexpr int calls = step_groups / 4;
         const auto first = static_cast<std::uint64_t>(step) * step_groups;
         for (int i = grid.thread(); i < 2 * calls; i += grid.threads()) {
-            if (!whole && i < calls) {
-                for (int l = 0; l < 4; ++l) words[4 * i + l] = narrow_signs(first + 4 * i + l);
-                continue;
-            }
+            if (!whole && i < calls) continue;
             const Philox4 block =
                 i < calls
                     ? random_block(up_seed, Stream::up_signs, first / 4 + static_cast<std::uint64_t>(i))
@@ -187,14 +185,21 @@ struct SrhtSums {
             FNTK_UNROLL
             for (int l = 0; l < 4; ++l) words[4 * i + l] = block.word[l];
         }
+        if constexpr (!whole)
+            for (int i = grid.thread(); i < step_groups; i += grid.threads())
+                words[i] = narrow_signs(first + static_cast<std::uint64_t>(i));
     }
-    /// The signs of the 32/P srht blocks of a group.
+    /// The signs of the 32/P srht blocks of a group, the lowest bits of as many words.
     FNTK_DEVICE std::uint32_t narrow_signs(std::uint64_t group) const {
-        const int padded = static_cast<int>(next_power_of_two(p)), count = 32 / padded;
+        const auto padded = static_cast<int>(next_power_of_two(p));
+        const std::uint64_t count = 32U / static_cast<unsigned>(padded), begin = group * count;
         std::uint32_t signs = 0;
-        for (int v = 0; v < count; ++v)
-            signs |= (word_at(up_seed, Stream::up_signs, group * count + v) & low_bits(padded))
-                     << v * padded;
+        Philox4 block{};
+        for (std::uint64_t v = 0; v < count; ++v) {
+            if (v == 0 || (begin + v) % 4 == 0)
+                block = random_block(up_seed, Stream::up_signs, (begin + v) / 4);
+            signs |= (word_of(block, begin + v) & low_bits(padded)) << static_cast<int>(v) * padded;
+        }
         return signs;
     }
 

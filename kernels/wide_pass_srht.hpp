@@ -11,9 +11,8 @@
 //
 // Shared memory beside that of srht_sums.hpp:
 //     digits      [warp, if it is alone][column group][digit][lane], the A operands of 16 samples
-//     gate_rows   if gates are wanted, once for each warp that is alone, or twice (steps in turn):
-//     [row][group]
-//                 words of gates, whose byte T is of tile T. Rows are four words longer: no bank conflicts
+//     gate_rows   words of gates [row][group], whose byte T is of tile T, if they are wanted: of every warp
+//                 that is alone, or of two steps. Rows are four words longer: no bank conflicts
 #pragma once
 
 #include "quad.hpp"
@@ -24,8 +23,7 @@ namespace fntk::kernels {
 template <int padded_, int digits_ = 3>
 struct WidePassSrht : SrhtSums<padded_> {
     using Sums = SrhtSums<padded_>;
-    using Sums::alone, Sums::gradients, Sums::groups, Sums::m, Sums::max_threads, Sums::p,
-        Sums::step_groups, Sums::whole;
+    using Sums::alone, Sums::gradients, Sums::groups, Sums::m, Sums::p, Sums::step_groups, Sums::whole;
 
     static constexpr int digit_count = digits_;
 
@@ -33,7 +31,9 @@ struct WidePassSrht : SrhtSums<padded_> {
     Rows<std::uint64_t> gates;   // n × ⌈m/64⌉ words, written in full; no data: not wanted
 
     /// Whether a block has the shared memory for it.
-    static bool fits(const DeviceLimits& limits) { return warps_of(1, true, limits) > 0; }
+    static bool fits(const DeviceLimits& limits) {
+        return shared_bytes(warps_of(1, true, limits), true) <= limits.shared_bytes_per_block;
+    }
 
     Launch launch(const DeviceLimits& limits) const {
         if (h.rows == 0 || m == 0 || (gradients.data == nullptr && gates.data == nullptr)) return {};
@@ -68,7 +68,6 @@ struct WidePassSrht : SrhtSums<padded_> {
             if (alone) grid.sync_warp();  // the gates of all lanes are there
             write_gates(grid, Sums::first_row(work, grid.late_thread()), step,
                         gate_rows + (alone ? 0 : (step & 1) * gate_words));
-            if (alone) grid.sync_warp();  // and have been read
         };
         this->run(grid, work, hadamard, staged, find, done);
     }

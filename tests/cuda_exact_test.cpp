@@ -67,6 +67,19 @@ TEST_F(CudaTest, ExactIntegersAreEqualFromDataOnTheDeviceAndWithoutRows) {
     }
 }
 
+/// Warps that have their samples for themselves, and eight that share them (wide_pass_srht.hpp); with two
+/// outputs, and several steps.
+TEST_F(CudaTest, SrhtOfOneWarpAndOfEightHasTheIntegersOfTheCpu) {
+    for (const std::int64_t p : {200, 300, 1000}) {
+        const Network network =
+            Network::create({.dim = p, .width = 5000, .outputs = 2, .down = Down::identity});
+        SCOPED_TRACE(test::described(network, 20));
+        const Matrix x = normals(20, p, 3, DType::f32);
+        test::expect_same_integers(tangent(gpu(), network, x, keep_all),
+                                   tangent(host(), network, x, keep_all));
+    }
+}
+
 /// Two matrices of the GPU.
 struct Pair {
     Matrix one, other;

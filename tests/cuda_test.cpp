@@ -113,33 +113,38 @@ TEST_F(CudaTest, GramMatricesOfBothKernelsHaveTheSameBits) {
     backend::cuda::allow_wgmma(ops, true);
 }
 
-/// Of bits, the same: several tiles a multiprocessor, whole and ragged ones, or slices of the width; rows
-/// that are aligned to 16 bytes, and not.
+/// Of bits, the same: more tiles than multiprocessors, whole and ragged ones, rows that are aligned to 16
+/// bytes, and not; and few rows (which overlap), whose width goes in slices.
 TEST_F(CudaTest, GateCountsOfBothKernelsAreEqual) {
     backend::Ops& ops = gpu().ops();
-    const std::int64_t n = test::extent(3000, 200), n_cols = test::extent(1300, 150), most = 36;
-    Matrix bits(n, 2 * most, DType::i32);
+    const std::int64_t n = test::extent(3000, 200), n_cols = test::extent(1300, 150), words = 36;
+    Matrix bits(n, 2 * words, DType::i32);
     std::mt19937 engine(5);
     for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = 0; j < 2 * most; ++j)
+        for (std::int64_t j = 0; j < 2 * words; ++j)
             bits.at<std::int32_t>(i, j) = static_cast<std::int32_t>(engine());
     const Matrix there = gpu().to_device(bits);
-    auto* words = static_cast<const std::uint64_t*>(static_cast<const void*>(there.view().data));
-    for (const std::int64_t cols : {n, n_cols})
-        for (const std::int64_t used : {most, most - 1}) {
-            SCOPED_TRACE(std::to_string(cols) + " columns, " + std::to_string(used) + " words");
-            const auto view = [&](std::int64_t rows) {
-                return ConstBitView{words, rows, 64 * used, used, Place::cuda};
-            };
-            Matrix found[2];
-            for (const bool allowed : {false, true}) {
-                backend::cuda::allow_wgmma(ops, allowed);
-                Matrix counts = gpu().zeros(n, cols, DType::i32);
-                ops.gate_gram(view(n), view(cols), {}, counts);
-                found[allowed] = gpu().to_host(counts);
-            }
-            EXPECT_TRUE(test::same_bits(found[0], found[1]));
+    auto* first = static_cast<const std::uint64_t*>(static_cast<const void*>(there.view().data));
+    struct Case {
+        std::int64_t rows, cols, used, stride;
+    };
+    for (const auto& [rows, cols, used, stride] :
+         {Case{n, n, words, words}, Case{n, n, words - 1, words - 1}, Case{n, n_cols, words, words},
+          Case{n_cols, n, words - 1, words - 1}, Case{140, 140, 270, words}, Case{70, 135, 270, words}}) {
+        SCOPED_TRACE(std::to_string(rows) + " by " + std::to_string(cols) + ", " + std::to_string(used) +
+                     " words");
+        const auto view = [&, used = used, stride = stride](std::int64_t count) {
+            return ConstBitView{first, count, 64 * used, stride, Place::cuda};
+        };
+        Matrix found[2];
+        for (const bool allowed : {false, true}) {
+            backend::cuda::allow_wgmma(ops, allowed);
+            Matrix counts = gpu().zeros(rows, cols, DType::i32);
+            ops.gate_gram(view(rows), view(cols), {}, counts);
+            found[allowed] = gpu().to_host(counts);
         }
+        EXPECT_TRUE(test::same_bits(found[0], found[1]));
+    }
     backend::cuda::allow_wgmma(ops, true);
 }
 

@@ -95,7 +95,8 @@ TYPED_TEST(GateGram, DoesNotDependOnTheLaunchOrTheStride) {
 }
 
 TYPED_TEST(GateGram, AddsSlicesOfTheWidth) {
-    BitMatrix rows = random_bits(70, 64 * 50 + 3, 6), cols = random_bits(20, 64 * 50 + 3, 7);  // 7 stages
+    // 7 stages; of wgmma 4, so that some slices have none.
+    BitMatrix rows = random_bits(70, 64 * 50 + 3, 6), cols = random_bits(20, 64 * 50 + 3, 7);
     for (const std::int64_t slices : {3, 7}) {
         expect_exact<TypeParam>(rows, cols, 0, slices);
         expect_exact<TypeParam>(rows, rows, 3, slices);
@@ -107,6 +108,7 @@ TEST(GateGramWgmma, TakesTilesInTurn) {
     BitMatrix rows = random_bits(390, 64 * 65, 8), cols = random_bits(20, 64 * 65, 9);  // 5 stages
     expect_exact<Wgmma>(rows, rows, 2);
     expect_exact<Wgmma>(rows, cols, 1);
+    expect_exact<Wgmma>(cols, rows, 3);
 }
 
 TEST(GateGramLaunch, SplitsTheWidthWhereThereAreFewTiles) {

@@ -86,8 +86,8 @@ class Context {
     };
 
     /// What became of the kernels for compute capability 9.0 alone on this device: of the wide
-    /// pass (cuda_wide_wgmma.cu), the Grams of tangents and of gates (cuda_gram.cu) and moments
-    /// (cuda_moments.cu).
+    /// pass (cuda_wide_wgmma.cu), the Grams of tangents (cuda_gram.cu) and of gates (cuda_gate_gram.cu) and
+    /// moments (cuda_moments.cu).
     enum class Trial : std::uint8_t { open, passed, failed };
     Trial wgmma = Trial::open, gram_wgmma = Trial::open, gates_wgmma = Trial::open,
           moments_wgmma = Trial::open;

@@ -120,7 +120,7 @@ class Cuda final : public Ops {
     /// Gates and Ĝ of wide_pass_exact.
     void integer_sums(const UpFactor& up, const Readout& readout, ConstMatrixView h, int bits,
                       BitView gates, MatrixView gradients);
-    /// wide_pass_exact of a srht V of a rank above 1024.
+    /// wide_pass_exact of a srht V of a rank that srht_fits() refuses.
     void long_transform(const UpFactor& up, const Readout& readout, ConstMatrixView h, BitView gates,
                         MatrixView gradients);
     /// wide_pass_exact by one kernel, that for compute capability 9.0 where it works, and one more for

@@ -191,9 +191,9 @@ bool Cuda::wgmma_agrees(Up family, std::int64_t p, std::int64_t width, int bits)
         start_wgmma(up, readout, h.view(), bits, gates, gradients, trial_panel_bytes);
     });
     const auto portable = results_of(gpu, p, width, [&](BitView gates, MatrixView gradients) {
-        if (p <= most_fused_rank)
+        if (family == Up::rademacher && p <= most_fused_rank)
             return wide_pass_exact(up, readout, h.view(), bits, {gates, gradients, {}});
-        using Plain = kernels::WidePassExact64<std::int32_t>;  // the chain needs cuBLAS to be right
+        using Plain = kernels::WidePassExact64<std::int32_t>;  // needs neither cuBLAS nor a transform
         gpu.run(pass_of<Plain>(up, readout, h.view(), gates, gradients));
     });
     return here == portable;

@@ -10,7 +10,7 @@
 namespace fntk::backend::cuda {
 
 enum class WideWay : std::uint8_t {
-    transform,       ///< kernels/wide_pass_srht.hpp: int8 matrix units and butterflies, p ≤ 1024
+    transform,       ///< kernels/wide_pass_srht.hpp: int8 matrix units and butterflies, p ≤ 512, or 1024
     long_transform,  ///< kernels/wide_pass_srht_long.hpp: fast transforms by additions alone, p ≤ 8192
     wgmma,  ///< kernels/wide_pass_wgmma.hpp: compute capability 9.0, p ≤ 256; gates_wgmma.hpp, p ≤ 1024
     fused,  ///< kernels/wide_pass_rademacher.hpp: int8 matrix units, V made on the spot, p ≤ 256
