@@ -26,8 +26,8 @@ FNTK_DEVICE void butterflies(std::int32_t (&x)[count]) {
 
 /// The stages of index bits 5 to 9: between lanes of a warp, all of which take part.
 template <class Grid, int count>
-FNTK_DEVICE void transform_lanes(Grid& grid, std::int32_t (&x)[count], std::int64_t padded) {
-    for (int step = 1; step < warp_size && warp_size * step < padded; step *= 2) {
+FNTK_DEVICE void transform_lanes(Grid& grid, std::int32_t (&x)[count]) {
+    for (int step = 1; step < warp_size; step *= 2) {
         const std::int32_t sign = (grid.lane() & step) != 0 ? -1 : 1;
         FNTK_UNROLL
         for (int j = 0; j < count; ++j) x[j] = grid.shuffle_xor(x[j], step) + sign * x[j];
@@ -57,13 +57,12 @@ FNTK_DEVICE void transform_warps(Grid& grid, std::int32_t (&x)[count], std::int6
     grid.sync();  // `exchange` has been read and may be written again
 }
 
-/// Register j of lane l and register j − j % lanes + l of lane j % lanes change places: then neighbouring
-/// lanes have neighbouring entries, and a warp's atomics few sectors.
+/// Register j of lane l and register l of lane j change places: then neighbouring lanes have neighbouring
+/// entries, and a warp's atomics few sectors.
 template <class Grid>
-FNTK_DEVICE void swap_lanes_and_registers(Grid& grid, int lane, int lanes, std::int32_t (&x)[32]) {
+FNTK_DEVICE void swap_lanes_and_registers(Grid& grid, int lane, std::int32_t (&x)[32]) {
     const auto swap = [&](auto step_) {
         constexpr int step = decltype(step_)::value;
-        if (step >= lanes) return;
         const bool upper = (lane & step) != 0;
         FNTK_UNROLL
         for (int j = 0; j < 32; ++j)

@@ -1,16 +1,15 @@
-// The wide pass over an srht V by additions alone, for ranks whose transform the registers of
-// wide_pass_srht.hpp do not hold; V never in memory. For ĥ (int32, n × p) and the blocks b of
-// P = next_power_of_two(p) rows of V, with s_b their signs and ĥ padded by zeros to P,
+// The wide pass over an srht V by additions alone, for ranks that wide_pass_srht.hpp has no room for, from
+// 513 on; V never in memory. For ĥ (int32, n × p) and the blocks b of P = next_power_of_two(p) rows of V,
+// with s_b their signs and ĥ padded by zeros to P,
 //     ẑ_b = H_P (s_b ∘ ĥ),  gate_b = ẑ_b > 0,  Ĝ^c += s_b ∘ H_P (a^c_b ∘ gate_b)
 //         gates: n × m bits          Ĝ: n × (k·p), added to: zeroed by the caller
 // in 2·log2 P additions per row of V and sample, instead of 2·p. All sums are exact, whatever the launch.
 //
-// Two samples are held by L = max(P, 64)/32 threads, their entries 32l + j of ĥ and of ẑ_b in registers j
-// of thread l (hadamard.hpp); a block of 256 threads has 256/L such places. A step of a place is one unit
-// of 32·L rows: one srht block, or two of P = 32, whose sums are added in the end. A thread's 32
-// signs of ẑ are the 32 bits of its half of a word of gates; it exchanges them with its neighbour, and
-// every other thread writes the word. ẑ − 1 in place of ẑ, from one entry that is one less, makes the sign
-// bit of every entry its closed gate.
+// Two samples are held by L = P/32 threads, whole warps, their entries 32l + j of ĥ and of ẑ_b in registers
+// j of thread l (hadamard.hpp); a block of 256 threads has 256/L such places. A step of a place is one unit
+// of P rows, one srht block. A thread's 32 signs of ẑ are the 32 bits of its half of a word of gates; it
+// exchanges them with its neighbour, and every other thread writes the word. ẑ − 1 in place of ẑ, from one
+// entry that is one less, makes the sign bit of every entry its closed gate.
 //
 // a ∘ gate is −1, 0 or 1, so that the two samples, whose s and a are the same, share 32 words of two fields
 // of 16 bits in the second transform and in the sums, which go to memory before a field is full.
@@ -58,7 +57,7 @@ struct WidePassSrhtLong {
         const std::int64_t padded = next_power_of_two(p);
         if (padded > max_padded)
             return "a block of 256 threads holds 32 entries per thread: rank at most 8192";
-        if (padded < 32) return "a register holds one entry: rank at least 17";
+        if (padded < warp_size * warp_size) return "a warp holds 32 entries per thread: rank at least 513";
         if (shared_bytes(padded) > limits.shared_bytes_per_block)
             return "the signs of 8192 rows need 32 KiB of shared memory, the readouts of each output as "
                    "much, and so do the stages between warps (rank above 1024)";
@@ -107,7 +106,7 @@ struct WidePassSrhtLong {
 
         FNTK_HD Shape(const WidePassSrhtLong& pass, std::int64_t blocks)
             : padded(static_cast<int>(next_power_of_two(pass.p))),
-              threads(larger(padded, 64) / 32),
+              threads(padded / 32),
               places(max_threads / threads),
               chunks(pass.chunks()) {
             const std::int64_t pairs = ceil_div(pass.h.rows, samples_at_once), tiles = pass.tiles();
@@ -118,7 +117,6 @@ struct WidePassSrhtLong {
             slices = larger<std::int64_t>(1, smaller(tiles, ceil_div(4 * blocks, groups * chunks)));
         }
         FNTK_HD std::int64_t tasks() const { return groups * slices * chunks; }
-        FNTK_HD int unit_rows() const { return 32 * threads; }
     };
 
     /// What a thread works on: its part of `sample` and the next one, and its share of a tile's units.
@@ -133,13 +131,9 @@ struct WidePassSrhtLong {
                      (group * (shape.places / shape.ways) + thread / shape.threads / shape.ways)) {}
     };
 
-    /// The columns of a thread are first, first + 1, ...; those from p on are zeros.
-    FNTK_DEVICE static int first_column(const Place& place, int padded) {
-        return 32 * place.part & (padded - 1);
-    }
-    FNTK_DEVICE void load(const Place& place, std::int64_t sample, int padded,
-                          std::int32_t (&entries)[32]) const {
-        const int first = first_column(place, padded);
+    /// Columns 32·part, 32·part + 1, ...; those from p on are zeros.
+    FNTK_DEVICE void load(const Place& place, std::int64_t sample, std::int32_t (&entries)[32]) const {
+        const int first = 32 * place.part;
         const int count = sample < h.rows ? static_cast<int>(p) - first : 0;
         const std::int32_t* row = count > 0 ? h.row(sample) + first : nullptr;
         FNTK_UNROLL
@@ -158,8 +152,7 @@ struct WidePassSrhtLong {
             const Place place(shape, grid.thread(), group);
             std::int32_t entries[samples_at_once][32], sums[outputs_at_once][32] = {};
             FNTK_UNROLL
-            for (int a = 0; a < samples_at_once; ++a)
-                load(place, place.sample + a, shape.padded, entries[a]);
+            for (int a = 0; a < samples_at_once; ++a) load(place, place.sample + a, entries[a]);
             // Warps without a sample only draw, where no other warp needs them.
             const bool work = grid.ballot(place.sample < h.rows) != 0 || exchange != nullptr;
             int room = room_of_sums(shape.padded);  // units that still fit their fields
@@ -170,7 +163,7 @@ struct WidePassSrhtLong {
                 draw(grid.thread(), tile, chunk, signs, readout);
                 grid.sync();  // all signs are there
                 const auto rows = static_cast<int>(smaller(m - tile * tile_rows, tile_rows));
-                for (int u = 0; work && u * shape.unit_rows() < rows; u += shape.ways) {
+                for (int u = 0; work && u * shape.padded < rows; u += shape.ways) {
                     const int word = (u + place.way) * shape.threads + place.part;
                     std::uint32_t open[samples_at_once];
                     find_open(grid, place, shape.padded, exchange, signs + word, entries, open);
@@ -185,7 +178,7 @@ struct WidePassSrhtLong {
                     for (int c = 0; c < outputs_at_once; ++c)
                         add_gradients(grid, shape.padded, exchange, open,
                                       readout + c * quads_of_tile + word, signs + word, sums[c]);
-                    const bool last = tile + 1 == end && (u + shape.ways) * shape.unit_rows() >= rows;
+                    const bool last = tile + 1 == end && (u + shape.ways) * shape.padded >= rows;
                     if (--room > 0 && !last) continue;
                     room = room_of_sums(shape.padded);
                     FNTK_UNROLL
@@ -235,7 +228,7 @@ struct WidePassSrhtLong {
         butterflies<4>(x);
         butterflies<8>(x);
         butterflies<16>(x);
-        transform_lanes(grid, x, padded);
+        transform_lanes(grid, x);
         transform_warps<max_threads>(grid, x, padded, exchange);
     }
 
@@ -244,7 +237,7 @@ struct WidePassSrhtLong {
     FNTK_DEVICE static void find_open(Grid& grid, const Place& place, int padded, std::int32_t* exchange,
                                       const Quad* signs, const std::int32_t (&entries)[samples_at_once][32],
                                       std::uint32_t (&open)[samples_at_once]) {
-        const std::int32_t one = first_column(place, padded) == 0 ? 1 : 0;
+        const std::int32_t one = place.part == 0 ? 1 : 0;
         FNTK_UNROLL
         for (int a = 0; a < samples_at_once; ++a) {
             std::int32_t x[32];
@@ -305,18 +298,15 @@ struct WidePassSrhtLong {
     FNTK_DEVICE void give(Grid& grid, const Place& place, int padded, int c,
                           std::int32_t (&sums)[32]) const {
         // late: 32 columns are not to be kept for the next time.
-        const int threads = larger(padded, 64) / 32, part = grid.late_thread() & (threads - 1);
-        const int lanes = smaller(threads, warp_size), lane = part & (lanes - 1);
-        swap_lanes_and_registers(grid, lane, lanes, sums);
+        const int part = grid.late_thread() & (padded / 32 - 1), lane = part & (warp_size - 1);
+        swap_lanes_and_registers(grid, lane, sums);
         const bool first = c < k && place.sample < h.rows, second = c < k && place.sample + 1 < h.rows;
         std::int32_t* row = first ? gradients.row(place.sample) + c * p : nullptr;
         FNTK_UNROLL
         for (int j = 0; j < 32; ++j) {
             const std::int32_t low = static_cast<std::int16_t>(sums[j]), high = (sums[j] - low) >> 16;
             sums[j] = 0;
-            // Register j held register j − j % lanes + lane of lane j % lanes.
-            const int from = j & (lanes - 1);
-            const int column = (32 * (part - lane + from) & (padded - 1)) + j - from + lane;
+            const int column = 32 * (part - lane + j) + lane;  // register `lane` of lane j
             if (column >= p) continue;
             if (first && low != 0) grid.atomic_add(row + column, low);
             if (second && high != 0) grid.atomic_add(row + gradients.stride + column, high);

@@ -102,6 +102,7 @@ TEST(WideWay, OfSrhtIsTheTransformThatFitsABlock) {
             if (limits.shared_bytes_per_block >= 99 * kib) {
                 ASSERT_TRUE(p > 512 || fits) << p;
                 ASSERT_EQ(fits || fits_long, p <= 8192) << p;
+                ASSERT_EQ(fits_long, p > 512 && p <= 8192) << p;
             }
         }
     const auto way = [](std::int64_t p, std::int64_t room) {
