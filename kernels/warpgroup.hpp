@@ -13,8 +13,8 @@
 //     wgmma<add>(acc, a, b)   D (64 × N, int32) = A (64 × 32) times B (32 × N), int8, plus D with `add`;
 //                             acc has N/2 registers a thread, a is four registers or a descriptor, b is a
 //                             descriptor. It only begins: registers and tiles stay untouched until a wait
-//     wgmma_b1(acc, a, b)     D (64 × 256) += the common bits of A (64 × 256 bits) and B (256 × 256 bits), two
-//                             descriptors
+//     wgmma_b1(acc, a, b)     D (64 × 256) += the common bits of A (64 × 256 bits) and B (256 × 256 bits),
+//                             both descriptors
 //     wgmma_fence(x...)       before the first wgmma since a wait, with all arrays of registers that are
 //                             taken from here on: what was written to them is seen
 //     wgmma_commit()          makes a group of the products begun since the last one
