@@ -1,13 +1,14 @@
-// What the passes over a rademacher V on mma.sync share: V drawn 32 units at a time, and the product with
-// it.
+// What the passes over a rademacher V on mma.sync share: V, drawn by the block for all its warps, and the
+// product with it.
 //     Ĝ^c += (gate ∘ a^cᵀ) V      Ĝ: n × (k·p), in place
-// `columns` is p rounded up to 64, 128 or 256 (with_rank_columns). A step is 32 units.
+// `columns` is p rounded up to 64, 128 or 256 (with_rank_columns). A step is 32 units, a round the 1, 2 or
+// 4 steps that fill a block of eight warps with work on V: barriers are between rounds.
 //     A operand     a byte per unit, −1 where the gate is open. Lane 4g + t has those of units 8t to 8t + 7
 //     of rows
 //                   g and g + 8: open[i] is row g + 8·(i % 2), units 8t + 4·(i / 2) and three more
 //     B operand     −a∘V, the same units in the same places
 //     accumulators  16 × columns int32 of a warp, in registers over a whole range of m
-// Shared memory, each piece twice (step s in piece s % 2):
+// Shared memory, twice, for rounds in turn, and of each step of a round:
 //     words       the bits of 32 rows of V in the order of the stream, and the word of a^c
 //     by_column   −a∘V: 8 bytes [column][t] are units 8t to 8t + 7
 // Units ≥ m of the last step have signs too; their gates are closed.
@@ -24,6 +25,7 @@ namespace fntk::kernels {
 template <int columns_>
 struct RademacherSums {
     static constexpr int columns = columns_;
+    static constexpr int together = 256 / columns;  // steps of a round
     static constexpr int max_threads = 256;
 
     std::uint64_t up_seed = 0, readout_seed = 0;
@@ -33,14 +35,18 @@ struct RademacherSums {
   protected:
     static constexpr int word_count = columns + 4;  // of V at most, and behind them the word of a
     static constexpr int tile_quads = 2 * columns;
+    static constexpr int round_words = together * word_count, round_quads = together * tile_quads;
+    static constexpr int piece = together < 2 ? 2 : together;  // steps of whole rounds and words of gates
 
     struct Work {
         std::int64_t row;  // the first of the warp
         int c;
-        int first_step, steps;  // steps first_step to steps − 1, first_step even; m < 2^31
+        int first_round, rounds;  // rounds first_round to rounds − 1, from an even step on
+        int steps;                // of the whole width, the last of which ends the last round; m < 2^31
     };
 
-    /// An item is 16 rows per warp, an output of `outputs`, and a range of m in whole words of gates.
+    /// An item is 16 rows per warp, an output of `outputs`, and a range of m in whole rounds and words of
+    /// gates.
     static Launch launch_items(std::int64_t n, std::int64_t m, std::int64_t outputs, std::int64_t warps,
                                std::int64_t shared_bytes, const DeviceLimits& limits) {
         // Several items per multiprocessor even the load out. Sums cost about what 256 units do: ranges
@@ -54,42 +60,49 @@ struct RademacherSums {
     template <class Grid>
     FNTK_DEVICE Work item(Grid& grid, std::int64_t n, std::int64_t first_output,
                           std::int64_t outputs) const {
-        const std::int64_t rows = grid.threads() / warp_size * 16, words = ceil_div(m, 64);
+        const std::int64_t rows = grid.threads() / warp_size * 16, pieces = ceil_div(m, piece * 32);
         const std::int64_t whole = ceil_div(n, rows) * outputs, ranges = grid.blocks() / whole;
         const std::int64_t range = grid.block() / whole, at = grid.block() % whole;
         return {at / outputs * rows + 16 * grid.warp(), static_cast<int>(first_output + at % outputs),
-                static_cast<int>(2 * (range * words / ranges)),
-                static_cast<int>(smaller(2 * ((range + 1) * words / ranges), ceil_div(m, 32)))};
+                static_cast<int>(range * pieces / ranges * (piece / together)),
+                static_cast<int>(smaller((range + 1) * pieces / ranges * (piece / together),
+                                         ceil_div(m, 32 * together))),
+                static_cast<int>(ceil_div(m, 32))};
     }
 
-    /// The bits of units 32·step on: of V four words per thread, of a^c by the last thread.
+    /// The bits of a round: of V four words per thread, of a^c a word by each of the last threads.
     template <class Grid>
-    FNTK_DEVICE void draw(Grid& grid, int step, int c, std::uint32_t* words) const {
+    FNTK_DEVICE void draw(Grid& grid, int round, int c, std::uint32_t* words) const {
         const int count = 8 * static_cast<int>(sign_words(p));
-        for (int i = grid.thread(); i < count; i += grid.threads()) {
-            const Philox4 block = random_block(up_seed, Stream::up,
-                                               static_cast<std::uint64_t>(std::int64_t{step} * count + i));
-            for (int l = 0; l < 4; ++l) words[4 * i + l] = block.word[l];
+        for (int i = grid.thread(); i < together * count; i += grid.threads()) {
+            const Philox4 block =
+                random_block(up_seed, Stream::up,
+                             static_cast<std::uint64_t>(std::int64_t{round} * together * count + i));
+            std::uint32_t* to = words + (together == 1 ? 4 * i : i / count * word_count + i % count * 4);
+            for (int l = 0; l < 4; ++l) to[l] = block.word[l];
         }
-        if (grid.thread() == grid.threads() - 1) words[columns] = readout_bits(readout_seed, step, c);
+        if (const int s = grid.threads() - 1 - grid.thread(); s < together)
+            words[s * word_count + columns] =
+                readout_bits(readout_seed, std::int64_t{round} * together + s, c);
     }
 
-    /// −a∘V of a step from its words.
+    /// −a∘V of a round from its words.
     template <class Grid>
     FNTK_DEVICE void spread_columns(Grid& grid, const std::uint32_t* words, TwoPairs* by_column) const {
         const int row_words = static_cast<int>(sign_words(p));
-        const std::uint32_t a = words[columns];
-        for (int word = grid.warp(); word < columns / 32; word += grid.threads() / warp_size) {
-            const std::uint32_t of_unit = word < row_words ? words[grid.lane() * row_words + word] : 0;
-            const std::uint32_t bits = transpose_bits(grid, of_unit) ^ a;
-            TwoPairs* column = by_column + (32 * word + grid.lane()) * 2;
+        for (int i = grid.warp(); i < together * columns / 32; i += grid.threads() / warp_size) {
+            const int s = i / (columns / 32), word = i % (columns / 32);
+            const std::uint32_t* of_step = words + s * word_count;
+            const std::uint32_t of_unit = word < row_words ? of_step[grid.lane() * row_words + word] : 0;
+            const std::uint32_t bits = transpose_bits(grid, of_unit) ^ of_step[columns];
+            TwoPairs* column = by_column + s * tile_quads + (32 * word + grid.lane()) * 2;
             FNTK_UNROLL
-            for (int i = 0; i < 2; ++i) {
+            for (int half = 0; half < 2; ++half) {
                 TwoPairs bytes{};
                 FNTK_UNROLL
                 for (int l = 0; l < 4; ++l)
-                    bytes.pair[l / 2].word[l % 2] = sign_bytes(bits >> (16 * i + 4 * l));
-                column[i] = bytes;
+                    bytes.pair[l / 2].word[l % 2] = sign_bytes(bits >> (16 * half + 4 * l));
+                column[half] = bytes;
             }
         }
     }

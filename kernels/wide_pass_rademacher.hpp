@@ -9,18 +9,18 @@
 //         operand, the digits, is read once and kept: in registers, or in shared memory for 256 columns.
 //     Ĝ   rademacher_sums.hpp. The gate is the sign of −ẑ, so the first product takes −V.
 //
-// A step is 32 units. Where a unit stands in a tile is free, since V is drawn and not loaded: unit
+// Where a unit stands in a tile is free, since V is drawn and not loaded: unit
 // 8·(g / 2) + 2j + g % 2 is column g of the j-th 16 × 8 tile of ẑ. Then lane 4g + t accumulates units 8t to
 // 8t + 7 of rows g and g + 8, whose gates are the bytes that its A operand of the second product needs: no
 // lane asks another. They are one byte of the 32 gate bits of a row.
 //
-// Shared memory beside that of rademacher_sums.hpp, twice too:
+// Shared memory beside that of rademacher_sums.hpp, as often:
 //     by_unit     −V: 16 bytes [block of 64 columns][unit][t] are columns 16t to 16t + 15 of the block
 // and, once, digits[warp][fragment][lane], which no other lane reads.
 //
-// Between two barriers the block draws the words of step s + 2, spreads those of step s + 1 into both
-// tiles, and multiplies with the tiles of step s. The barrier shows words and tiles to all warps, and keeps
-// those of step s until the slowest warp has read them.
+// Between two barriers the block draws the words of round r + 2, spreads those of round r + 1 into both
+// tiles of each step, and multiplies with the tiles of round r. The barrier shows words and tiles to all
+// warps, and keeps those of round r until the slowest warp has read them.
 //
 // A block takes one item. The grid must be launch()'s: a loop over items would need registers that 256
 // columns do not leave.
@@ -49,9 +49,9 @@ struct WidePassRademacher : RademacherSums<columns_> {
 
     template <class Grid>
     FNTK_DEVICE void operator()(Grid& grid) const {
-        const Tiles tiles{grid.template shared<std::uint32_t>(2 * word_count),
-                          grid.template shared<Quad>(2 * tile_quads),
-                          grid.template shared<TwoPairs>(2 * tile_quads)};
+        const Tiles tiles{grid.template shared<std::uint32_t>(2 * round_words),
+                          grid.template shared<Quad>(2 * round_quads),
+                          grid.template shared<TwoPairs>(2 * round_quads)};
         Digits digits(grid);
         const Work work = this->item(grid, h.rows, 0, 1);
         load_digits(grid, work.row, digits);
@@ -59,7 +59,7 @@ struct WidePassRademacher : RademacherSums<columns_> {
     }
 
   private:
-    using Sums::tile_quads, Sums::word_count;
+    using Sums::round_quads, Sums::round_words, Sums::tile_quads, Sums::together, Sums::word_count;
     using Work = typename Sums::Work;
     static constexpr int blocks = columns / 64;  // of 64 columns
     static constexpr bool digits_in_registers = columns <= 128;
@@ -90,7 +90,7 @@ struct WidePassRademacher : RademacherSums<columns_> {
     };
 
     static constexpr std::int64_t shared_bytes(std::int64_t warps) {
-        return shared_size<std::uint32_t>(2 * word_count) + 2 * shared_size<Quad>(2 * tile_quads) +
+        return shared_size<std::uint32_t>(2 * round_words) + 2 * shared_size<Quad>(2 * round_quads) +
                (digits_in_registers ? 0 : shared_size<Quad>(digit_quads * warps * warp_size));
     }
 
@@ -124,19 +124,24 @@ struct WidePassRademacher : RademacherSums<columns_> {
     FNTK_DEVICE void pass(Grid& grid, const Work& work, Digits& digits, const Tiles& tiles) const {
         std::int32_t sums[columns / 8][4] = {};
         std::uint32_t even[2] = {};  // the gates of the step before, in steps of odd number
-        for (int step = work.first_step - 2; step < work.steps; ++step) {
-            const int now = step & 1, next = 1 - now;
-            if (step + 2 < work.steps) this->draw(grid, step + 2, work.c, tiles.words + now * word_count);
-            if (step + 1 >= work.first_step && step + 1 < work.steps)
-                spread(grid, tiles.words + next * word_count, tiles.by_unit + next * tile_quads,
-                       tiles.by_column + next * tile_quads);
-            if (step >= work.first_step) {
+        for (int round = work.first_round - 2; round < work.rounds; ++round) {
+            const int now = round & 1, next = 1 - now;
+            if (round + 2 < work.rounds)
+                this->draw(grid, round + 2, work.c, tiles.words + now * round_words);
+            if (round + 1 >= work.first_round && round + 1 < work.rounds)
+                spread(grid, tiles.words + next * round_words, tiles.by_unit + next * round_quads,
+                       tiles.by_column + next * round_quads);
+            FNTK_UNROLL_BY(1)
+            for (int s = 0; s < together && round >= work.first_round; ++s) {
+                const int step = round * together + s;
+                if (together > 1 && step >= work.steps) break;
+                const int tile = now * round_quads + s * tile_quads;
                 std::uint32_t open[4];
-                gate_bytes(grid, digits, tiles.by_unit + now * tile_quads, open);
+                gate_bytes(grid, digits, tiles.by_unit + tile, open);
                 if (m - std::int64_t{32} * step < 32) close_beyond(grid, step, open);
                 if (gates.data != nullptr) keep_gates(grid, work, step, open, even);
                 if (gradients.data != nullptr)
-                    this->add_gradients(grid, open, tiles.by_column + now * tile_quads, sums);
+                    this->add_gradients(grid, open, tiles.by_column + tile, sums);
             }
             grid.sync();
         }
@@ -147,10 +152,10 @@ struct WidePassRademacher : RademacherSums<columns_> {
     FNTK_DEVICE void spread(Grid& grid, const std::uint32_t* words, Quad* by_unit,
                             TwoPairs* by_column) const {
         const int row_words = static_cast<int>(sign_words(p));
-        for (int i = grid.thread(); i < tile_quads; i += grid.threads()) {
-            const int unit = i / 4 % 32, word = i / 128 * 2 + i % 4 / 2;
+        for (int i = grid.thread(); i < round_quads; i += grid.threads()) {
+            const int s = i / tile_quads, unit = i / 4 % 32, word = i % tile_quads / 128 * 2 + i % 4 / 2;
             const std::uint32_t bits =
-                word < row_words ? ~words[unit * row_words + word] >> (16 * (i % 2)) : 0;
+                word < row_words ? ~words[s * word_count + unit * row_words + word] >> (16 * (i % 2)) : 0;
             by_unit[i] = {
                 {sign_bytes(bits), sign_bytes(bits >> 4), sign_bytes(bits >> 8), sign_bytes(bits >> 12)}};
         }
