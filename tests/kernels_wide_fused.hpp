@@ -60,4 +60,44 @@ void expect_exact(Up family, const WithKernels& with_kernels, const FusedShape& 
     EXPECT_TRUE(gates.intact() && gradients.intact()) << what;
 }
 
+/// A pass of small rank p adds to the sums that are there.
+template <class Pass>
+void expect_added(Up family, std::int64_t p) {
+    const UpFactor up = seeded_up(family, 70, p);
+    const Readout readout = seeded_readout(70, 1);
+    Matrix h = hidden_integers(4, p, 1);
+    WideResult expected = reference_wide_pass(up, readout, h);
+    Guarded<std::int32_t> gradients(4, p, 0, 1000, 0);
+    Pass pass;
+    pass.up_seed = up.seed;
+    pass.readout_seed = readout.seed;
+    pass.m = 70, pass.p = p;
+    pass.h = rows_in<const std::int32_t>(h);
+    pass.gradients = gradients.view;
+    run_on_host(pass);
+    for (std::int64_t i = 0; i < 4; ++i)
+        for (std::int64_t q = 0; q < p; ++q)
+            EXPECT_EQ(gradients.view.row(i)[q], 1000 + expected.gradients.at<std::int32_t>(i, q));
+}
+
+/// Neither rows nor results: no launch.
+template <class Pass, class Further>
+void expect_no_launch() {
+    Pass pass;
+    std::int32_t memory[4] = {};
+    pass.m = 100, pass.p = 2;
+    pass.h = {memory, 0, 2, 2};
+    pass.gradients = {memory, 0, 2, 2};
+    EXPECT_EQ(pass.launch({}).blocks, 0);
+    pass.h.rows = pass.gradients.rows = 2;
+    EXPECT_GT(pass.launch({}).blocks, 0);
+    pass.gradients.data = nullptr;
+    EXPECT_EQ(pass.launch({}).blocks, 0);
+    Further further;
+    further.m = 100, further.p = 2;
+    further.gates.rows = 2;
+    further.first = further.outputs = 1;
+    EXPECT_EQ(further.launch({}).blocks, 0);
+}
+
 }  // namespace fntk::test

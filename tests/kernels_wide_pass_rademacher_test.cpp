@@ -75,33 +75,11 @@ TEST(WidePassRademacher, LeavesOutWhatIsNotWanted) {
 }
 
 TEST(WidePassRademacher, AddsToTheSumsThatAreThere) {
-    const UpFactor up = seeded_up(Up::rademacher, 70, 5);
-    Matrix h = hidden_integers(4, 5, 1);
-    WideResult expected = reference_wide_pass(up, seeded_readout(70, 1), h);
-    Guarded<std::int32_t> gradients(4, 5, 0, 1000, 0);
-    kernels::WidePassRademacher<64> kernel;
-    kernel.up_seed = up.seed;
-    kernel.readout_seed = seeded_readout(70, 1).seed;
-    kernel.m = 70, kernel.p = 5;
-    kernel.h = rows_in<const std::int32_t>(h);
-    kernel.gradients = gradients.view;
-    run_on_host(kernel);
-    for (std::int64_t i = 0; i < 4; ++i)
-        for (std::int64_t q = 0; q < 5; ++q)
-            EXPECT_EQ(gradients.view.row(i)[q], 1000 + expected.gradients.at<std::int32_t>(i, q));
+    expect_added<kernels::WidePassRademacher<64>>(Up::rademacher, 5);
 }
 
 TEST(WidePassRademacher, LaunchesNothingForNothing) {
-    kernels::WidePassRademacher<64> kernel;
-    std::int32_t memory[4] = {};
-    kernel.m = 100, kernel.p = 2;
-    kernel.h = {memory, 0, 2, 2};
-    kernel.gradients = {memory, 0, 2, 2};
-    EXPECT_EQ(kernel.launch({}).blocks, 0);
-    kernel.h.rows = kernel.gradients.rows = 2;
-    EXPECT_GT(kernel.launch({}).blocks, 0);
-    kernel.gradients.data = nullptr;
-    EXPECT_EQ(kernel.launch({}).blocks, 0);
+    expect_no_launch<kernels::WidePassRademacher<64>, kernels::OpenGradients<64>>();
     EXPECT_FALSE(kernels::with_rank_columns(257, [](auto) {}));
 }
 

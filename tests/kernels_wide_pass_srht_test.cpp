@@ -74,39 +74,11 @@ TEST(WidePassSrht, LeavesOutWhatIsNotWanted) {
             expect_exact({18, 700, p, 2}, {.limits = {1, 163 * 1024, 80}}, wanted);
 }
 
-TEST(WidePassSrht, AddsToTheSumsThatAreThere) {
-    const UpFactor up = seeded_up(Up::srht, 70, 8);
-    Matrix h = hidden_integers(4, 8, 1);
-    WideResult expected = reference_wide_pass(up, seeded_readout(70, 1), h);
-    Guarded<std::int32_t> gradients(4, 8, 0, 1000, 0);
-    kernels::WidePassSrht<16> kernel;
-    kernel.up_seed = up.seed;
-    kernel.readout_seed = seeded_readout(70, 1).seed;
-    kernel.m = 70, kernel.p = 8;
-    kernel.h = rows_in<const std::int32_t>(h);
-    kernel.gradients = gradients.view;
-    run_on_host(kernel);
-    for (std::int64_t i = 0; i < 4; ++i)
-        for (std::int64_t q = 0; q < 8; ++q)
-            EXPECT_EQ(gradients.view.row(i)[q], 1000 + expected.gradients.at<std::int32_t>(i, q));
-}
+TEST(WidePassSrht, AddsToTheSumsThatAreThere) { expect_added<kernels::WidePassSrht<16>>(Up::srht, 8); }
 
 TEST(WidePassSrht, LaunchesNothingForNothing) {
-    kernels::WidePassSrht<64> kernel;
-    std::int32_t memory[4] = {};
-    kernel.m = 100, kernel.p = 64;
-    kernel.h = {memory, 0, 64, 64};
-    kernel.gradients = {memory, 0, 64, 64};
-    EXPECT_EQ(kernel.launch({}).blocks, 0);
-    kernel.h.rows = kernel.gradients.rows = 2;
-    EXPECT_GT(kernel.launch({}).blocks, 0);
-    kernel.gradients.data = nullptr;
-    EXPECT_EQ(kernel.launch({}).blocks, 0);
-    kernels::OpenGradientsSrht<64> further;
-    further.m = 100, further.p = 64;
-    further.gates.rows = 2;
-    further.first = further.outputs = 1;
-    EXPECT_EQ(further.launch({}).blocks, 0);
+    expect_no_launch<kernels::WidePassSrht<16>, kernels::OpenGradientsSrht<16>>();
+    EXPECT_FALSE(kernels::with_srht_rank(1025, [](auto) {}));
 }
 
 TEST(WidePassSrht, FitsTheDevicesThereAre) {
