@@ -220,7 +220,16 @@ TrainingResult run(const Device& device, TrainingState state, TrainingData data,
     };
 
     if (resumed && !state.history.empty())
-        state.history.pop_back();  // the last row stands for the state after the last step
+        state.history.pop_back();    // the last row stands for the state after the last step
+    std::optional<IoError> unsaved;  // of the last checkpoint that was tried
+    const auto save = [&] {
+        try {
+            save_checkpoint(device, options.checkpoint, state, options, data_hash);
+            unsaved.reset();
+        } catch (const IoError& reason) {
+            unsaved = reason;
+        }
+    };
     bool cancelled = false;
     while (state.step < options.steps && !cancelled) {
         const TrainingRecord row = measured(false);
@@ -241,7 +250,7 @@ TrainingResult run(const Device& device, TrainingState state, TrainingData data,
                 !options.progress(static_cast<double>(state.step) / static_cast<double>(options.steps));
         if (checkpoint && !cancelled) {
             state.history.push_back({.step = state.step});  // resuming replaces the last row
-            save_checkpoint(device, options.checkpoint, state, options, data_hash);
+            save();
             state.history.pop_back();
         }
     }
@@ -253,7 +262,7 @@ TrainingResult run(const Device& device, TrainingState state, TrainingData data,
     batch_loss(device, state, last, options.loss, numbers);
     numbers.add(measured(true), last.scale);
     (void)look();
-    if (!options.checkpoint.empty()) save_checkpoint(device, options.checkpoint, state, options, data_hash);
+    if (!options.checkpoint.empty()) save();
 
     TrainingResult result{.network = state.current, .history = std::move(state.history)};
     result.step = state.step_size;
@@ -263,10 +272,15 @@ TrainingResult run(const Device& device, TrainingState state, TrainingData data,
     result.certificate_held = certified && state.certificate_held;
     result.cancelled = cancelled;
     result.seconds_per_step = clock.median();
+    if (unsaved) throw UnsavedCheckpoint(*unsaved, std::move(result));
     return result;
 }
 
 }  // namespace
+
+UnsavedCheckpoint::UnsavedCheckpoint(const IoError& reason, TrainingResult trained)
+    : IoError(reason), result(std::move(trained)) {}
+UnsavedCheckpoint::~UnsavedCheckpoint() = default;
 
 TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs,
                      ConstMatrixView targets, const TrainingOptions& options) {

@@ -251,6 +251,38 @@ TEST_F(CheckpointTest, WithoutAFactorIsRefused) {
     }
 }
 
+/// The folder is gone after two steps: checkpoints fail from then on, and the run goes on to its end.
+TEST_F(CheckpointTest, ThatCannotBeWrittenLosesNothing) {
+    const std::string gone = folder.path("gone");
+    std::filesystem::create_directory(gone);
+    const Network network = Network::create({.dim = 6, .width = 40, .rank = 4});
+    TrainingOptions options{.steps = 5};
+    const TrainingResult expected = fntk::train(device, network, inputs, targets, options);
+    options.checkpoint = gone + "/run.safetensors";
+    options.checkpoint_every = 1;
+    options.progress = [&](double share) {
+        if (share == 0.4) std::filesystem::remove_all(gone);
+        return true;
+    };
+    try {
+        (void)fntk::train(device, network, inputs, targets, options);
+        ADD_FAILURE() << "nothing was thrown";
+    } catch (const UnsavedCheckpoint& unsaved) {
+        EXPECT_NE(std::string(unsaved.what()).find("run.safetensors"), std::string::npos) << unsaved.what();
+        EXPECT_TRUE(unsaved.result.network.same_weights(expected.network));
+        ASSERT_EQ(unsaved.result.history.size(), expected.history.size());
+        EXPECT_EQ(unsaved.result.history.back().loss, expected.history.back().loss);
+    }
+    options.progress = [&](double share) {  // there again before the last
+        if (share == 0.4) std::filesystem::remove_all(gone);
+        if (share == 1) std::filesystem::create_directory(gone);
+        return true;
+    };
+    std::filesystem::create_directory(gone);
+    EXPECT_NO_THROW((void)fntk::train(device, network, inputs, targets, options));
+    EXPECT_EQ(read_checkpoint(options.checkpoint).step, 5);
+}
+
 TEST_F(CheckpointTest, AnUnwritablePathIsAnIoError) {
     TrainingOptions options{.steps = 1, .checkpoint = folder.path("no/such/folder.safetensors")};
     EXPECT_THROW((void)fntk::train(device, Network::create({.dim = 6, .width = 40, .rank = 4}), inputs,

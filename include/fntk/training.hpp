@@ -3,6 +3,7 @@
 // e = f − y.
 #pragma once
 
+#include <fntk/error.hpp>
 #include <fntk/kernel.hpp>
 
 #include <string>
@@ -81,10 +82,21 @@ struct TrainingResult {
     double seconds_per_step = 0;  ///< median
 };
 
+/// A run that ended well, but whose last checkpoint could not be written: what it came to is here. Earlier
+/// checkpoints that cannot be written are tried again with the next; the file before stays until then.
+class FNTK_API UnsavedCheckpoint : public IoError {
+  public:
+    UnsavedCheckpoint(const IoError& reason, TrainingResult trained);
+    ~UnsavedCheckpoint() override;
+
+    TrainingResult result;
+};
+
 /// inputs n × d in the network's precision, targets n × k (f32 or f64), in host memory or the device's,
 /// where steps work on them without the host, which sees losses and ‖U‖ after every eighth: `progress` is
 /// called for steps that have been issued. Throws ShapeError, ValueError, MemoryError as plan_training
-/// does, and Error when the loss is no longer finite (a step size too large), naming the step.
+/// does, Error when the loss is no longer finite (a step size too large), naming the step, IoError for a
+/// checkpoint that cannot be begun and UnsavedCheckpoint.
 FNTK_API TrainingResult train(const Device& device, const Network& network, ConstMatrixView inputs,
                               ConstMatrixView targets, const TrainingOptions& options = {});
 /// What a checkpoint says of its run.

@@ -206,13 +206,18 @@ int run_train(const CLI::App& command, TrainArguments& options) {
     if (!options.out.empty()) room.emplace(options.out, trained);
     if (!training.checkpoint.empty())  // known before the work, and not kept: steps write it
         (void)FileReservation(training.checkpoint, (training.momentum != 0 ? 2 : 1) * trained);
-    const TrainingResult result = report.phase_to_end("training", [&] {
-        return options.resume
-                   ? resume(device, training.checkpoint, dataset.train.inputs, targets.matrix(), training)
-                   : train(device, start, dataset.train.inputs, targets.matrix(), training);
-    });
-    // What was found out is reported even where the network cannot be saved.
+    // What was found out is reported even where it cannot be saved.
     std::exception_ptr failure;
+    const TrainingResult result = report.phase_to_end("training", [&] {
+        try {
+            return options.resume ? resume(device, training.checkpoint, dataset.train.inputs,
+                                           targets.matrix(), training)
+                                  : train(device, start, dataset.train.inputs, targets.matrix(), training);
+        } catch (const UnsavedCheckpoint& unsaved) {
+            failure = std::current_exception();
+            return unsaved.result;
+        }
+    });
     room.reset();
     if (!options.out.empty() && !result.cancelled) try {
             save_network(options.out, result.network);
