@@ -1,6 +1,6 @@
 // The wide pass over an srht V of rank p ≤ 1024, half of the transform on int8 matrix units, V never in
-// memory (srht_sums.hpp). For ĥ (int32, n × p, of two or three digits −128..127 to the base 256), padded by
-// zeros to P columns, and the srht blocks b of V:
+// memory (srht_sums.hpp). For ĥ (int32, n × p, of three digits −128..127 to the base 256), padded by zeros
+// to P columns, and the srht blocks b of V:
 //     ẑ_b = H_P (s_b ∘ ĥ),  gate_b = ẑ_b > 0,  Ĝ^0 += s_b ∘ H_P (a^0_b ∘ gate_b)
 //         gates: n × m bits          Ĝ^0: the first p columns of Ĝ, added to
 // Further outputs come from the gates (open_gradients_srht.hpp). Exact, whatever the launch.
@@ -20,12 +20,10 @@
 
 namespace fntk::kernels {
 
-template <int padded_, int digits_ = 3>
+template <int padded_>
 struct WidePassSrht : SrhtSums<padded_> {
     using Sums = SrhtSums<padded_>;
     using Sums::alone, Sums::gradients, Sums::groups, Sums::m, Sums::p, Sums::step_groups, Sums::whole;
-
-    static constexpr int digit_count = digits_;
 
     Rows<const std::int32_t> h;  // n × p
     Rows<std::uint64_t> gates;   // n × ⌈m/64⌉ words, written in full; no data: not wanted
@@ -75,6 +73,7 @@ struct WidePassSrht : SrhtSums<padded_> {
   private:
     using Sums::batch, Sums::buffers, Sums::tiles;
     using typename Sums::Hadamard32, typename Sums::Work;
+    static constexpr int digit_count = 3;  // of 20 to 22 bits
     static constexpr int digit_quads = groups * digit_count * warp_size;
     static constexpr int gate_stride = step_groups + 4, gate_words = 16 * gate_stride;
 

@@ -105,10 +105,10 @@ TYPED_TEST(GateGram, AddsSlicesOfTheWidth) {
 
 /// Blocks that go round their stages, several tiles each, with and without mirror images.
 TEST(GateGramWgmma, TakesTilesInTurn) {
-    BitMatrix rows = random_bits(390, 64 * 65, 8), cols = random_bits(20, 64 * 65, 9);  // 5 stages
+    BitMatrix rows = random_bits(260, 64 * 33, 8), cols = random_bits(20, 64 * 33, 9);  // 3 stages
     expect_exact<Wgmma>(rows, rows, 2);
     expect_exact<Wgmma>(rows, cols, 1);
-    expect_exact<Wgmma>(cols, rows, 3);
+    expect_exact<Wgmma>(cols, rows, 1);
 }
 
 TEST(GateGramLaunch, SplitsTheWidthWhereThereAreFewTiles) {

@@ -47,7 +47,7 @@ TEST(WidePassSrhtLong, EqualsTheReferenceForRanksOfSeveralWarps) {
 
 // More samples than places, several tiles of 8192 rows, and places that share the units of a tile.
 TEST(WidePassSrhtLong, DoesNotDependOnTheLaunch) {
-    for (const auto& [n, p, m] : {std::tuple{1, 600, 17000}, {35, 1024, 1100}, {5, 513, 9000}}) {
+    for (const auto& [n, p, m] : {std::tuple{1, 600, 9000}, {18, 1024, 300}, {3, 513, 8200}}) {
         const WideProblem problem({Up::srht, DType::i32, n, p, m, 1});
         expect_sums(pass_of<1>(problem), problem, {.limits = limits_of(1), .blocks_at_once = 2});
         expect_sums(pass_of<1>(problem), problem, {.limits = limits_of(100), .blocks_at_once = 1});

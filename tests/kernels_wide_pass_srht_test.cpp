@@ -21,12 +21,10 @@ Shape bounded(Shape shape) {
 
 void expect_exact(const Shape& shape, const HostOptions& options = {.limits = {1, 163 * 1024, 80}},
                   Wanted wanted = Wanted::both) {
-    const auto with_kernels = [](std::int64_t p, int bits, const auto& f) {
+    const auto with_kernels = [](std::int64_t p, int /*bits*/, const auto& f) {
         return kernels::with_srht_rank(p, [&](auto padded) {
-            kernels::with_digits(bits, [&](auto digits) {
-                f(kernels::WidePassSrht<decltype(padded)::value, decltype(digits)::value>(),
-                  kernels::OpenGradientsSrht<decltype(padded)::value>());
-            });
+            f(kernels::WidePassSrht<decltype(padded)::value>(),
+              kernels::OpenGradientsSrht<decltype(padded)::value>());
         });
     };
     test::expect_exact(Up::srht, with_kernels, bounded(shape), options, wanted);
@@ -43,12 +41,6 @@ TEST(WidePassSrht, EqualsTheReferenceForEveryRank) {
 TEST(WidePassSrht, EqualsTheReferenceForRanksWhoseSamplesWarpsShare) {
     for (const Shape& shape : {Shape{3, 100, 257, 1}, Shape{17, 1100, 512, 2}, Shape{2, 2100, 1000, 2},
                                Shape{18, 1025, 1024, 1}})
-        expect_exact(shape);
-}
-
-TEST(WidePassSrht, TakesTwoDigitsOfUpTo14Bits) {
-    for (const Shape& shape : {Shape{5, 65, 7, 2, 14}, Shape{17, 300, 32, 1, 14}, Shape{9, 530, 100, 1, 13},
-                               Shape{18, 260, 256, 1, 14}, Shape{9, 600, 512, 1, 14}})
         expect_exact(shape);
 }
 

@@ -25,19 +25,18 @@ std::int64_t padded_16(std::int64_t n) { return kernels::round_up(n, 16); }
 /// them.
 template <class F>
 void with_fused(const UpFactor& up, int bits, const F& f) {
-    kernels::with_digits(bits, [&](auto digits) {
-        constexpr int count = decltype(digits)::value;
-        if (up.family == Up::srht)
-            kernels::with_srht_rank(up.rank, [&](auto padded) {
-                constexpr int p = decltype(padded)::value;
-                f(kernels::WidePassSrht<p, count>(), kernels::OpenGradientsSrht<p>());
+    if (up.family == Up::srht)
+        kernels::with_srht_rank(up.rank, [&](auto padded) {
+            constexpr int p = decltype(padded)::value;
+            f(kernels::WidePassSrht<p>(), kernels::OpenGradientsSrht<p>());
+        });
+    else
+        kernels::with_rank_columns(up.rank, [&](auto columns) {
+            constexpr int p = decltype(columns)::value;
+            kernels::with_digits(bits, [&](auto digits) {
+                f(kernels::WidePassRademacher<p, decltype(digits)::value>(), kernels::OpenGradients<p>());
             });
-        else
-            kernels::with_rank_columns(up.rank, [&](auto columns) {
-                constexpr int p = decltype(columns)::value;
-                f(kernels::WidePassRademacher<p, count>(), kernels::OpenGradients<p>());
-            });
-    });
+        });
 }
 
 }  // namespace
