@@ -15,8 +15,7 @@
 // stage's words the other way round: no bank conflicts.
 #pragma once
 
-#include "grid.hpp"
-#include "quad.hpp"
+#include "bit_rows.hpp"
 #include "triangle.hpp"
 
 namespace fntk::kernels {
@@ -102,10 +101,11 @@ struct GateGram {
 
         FNTK_DEVICE Source(const GateGram& of, const Corner& corner, int thread)
             : gram(of),
-              rows_a(rows_from(of.a, corner.i + thread / row_quads)),
-              rows_b(rows_from(of.b, corner.j + thread / row_quads)),
+              rows_a(rows_inside(of.a, corner.i + thread / row_quads, count, apart)),
+              rows_b(rows_inside(of.b, corner.j + thread / row_quads, count, apart)),
               first(thread % row_quads * 2),
-              aligned(is_aligned(of.a) && is_aligned(of.b) && (address(of.w) & 15U) == 0) {
+              aligned(has_aligned_pairs(of.a) && has_aligned_pairs(of.b) &&
+                      reinterpret_cast<std::uintptr_t>(of.w) % 16 == 0) {
             a = of.a.row(rows_a > 0 ? corner.i + thread / row_quads : 0) + first;
             b = of.b.row(rows_b > 0 ? corner.j + thread / row_quads : 0) + first;
         }
@@ -118,36 +118,13 @@ struct GateGram {
             FNTK_UNROLL
             for (int e = 0; e < count; ++e) {
                 const int to_quad = place(grid.thread() / row_quads + e * apart, first / 2);
-                copy(grid, to.a + to_quad, a + e * apart * gram.a.stride + word, e < rows_a ? valid : 0);
-                copy(grid, to.b + to_quad, b + e * apart * gram.b.stride + word, e < rows_b ? valid : 0);
+                begin_words(grid, to.a + to_quad, a + e * apart * gram.a.stride + word,
+                            e < rows_a ? valid : 0, aligned);
+                begin_words(grid, to.b + to_quad, b + e * apart * gram.b.stride + word,
+                            e < rows_b ? valid : 0, aligned);
             }
             if (weighted && grid.thread() < row_quads)
-                copy(grid, to.w + grid.thread(), gram.w + first + word, valid);
-        }
-
-      private:
-        FNTK_DEVICE static std::uintptr_t address(const void* p) {
-            return reinterpret_cast<std::uintptr_t>(p);
-        }
-        FNTK_DEVICE static bool is_aligned(const Rows<const std::uint64_t>& rows) {
-            return (address(rows.data) & 15U) == 0 && (rows.stride & 1) == 0;
-        }
-        FNTK_DEVICE static int rows_from(const Rows<const std::uint64_t>& rows, std::int64_t row) {
-            return row >= rows.rows
-                       ? 0
-                       : static_cast<int>(smaller<std::int64_t>(count, ceil_div(rows.rows - row, apart)));
-        }
-        /// Two words, of which `valid` are inside.
-        template <class Grid>
-        FNTK_DEVICE void copy(Grid& grid, Quad* to, const std::uint64_t* from, int valid) const {
-            if (aligned) {
-                grid.copy_async(to, reinterpret_cast<const Quad*>(from), 8 * valid);
-                return;
-            }
-            auto* halves = reinterpret_cast<Pair*>(to);
-            const auto* pairs = reinterpret_cast<const Pair*>(from);
-            grid.copy_async(halves, pairs, valid > 0 ? 8 : 0);
-            grid.copy_async(halves + 1, pairs + 1, valid > 1 ? 8 : 0);
+                begin_words(grid, to.w + grid.thread(), gram.w + first + word, valid, aligned);
         }
     };
 

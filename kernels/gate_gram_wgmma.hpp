@@ -13,7 +13,7 @@
 // Columns are one row longer than they need: eight lanes that copy a line of a row meet no bank twice.
 #pragma once
 
-#include "quad.hpp"
+#include "bit_rows.hpp"
 #include "triangle.hpp"
 #include "warpgroup_stages.hpp"
 
@@ -99,12 +99,9 @@ struct GateGramWgmma {
         bool aligned;  // quads stand on multiples of 16 bytes
 
         FNTK_DEVICE Side(const Rows<const std::uint64_t>& of, std::int64_t first_row, int thread)
-            : stride(of.stride),
-              aligned(reinterpret_cast<std::uintptr_t>(of.data) % 16 == 0 && of.stride % 2 == 0) {
+            : stride(of.stride), aligned(has_aligned_pairs(of)) {
             const std::int64_t row = first_row + thread / columns;
-            inside = row >= of.rows
-                         ? 0
-                         : static_cast<int>(smaller<std::int64_t>(count, ceil_div(of.rows - row, apart)));
+            inside = rows_inside(of, row, count, apart);
             from = of.row(inside > 0 ? row : 0) + thread % columns * 2;
         }
         /// Begins to copy from word `word` of the stage's first on, of which `valid` of two are there.
@@ -112,17 +109,8 @@ struct GateGramWgmma {
         FNTK_DEVICE void begin(Grid& grid, std::int64_t word, int valid, Quad* to) const {
             const std::uint64_t* words = from + word;
             FNTK_UNROLL_BY(4)
-            for (int e = 0; e < count; ++e, to += apart, words += apart * stride) {
-                const int found = e < inside ? valid : 0;
-                if (aligned) {
-                    grid.copy_async(to, reinterpret_cast<const Quad*>(words), 8 * found);
-                } else {
-                    auto* halves = reinterpret_cast<Pair*>(to);
-                    const auto* pairs = reinterpret_cast<const Pair*>(words);
-                    grid.copy_async(halves, pairs, found > 0 ? 8 : 0);
-                    grid.copy_async(halves + 1, pairs + 1, found > 1 ? 8 : 0);
-                }
-            }
+            for (int e = 0; e < count; ++e, to += apart, words += apart * stride)
+                begin_words(grid, to, words, e < inside ? valid : 0, aligned);
         }
     };
 

@@ -16,6 +16,7 @@
 #pragma once
 
 #include "fixed_point.hpp"
+#include "sample_items.hpp"
 #include "sign_words.hpp"
 
 #include <type_traits>
@@ -49,24 +50,20 @@ struct RademacherSums {
     /// gates.
     static Launch launch_items(std::int64_t n, std::int64_t m, std::int64_t outputs, std::int64_t warps,
                                std::int64_t shared_bytes, const DeviceLimits& limits) {
-        // Several items per multiprocessor even the load out. Sums cost about what 256 units do: ranges
-        // below 1024 are for devices that would stand idle.
-        const std::int64_t whole = ceil_div(n, 16 * warps) * outputs, room = limits.multiprocessors;
-        const std::int64_t least = whole * ceil_div(m, 1024) < 2 * room ? 256 : 1024;
-        const std::int64_t ranges = smaller(ceil_div(m, least), ceil_div(8 * room, whole));
-        return {whole * ranges, static_cast<int>(warps) * warp_size, shared_bytes};
+        // Sums cost about what 256 units do.
+        const std::int64_t whole = ceil_div(n, 16 * warps) * outputs;
+        return {whole * item_ranges(whole, m, 256, 1024, limits), static_cast<int>(warps) * warp_size,
+                shared_bytes};
     }
     /// Of a block of launch_items(): one item each.
     template <class Grid>
     FNTK_DEVICE Work item(Grid& grid, std::int64_t n, std::int64_t first_output,
                           std::int64_t outputs) const {
-        const std::int64_t rows = grid.threads() / warp_size * 16, pieces = ceil_div(m, piece * 32);
-        const std::int64_t whole = ceil_div(n, rows) * outputs, ranges = grid.blocks() / whole;
-        const std::int64_t range = grid.block() / whole, at = grid.block() % whole;
-        return {at / outputs * rows + 16 * grid.warp(), static_cast<int>(first_output + at % outputs),
-                static_cast<int>(range * pieces / ranges * (piece / together)),
-                static_cast<int>(smaller((range + 1) * pieces / ranges * (piece / together),
-                                         ceil_div(m, 32 * together))),
+        const SampleItem item(grid, n, grid.threads() / warp_size * 16, first_output, outputs,
+                              ceil_div(m, piece * 32));
+        constexpr std::int64_t rounds = piece / together;  // of a piece
+        return {item.row + 16 * grid.warp(), item.c, static_cast<int>(item.first * rounds),
+                static_cast<int>(smaller(item.last * rounds, ceil_div(m, 32 * together))),
                 static_cast<int>(ceil_div(m, 32))};
     }
 

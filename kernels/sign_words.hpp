@@ -67,6 +67,10 @@ FNTK_HD constexpr std::uint32_t sign_bytes(std::uint32_t bits) {
 }
 /// Byte j of the result is −1 when bit j of `bits` is set, else 0, j < 4.
 FNTK_HD constexpr std::uint32_t mask_of_bits(std::uint32_t bits) { return spread_bits(bits) * 255U; }
+/// Its inverse: four bytes 0 or −1 as four bits.
+FNTK_HD constexpr std::uint32_t bits_of_mask(std::uint32_t mask) {
+    return ((mask & 0x08040201U) * 0x01010101U) >> 24;
+}
 
 /// Byte j is −1 where x_j is negative, else 0.
 FNTK_DEVICE std::uint32_t sign_masks(std::int32_t x0, std::int32_t x1, std::int32_t x2, std::int32_t x3) {

@@ -206,11 +206,6 @@ struct WidePassRademacher : RademacherSums<columns_> {
         for (int i = 0; i < 4; ++i) open[i] &= mask_of_bits(units >> (8 * (grid.lane() % 4) + 4 * (i / 2)));
     }
 
-    /// Four bytes 0 or −1 as four bits.
-    static FNTK_DEVICE std::uint32_t bits_of(std::uint32_t bytes) {
-        return ((bytes & 0x08040201U) * 0x01010101U) >> 24;
-    }
-
     /// The four lanes of a group put their bytes together; lanes 0 and 1 write the words of rows group,
     /// group + 8.
     template <class Grid>
@@ -219,7 +214,7 @@ struct WidePassRademacher : RademacherSums<columns_> {
         const int t = grid.lane() % 4;
         FNTK_UNROLL
         for (int i = 0; i < 2; ++i) {
-            std::uint32_t word = (bits_of(open[i]) | bits_of(open[i + 2]) << 4) << (8 * t);
+            std::uint32_t word = (bits_of_mask(open[i]) | bits_of_mask(open[i + 2]) << 4) << (8 * t);
             word |= grid.shuffle_xor(word, 1);
             word |= grid.shuffle_xor(word, 2);
             const std::int64_t row = work.row + grid.lane() / 4 + 8 * i;

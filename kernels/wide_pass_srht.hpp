@@ -15,6 +15,8 @@
 //                 that is alone, or of two steps. Rows are four words longer: no bank conflicts
 #pragma once
 
+#include "fixed_point.hpp"
+#include "hadamard.hpp"
 #include "quad.hpp"
 #include "srht_sums.hpp"
 
@@ -167,7 +169,7 @@ struct WidePassSrht : SrhtSums<padded_> {
             std::uint32_t bytes[2] = {};
             FNTK_UNROLL
             for (int g = 0; g < 4; ++g) {
-                const std::uint32_t bits = ((~closed[first + g] & 0x08040201U) * 0x01010101U) >> 24;
+                const std::uint32_t bits = bits_of_mask(~closed[first + g]);
                 bytes[0] |= (bits & 3U) << (8 * g);
                 bytes[1] |= bits >> 2 << (8 * g);
             }
