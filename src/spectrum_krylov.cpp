@@ -65,10 +65,8 @@ void Krylov::step(std::int64_t j) {
     const MatrixView w = basis_.view().row_block(j + 1, 1),
                      h = h_.view().row_block(j, 1).col_block(0, j + 1),
                      again = overlaps_.view().col_block(0, j + 1);
-    if (j > 0) {  // the first product is there already
+    if (j > 0)  // the first product is there already
         apply_in_double(*op_, v.reshaped(n_, 1), w.reshaped(n_, 1));
-        ++products_;
-    }
     if (factor_ != 1) ops.axpby(factor_, w, 0, w);
     make_orthogonal(w, j + 1, h);
     make_orthogonal(w, j + 1, again);
@@ -79,9 +77,22 @@ void Krylov::step(std::int64_t j) {
     make_unit(w, lengths_.view().row_block(1, 1).col_block(j, 1));
 }
 
+void Krylov::steps(std::int64_t from, std::int64_t to) {
+    const auto issue = [this, from, to] {
+        for (std::int64_t j = from; j < to; ++j) step(j);
+    };
+    products_ += to - std::max<std::int64_t>(from, 1);
+    if (!op_->only_issues()) return issue();
+    if (!round_ || round_from_ != from || round_to_ != to) {
+        round_ = op_->device().ops().repeated(issue);
+        round_from_ = from, round_to_ = to;
+    }
+    round_->run();
+}
+
 bool Krylov::extend(std::int64_t size) {
     const std::int64_t from = size_;
-    for (std::int64_t j = from; j < size; ++j) step(j);
+    steps(from, size);
     const Staged lengths = op_->device().on_host(lengths_.view().col_block(0, size));
     seen_ = op_->device().to_host(h_.view().row_block(0, size).col_block(0, size));
     double scale = 0;

@@ -5,11 +5,15 @@
 //     β      the length of what M v_(s−1) has beyond v_0 … v_(s−1), along v_s
 //     M V_sᵀ = V_sᵀ H + β v_sᵀ e_(s−1)ᵀ, so that a Ritz pair (θ, V_sᵀ y) of H y = θ y has the residual
 //     β|y_(s−1)|
-// Steps leave nothing to the host; it looks at lengths after several of them.
+// Steps leave nothing to the host; it looks at lengths after several of them. Those from one restart to the
+// next are the same every time (Ops::repeated): a GPU replays them as one graph.
 #pragma once
 
 #include <fntk/kernel.hpp>
 
+#include <backend/ops.hpp>
+
+#include <memory>
 #include <vector>
 
 namespace fntk {
@@ -52,6 +56,7 @@ class Krylov {
 
   private:
     void step(std::int64_t j);
+    void steps(std::int64_t from, std::int64_t to);
     /// w −= Σ <v_i, w> v_i over the first `count` rows; the overlaps go to `overlaps` (1 × count).
     void make_orthogonal(MatrixView w, std::int64_t count, MatrixView overlaps);
     /// w/|w|, and |w| to `length`; 0 stays 0.
@@ -70,6 +75,8 @@ class Krylov {
     Matrix lengths_;  // 2 × (most + 1): |w| of step j, and |v_(j+1)| after it was made orthogonal once more
     Matrix overlaps_;  // 1 × (most + 1)
     Matrix one_, inverse_;
+    std::unique_ptr<backend::Repeated> round_;  // steps round_from_ to round_to_, the last that were taken
+    std::int64_t round_from_ = 0, round_to_ = 0;
 };
 
 /// The columns of vectors (n × k, the device's memory) belong to the k largest Ritz values, converged or

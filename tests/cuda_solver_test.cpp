@@ -1,6 +1,7 @@
 // Methods whose iterations a GPU records as a graph and replays: the same bits as issued one by one.
 #include "cuda_case.hpp"
 
+#include <fntk/eigenvalues.hpp>
 #include <fntk/solver.hpp>
 
 #include <backend/ops.hpp>
@@ -56,6 +57,33 @@ TEST_F(CudaTest, ConjugateGradientsAreReplayed) {
                           1e4 * tolerance(precision));
             }
         }
+}
+
+/// Spaces of 12 vectors, half of them new after each restart, of kernels whose eigenvalues crowd.
+TEST_F(CudaTest, LanczosStepsAreReplayed) {
+    const std::int64_t n = test::extent(300, 60), width = test::extent(512, 200);
+    for (const DType precision : {DType::f32, DType::f64}) {
+        const Network network =
+            Network::create({.dim = 12, .width = width, .rank = 8, .precision = precision});
+        const Matrix x = normals(n, 12, 3, precision);
+        const Tangent tangent = fntk::tangent(gpu(), network, x);
+        const KernelOperator product(tangent);
+        const Matrix kernel = gram(tangent);
+        const DenseOperator dense(gpu(), kernel);
+        for (const LinearOperator* op :
+             {static_cast<const LinearOperator*>(&product), static_cast<const LinearOperator*>(&dense)})
+            for (const SpectrumEnd end : {SpectrumEnd::largest, SpectrumEnd::smallest}) {
+                const ExtremalOptions options{
+                    .end = end, .count = 4, .subspace = 12, .max_restarts = 5, .tolerance = 1e-300};
+                const ExtremalEigenvalues replayed = extremal(*op, options),
+                                          issued = extremal(Issued(*op), options);
+                EXPECT_GT(replayed.products, 12 + 5 * 4);
+                EXPECT_EQ(replayed.products, issued.products);
+                EXPECT_EQ(replayed.residual, issued.residual);
+                for (std::size_t i = 0; i < 4; ++i)
+                    EXPECT_EQ(replayed.intervals[i].value, issued.intervals[i].value) << i;
+            }
+    }
 }
 
 TEST_F(CudaTest, RepeatedWorkIsDoneEveryTime) {
