@@ -31,9 +31,11 @@ struct DigitProduct {
 
     /// For consumer i = 0, 1, with rows 64i to 64i + 63: adds the products of `steps` stages from `step`
     /// on; `last` is the step behind all of the block. The stages begin at the shared address `slices`.
-    template <class Grid>
+    /// `meanwhile` is called once a step, when its products are under way, and leaves the sums alone.
+    template <class Grid, class Meanwhile>
     FNTK_DEVICE static void multiply(Grid& grid, int i, std::uint32_t slices, std::int64_t steps,
-                                     std::int64_t last, std::int64_t& step, Sums& sums) {
+                                     std::int64_t last, std::int64_t& step, Sums& sums,
+                                     const Meanwhile& meanwhile) {
         FNTK_UNROLL_BY(1)
         for (std::int64_t first = 0; first < steps; first += carry_steps) {
             const std::int64_t count = smaller(steps - first, carry_steps);
@@ -41,6 +43,7 @@ struct DigitProduct {
             for (std::int64_t s = 0; s < count; ++s, ++step) {
                 Stages::wait_for_full(grid, i, step);
                 begin_products(grid, slices + Stages::of(step) * (16 * stage_quads), i, sums);
+                meanwhile();
                 grid.template wgmma_wait<1>();
                 if (s > 0) Stages::release(grid, step - 1, last);
             }
@@ -53,6 +56,12 @@ struct DigitProduct {
                 for (int e = 0; e < elements; ++e) carry_digit(sums.part[p - 1][e], sums.part[p][e]);
             }
         }
+    }
+
+    template <class Grid>
+    FNTK_DEVICE static void multiply(Grid& grid, int i, std::uint32_t slices, std::int64_t steps,
+                                     std::int64_t last, std::int64_t& step, Sums& sums) {
+        multiply(grid, i, slices, steps, last, step, sums, [] {});
     }
 
   private:

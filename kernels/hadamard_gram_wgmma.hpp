@@ -3,8 +3,10 @@
 // A block has a multiprocessor to itself and takes tiles of 128 × 128 elements of K in turn
 // (digit_product.hpp). Operands of the next tile come while this one is finished.
 //
-// A thread keeps its elements of the first product in shared memory until the second is there. Lanes of
-// four write eight neighbours of a row of K, lanes of eight as many of its mirror image: whole sectors.
+// A thread keeps its elements of the first product in shared memory until the second is there, then those
+// of K, which it writes while the first products of the next tile are under way: the matrix units wait for
+// neither K's memory nor its addresses. Lanes of four write eight neighbours of a row of K, lanes of eight
+// as many of its mirror image: whole sectors.
 //
 // Shared memory:
 //     slices     stages × (128 rows, then 128 columns, by 32) of three digits
@@ -87,19 +89,27 @@ struct HadamardGramWgmma : HadamardDigits {
         float* own = kept + warpgroup_size * i + grid.thread() % warpgroup_size;
         const std::int64_t of_block = (tiles - grid.block() - 1) / grid.blocks() + 1,
                            last = of_block * (rows[0].steps + rows[1].steps);
+        // So many of the last tile's pieces a step that its first product has time for all.
+        const int pieces =
+            static_cast<int>(ceil_div(elements / piece, larger<std::int64_t>(rows[0].steps, 1)));
         std::int64_t step = 0;
         bool odd = false;
+        Finished tile{nullptr, nullptr, elements};
         for_each_tile(grid, [&](std::int64_t i0, std::int64_t j0) {
             const Part part{i0 + 64 * i, j0, i, scales + (odd ? tile_scales : 0)};
             odd = !odd;
             load_scales(grid, part);
             Sums sums{};
-            Product::multiply(grid, i, address, rows[0].steps, last, step, sums);
+            Product::multiply(grid, i, address, rows[0].steps, last, step, sums,
+                              [&] { write(own, tile, pieces); });
+            write(own, tile, elements / piece);
             finish<0>(grid, part, sums, own);
             sums = {};
             Product::multiply(grid, i, address, rows[1].steps, last, step, sums);
             finish<1>(grid, part, sums, own);
+            tile = finished(grid, part, own);
         });
+        write(own, tile, elements / piece);
     }
 
     /// What a consumer has of a tile.
@@ -147,35 +157,26 @@ struct HadamardGramWgmma : HadamardDigits {
                 keep(e, in_units(sums.whole(e), rows[f].units[part.row0 + Product::row_of(grid, e)],
                                  cols[f].units[part.j0 + Product::col_of(grid, e)]));
         }
-        if (f == 1) write_tile(grid, part, own);
     }
-    /// A tile that is all the block's own, with K's rows aligned to pairs, needs no care.
+
+    /// Where the thread's elements of a tile go from number `next` on: `to` and `mirrored`, none if K has
+    /// no mirror image.
+    struct Finished {
+        float *to, *mirrored;
+        int next;
+    };
+    static constexpr int piece = 4;  // elements, two neighbours in each of two rows
+
+    /// A tile that is all the block's own, with K's rows aligned to pairs, needs no care. Any other is
+    /// written at once.
     template <class Grid>
-    FNTK_DEVICE void write_tile(Grid& grid, const Part& part, const float* own) const {
+    FNTK_DEVICE Finished finished(Grid& grid, const Part& part, const float* own) const {
         const std::int64_t row = part.row0 + Product::row_of(grid, 0),
                            col = part.j0 + Product::col_of(grid, 0);
         const bool pairs = k.stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(k.data) % 8 == 0,
                    inside = part.row0 + 64 <= k.rows && part.j0 + 128 <= k.cols &&
                             !(symmetric && part.j0 + 128 > part.row0);
-        if (pairs && inside) {
-            float* to = k.row(row) + col;
-            float* mirrored = symmetric ? k.row(col) + row : nullptr;
-            FNTK_UNROLL
-            for (int e = 0; e < elements; e += 4, to += 8) {
-                FNTK_UNROLL
-                for (int half = 0; half < 2; ++half) {
-                    const float first = own[consumers * (e + 2 * half)],
-                                second = own[consumers * (e + 2 * half + 1)];
-                    *reinterpret_cast<Pair*>(to +
-                                             8 * half * k.stride) = {{bits_of(first), bits_of(second)}};
-                    if (!symmetric) continue;
-                    mirrored[8 * half] = first;
-                    mirrored[k.stride + 8 * half] = second;
-                }
-                if (symmetric) mirrored += 8 * k.stride;
-            }
-            return;
-        }
+        if (pairs && inside) return {k.row(row) + col, symmetric ? k.row(col) + row : nullptr, 0};
         FNTK_UNROLL_BY(1)
         for (int e = 0; e < elements; ++e) {
             const std::int64_t i = part.row0 + Product::row_of(grid, e),
@@ -184,6 +185,25 @@ struct HadamardGramWgmma : HadamardDigits {
             const float value = own[consumers * e];
             k.row(i)[j] = value;
             if (symmetric && i != j) k.row(j)[i] = value;
+        }
+        return {nullptr, nullptr, elements};
+    }
+    /// The next pieces, at most `pieces` of them.
+    FNTK_DEVICE void write(const float* own, Finished& tile, int pieces) const {
+        FNTK_UNROLL_BY(1)
+        for (; pieces > 0 && tile.next < elements; --pieces, tile.next += piece) {
+            FNTK_UNROLL
+            for (int half = 0; half < 2; ++half) {
+                const float first = own[consumers * (tile.next + 2 * half)],
+                            second = own[consumers * (tile.next + 2 * half + 1)];
+                *reinterpret_cast<Pair*>(tile.to +
+                                         8 * half * k.stride) = {{bits_of(first), bits_of(second)}};
+                if (!symmetric) continue;
+                tile.mirrored[8 * half] = first;
+                tile.mirrored[k.stride + 8 * half] = second;
+            }
+            tile.to += 8;
+            if (symmetric) tile.mirrored += 8 * k.stride;
         }
     }
 };
