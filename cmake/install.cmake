@@ -24,7 +24,6 @@ else()
 endif()
 configure_package_config_file(cmake/fntkConfig.cmake.in ${PROJECT_BINARY_DIR}/fntkConfig.cmake
     INSTALL_DESTINATION ${FNTK_PACKAGE_DIR} NO_SET_AND_CHECK_MACRO)
-# While the version begins with 0, a new minor version may change the interface.
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/fntkConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/fntkConfig.cmake ${PROJECT_BINARY_DIR}/fntkConfigVersion.cmake
               ${PROJECT_SOURCE_DIR}/cmake/FindFntkBLAS.cmake

@@ -36,16 +36,19 @@ TrainingRecord record_from(const json& row) {
             row.at(3).get<double>(),       row.at(4).get<double>(), row.at(5).get<double>()};
 }
 
-/// Fills `owner`, unless it is empty, from a tensor that must have its extents and type.
-void restore(const Device& device, const SafeTensors& file, const char* name, Matrix& owner) {
-    if (owner.empty()) return;
+/// A tensor that must have the extents and the type of `like`.
+ConstMatrixView stored_like(const SafeTensors& file, const char* name, const Matrix& like) {
     const ConstMatrixView stored = file.matrix(name);
-    if (stored.rows != owner.rows() || stored.cols != owner.cols() || stored.dtype != owner.dtype())
+    if (stored.rows != like.rows() || stored.cols != like.cols() || stored.dtype != like.dtype())
         throw IoError(
             fmt::format("{}: tensor {} is {} × {} {}, its run has {} × {} {}; the file is damaged",
-                        file.path(), name, stored.rows, stored.cols, fntk::name(stored.dtype), owner.rows(),
-                        owner.cols(), fntk::name(owner.dtype())));
-    owner = device.to_device(stored);
+                        file.path(), name, stored.rows, stored.cols, fntk::name(stored.dtype), like.rows(),
+                        like.cols(), fntk::name(like.dtype())));
+    return stored;
+}
+/// Fills `owner`, unless it is empty.
+void restore(const Device& device, const SafeTensors& file, const char* name, Matrix& owner) {
+    if (!owner.empty()) owner = device.to_device(stored_like(file, name, owner));
 }
 
 /// The three factors under a prefix as arguments of Network::from_tensors.
@@ -141,7 +144,7 @@ class Contents {
     void set(TrainingOptions& options) const {
         options.rule = StepRule::given;
         options.step = run.at("step_size");
-        options.loss = static_cast<Loss>(run.at("loss").get<int>());
+        options.loss = loss();
         options.momentum = run.at("momentum");
         options.batch = run.at("batch");
         options.seed = run.at("seed");
@@ -156,6 +159,15 @@ class Contents {
 
     SafeTensors file;
     json run;
+
+  private:
+    [[nodiscard]] Loss loss() const {
+        for (const Loss known : {Loss::squared, Loss::cross_entropy})
+            if (run.at("loss") == static_cast<int>(known)) return known;
+        throw IoError(
+            fmt::format("{}: its loss is {}, which this version does not know; the file is damaged",
+                        file.path(), run.at("loss").dump()));
+    }
 };
 
 /// body(contents of the file); what is wrong with its metadata is an IoError.
@@ -166,6 +178,10 @@ auto read(const std::string& path, Body&& body) {
     } catch (const json::exception& error) {
         throw IoError(
             fmt::format("{}: its metadata cannot be read ({}); the file is damaged", path, error.what()));
+    } catch (const ValueError& error) {
+        throw ValueError(detail::in_file(path, error.what()));
+    } catch (const ShapeError& error) {
+        throw ShapeError(detail::in_file(path, error.what()));
     }
 }
 
@@ -193,17 +209,17 @@ TrainingState load_checkpoint(const Device& device, const std::string& path, Tra
         TrainingState state(device, contents.initial(), options.momentum != 0);
         const Train train = state.initial.spec().train;
         if (train.down) {
-            state.down = device.to_device(file.matrix("U"));
-            if (run.at("step") != 0)
-                state.current =
-                    state.current.with_down(device, file.matrix("U"));  // before, U is the start's own
+            restore(device, file, "U", state.down);
+            if (run.at("step") != 0)  // before, U is the start's own
+                state.current = state.current.with_down(device, state.down);
         }
         if (train.up) {
-            state.up = std::make_shared<Matrix>(device.to_device(file.matrix("V")));
+            state.up = std::make_shared<Matrix>(device.to_device(stored_like(file, "V", *state.up)));
             state.current = state.current.with_up(state.up);
         }
         if (train.readout) {
-            state.readout = std::make_shared<Matrix>(device.to_device(file.matrix("A")));
+            state.readout =
+                std::make_shared<Matrix>(device.to_device(stored_like(file, "A", *state.readout)));
             state.current = state.current.with_readout(state.readout);
         }
         restore(device, file, "velocity.U", state.down_velocity);

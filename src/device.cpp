@@ -86,10 +86,14 @@ Device::Device(std::string name, std::shared_ptr<backend::Ops> ops)
     : name_(std::move(name)), ops_(std::move(ops)) {}
 
 Device Device::wrap(std::string name, std::shared_ptr<backend::Ops> ops) {
+    if (ops == nullptr) throw ValueError(fmt::format("ops of device '{}' is null; give a backend", name));
     return {std::move(name), std::move(ops)};
 }
 
 int Device::threads() const { return ops_->threads(); }
+CUstream_st* Device::stream() const { return ops_->stream(); }
+void Device::synchronize() const { ops_->synchronize(); }
+void Device::release_unused() const { ops_->release_unused(); }
 
 Device Device::open(std::string_view name, int threads) {
     threads = choose_threads(threads);
@@ -172,6 +176,9 @@ Staged Device::staged(ConstMatrixView matrix) const {
 Staged Device::on_host(ConstMatrixView matrix) const {
     matrix.require_memory("a matrix");
     return matrix.place == Place::host ? Staged(matrix) : Staged(to_host(matrix));
+}
+StagedBits Device::on_host(BitMatrix&& bits) const {
+    return StagedBits(bits.place() == Place::host ? std::move(bits) : to_host(std::as_const(bits).view()));
 }
 StagedBits Device::on_host(ConstBitView bits) const {
     return bits.place == Place::host ? StagedBits(bits) : StagedBits(to_host(bits));

@@ -106,8 +106,9 @@ SpectrumPlan plan_extremal(std::int64_t order, DType dtype, const ExtremalOption
 SpectrumPlan plan_trace(std::int64_t order, DType dtype, const ProbeOptions& options) {
     if (order < 1) throw ValueError(fmt::format("order = {}: it must be at least 1", order));
     if (options.probes < 2 || options.block < 1)
-        throw ValueError(fmt::format("probes = {}, block = {}: at least 2 and 1; 32 and 16 are usual",
-                                     options.probes, options.block));
+        throw ValueError(fmt::format(
+            "probes = {}, block = {}: probes must be at least 2, block at least 1; 32 and 16 are usual",
+            options.probes, options.block));
     const double n = static_cast<double>(order),
                  count = static_cast<double>(std::min(options.block, options.probes)),
                  bytes = n * count * (dtype == DType::f32 ? 24 : 16) + workspaces;

@@ -9,6 +9,7 @@ ValueError::~ValueError() = default;
 DeviceError::~DeviceError() = default;
 MemoryError::~MemoryError() = default;
 IoError::~IoError() = default;
+Cancelled::~Cancelled() = default;
 NotSupported::~NotSupported() = default;
 
 }  // namespace fntk

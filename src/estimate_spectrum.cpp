@@ -126,7 +126,7 @@ TrainingEstimate estimate_training(const Device& device, const Network& network,
                  share = n / rows;
     if (options.rule != StepRule::given) {
         TrainingOptions search = still;
-        search.rule = StepRule::lambda_max;
+        search.rule = StepRule::lambda_max, search.step = 0;
         estimate.setup_seconds += measured(some(inputs.rows), search) * share;
         if (plan.batch < inputs.rows)
             estimate.setup_seconds += 4 * measured(of_step, search) * static_cast<double>(plan.batch) /

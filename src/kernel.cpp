@@ -1,6 +1,7 @@
 // Gram matrices factor by factor, each a Hadamard product of small ones:
-//     K_down^{cc'} = XX'ᵀ ∘ G^c G'^{c'}ᵀ    K_up^{cc'} = HH'ᵀ ∘ (D diag(a_c a_c') D'ᵀ)/m    K_readout^{cc'}
-//     = δ_cc' σ(Z)σ(Z')ᵀ/m
+//     K_down^{cc'}    = XX'ᵀ ∘ G^c G'^{c'}ᵀ
+//     K_up^{cc'}      = HH'ᵀ ∘ (D diag(a_c a_c') D'ᵀ)/m
+//     K_readout^{cc'} = δ_cc' σ(Z)σ(Z')ᵀ/m
 // trace = (1/k)Σ_c K^cc and sum-of-logits = (1/k)Σ_cc' K^cc' come as one n × n' product, the full kernel
 // block by block.
 #include <fntk/error.hpp>

@@ -104,8 +104,8 @@ KernelBatch::KernelBatch(const Device& device, const KernelFunction& function, C
         throw ValueError(fmt::format("inputs is {}, the kernel works in {}; convert them",
                                      name(inputs.dtype), name(function.precision())));
     if (!function.is_limit()) {
-        state_->tangent.emplace(device, function.network(), state_->inputs.view(),
-                                TangentOptions{.values = false});
+        state_->tangent =
+            fntk::tangent(device, function.network(), state_->inputs.view(), {.values = false});
         return;
     }
     require_finite(device, inputs, "inputs");

@@ -9,6 +9,7 @@
 #include <fntk/error.hpp>
 #include <fntk/io.hpp>
 #include <fntk/kernel_model.hpp>
+#include <fntk/version.hpp>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -111,7 +112,7 @@ void save_model(const std::string& path, const KernelModel& model) {
                       {"scheme", std::to_string(random_scheme)},
                       {"kernel", kernel_to_json(model.function).dump()},
                       {"fit", fit.dump()},
-                      {"fntk_version", FNTK_VERSION}},
+                      {"fntk_version", version()}},
                      tensors);
 }
 

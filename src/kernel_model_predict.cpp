@@ -120,8 +120,8 @@ Prediction predict_kernel(const Device& device, const KernelModel& model, ConstM
                           const PredictOptions& options) {
     const KernelFunction& function = model.function;
     if (inputs.cols != function.dim())
-        throw ShapeError(
-            fmt::format("inputs has {} columns, the model was fitted to {}", inputs.cols, function.dim()));
+        throw ShapeError(fmt::format("inputs has {} columns, the model was fitted to {}; give as many",
+                                     inputs.cols, function.dim()));
     if (const char* what = misfit(model); what != nullptr)
         throw ShapeError(
             fmt::format("model: {} does not fit its kernel and targets = {}; take a model as "
@@ -139,7 +139,7 @@ Prediction predict_kernel(const Device& device, const KernelModel& model, ConstM
         if (options.variance) predictor.variance(batch, result.variance.view().row_block(i, count));
         if (options.progress &&
             !options.progress(static_cast<double>(i + count) / static_cast<double>(inputs.rows)))
-            throw Error("cancelled");
+            throw Cancelled("the predictions were cancelled by their progress; nothing is kept of them");
     }
     return result;
 }

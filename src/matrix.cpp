@@ -30,7 +30,12 @@ const char* name(DType dtype) {
     return "";
 }
 
-const char* name(Place place) { return place == Place::host ? "host" : "cuda"; }
+Place Place::unique() {
+    static std::atomic<std::uint32_t> last{0};
+    Place place;
+    place.handle_ = ++last;
+    return place;
+}
 
 namespace detail {
 namespace {
@@ -45,9 +50,9 @@ struct Account {
         }
     }
 };
-Account g_accounts[2];  // by Place
+Account g_accounts[2];  // of the host, of all devices
 
-Account& account(Place place) { return g_accounts[static_cast<std::size_t>(place)]; }
+Account& account(Place place) { return g_accounts[place == Place::host ? 0 : 1]; }
 
 }  // namespace
 
@@ -55,9 +60,8 @@ void check_dtype(DType have, DType want) {
     if (have != want) refuse_read(Place::host, have, want);
 }
 
-void refuse_place(Place place, const char* argument) {
-    throw ValueError(
-        fmt::format("{} lives on device '{}'; copy it with Device::to_host", argument, name(place)));
+void refuse_place(const char* argument) {
+    throw ValueError(fmt::format("{} lies in a device's memory; copy it with Device::to_host", argument));
 }
 
 void refuse_null(const char* argument, std::int64_t rows, std::int64_t cols) {

@@ -6,6 +6,7 @@
 
 #include <fntk/error.hpp>
 #include <fntk/io.hpp>
+#include <fntk/version.hpp>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -205,7 +206,7 @@ void save_network(const std::string& path, const Network& network, bool material
                      {{"format", network_format},
                       {"scheme", std::to_string(random_scheme)},
                       {"spec", to_json(network.spec())},
-                      {"fntk_version", FNTK_VERSION}},
+                      {"fntk_version", version()}},
                      tensors);
 }
 

@@ -19,8 +19,6 @@ namespace fntk {
 RankError::~RankError() = default;
 namespace {
 
-struct Cancelled {};
-
 class Planner {
   public:
     Planner(const Device& device, ConstMatrixView inputs, const PlannerOptions& options,
@@ -65,7 +63,8 @@ class Planner {
     void tick() {
         done_ += 1;
         const double total = 2 + 4.0 * options_.seeds;  // the limit, the pilots, one evidence
-        if (options_.progress && !options_.progress(std::min(1.0, done_ / total))) throw Cancelled{};
+        if (options_.progress && !options_.progress(std::min(1.0, done_ / total)))
+            throw Cancelled("the plan was cancelled");
     }
 
     void begin();

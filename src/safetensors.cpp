@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <new>
 #include <optional>
 #include <string_view>
 
@@ -31,11 +32,21 @@ struct Type {
     std::size_t size;
     std::optional<DType> dtype;  // nothing when no matrix has it
 };
-constexpr std::array<Type, 5> types{{{"F32", 4, DType::f32},
-                                     {"F64", 8, DType::f64},
-                                     {"I32", 4, DType::i32},
-                                     {"I64", 8, DType::i64},
-                                     {"U8", 1, std::nullopt}}};
+constexpr std::array<Type, 15> types{{{"F32", 4, DType::f32},
+                                      {"F64", 8, DType::f64},
+                                      {"I32", 4, DType::i32},
+                                      {"I64", 8, DType::i64},
+                                      {"BOOL", 1, std::nullopt},
+                                      {"U8", 1, std::nullopt},
+                                      {"I8", 1, std::nullopt},
+                                      {"F8_E4M3", 1, std::nullopt},
+                                      {"F8_E5M2", 1, std::nullopt},
+                                      {"I16", 2, std::nullopt},
+                                      {"U16", 2, std::nullopt},
+                                      {"F16", 2, std::nullopt},
+                                      {"BF16", 2, std::nullopt},
+                                      {"U32", 4, std::nullopt},
+                                      {"U64", 8, std::nullopt}}};
 
 const Type* find_type(std::string_view name) {
     const auto* const found = std::ranges::find(types, name, &Type::name);
@@ -80,7 +91,7 @@ Entry parse_entry(const std::string& name, const json& value, const std::string&
     entry.type = find_type(dtype);
     if (entry.type == nullptr)
         throw ValueError(
-            fmt::format("{}: {} has dtype '{}'; F32, F64, I32, I64 and U8 are read: convert it", path,
+            fmt::format("{}: {} has dtype '{}', which is none of the format's known ones; convert it", path,
                         label, detail::printable(dtype)));
     entry.shape = parse_integers(value["shape"], path, "the shape of " + label);
     const auto offsets = parse_integers(value["data_offsets"], path, "data_offsets of " + label);
@@ -130,6 +141,10 @@ void check_tiling(std::vector<Entry>& entries, std::int64_t data_bytes, const st
 SafeTensors::SafeTensors(const std::string& path) : path_(path) {
     const detail::MappedFile file(path);
     if (file.size() < 8) malformed(path, fmt::format("truncated, it has {} bytes", file.size()));
+    if (file.text().starts_with("\x93NUMPY"))
+        throw IoError(fmt::format(
+            "{}: this is a .npy file, not safetensors; give what fntk or a safetensors library wrote",
+            path));
     const auto claimed = detail::load<std::uint64_t>(file.data());
     const std::int64_t room = std::min(file.size() - 8, longest_header);
     if (claimed > static_cast<std::uint64_t>(room))
@@ -155,7 +170,12 @@ SafeTensors::SafeTensors(const std::string& path) : path_(path) {
     };
     std::size_t total = 0;
     for (const Entry& entry : entries) total += padded(entry);
-    bytes_.resize(total);
+    try {
+        bytes_.resize(total);
+    } catch (const std::bad_alloc&) {
+        throw MemoryError(fmt::format(
+            "{}: its {} bytes of tensors do not fit in memory; use a smaller file", path, total));
+    }
     std::size_t offset = 0;
     for (Entry& entry : entries) {
         std::copy(file.data() + 8 + length + entry.begin, file.data() + 8 + length + entry.end,

@@ -1,6 +1,7 @@
 // Low-rank approximations K ≈ F Fᵀ and what they precondition.
-//     a block of the factor   C = K(:, S) − F F(S, :)ᵀ, C(S, :) = Q Λ Qᵀ, F' = C Q Λ^(−1/2), so that F' F'ᵀ
-//     = C C(S,:)⁻¹ Cᵀ the basis               FᵀF = Q Λ Qᵀ in double, U = F Q Λ^(−1/2)
+//     a block of the factor   C = K(:, S) − F F(S, :)ᵀ, C(S, :) = Q Λ Qᵀ, F' = C Q Λ^(−1/2),
+//                             so that F' F'ᵀ = C C(S, :)⁻¹ Cᵀ
+//     the basis               FᵀF = Q Λ Qᵀ in double, U = F Q Λ^(−1/2)
 // Directions of C(S, :) at the level of rounding are left out, and so are those of FᵀF.
 #include "device_memory.hpp"
 

@@ -146,6 +146,10 @@ void check_options(const NetworkSpec& spec, std::int64_t samples, const Training
     if (options.rule == StepRule::given && !(options.step > 0 && std::isfinite(options.step)))
         throw ValueError(fmt::format(
             "step size is {}; it must be positive and finite, or chosen by rule lambda_max", options.step));
+    if (options.rule != StepRule::given && options.step != 0)
+        throw ValueError(fmt::format(
+            "step is {}, which no rule but StepRule::given takes; set that rule, or leave step 0",
+            options.step));
     if (options.loss == Loss::cross_entropy && spec.outputs < 2)
         throw ValueError(fmt::format(
             "outputs is {}; cross-entropy needs at least 2, one per class: use the squared loss",

@@ -32,24 +32,66 @@ TEST_F(CudaTest, CopiesAnyViewThereAndBack) {
 }
 
 TEST_F(CudaTest, MemoryOutlivesItsHandleAndIsGivenBack) {
-    const std::int64_t before = memory_use(Place::cuda).current;
+    const std::int64_t before = memory_use(gpu().place()).current;
     {
         Matrix matrix;
         {
             const Device other = Device::open("cuda");
             matrix = other.to_device(normals(5, 3, 1).view());
         }
-        EXPECT_EQ(memory_use(Place::cuda).current, before + 120);
+        EXPECT_EQ(memory_use(gpu().place()).current, before + 120);
     }
-    EXPECT_EQ(memory_use(Place::cuda).current, before);
+    EXPECT_EQ(memory_use(gpu().place()).current, before);
+}
+
+/// A handle does not know when what another one's stream writes may be read.
+TEST_F(CudaTest, MatricesOfAnotherHandleAreRefusedByNameAndNetworksMove) {
+    const Device other = Device::open("cuda");
+    EXPECT_NE(other.place(), gpu().place());
+    const Network network = Network::create({.dim = 6, .width = 200, .rank = 4}), there = network.on(gpu());
+    const Matrix x = normals(9, 6, 1, DType::f32);
+    const Tangent mine = tangent(gpu(), there, x), others = tangent(other, there, x);
+    const Matrix kernel = gram(mine), in_other = gram(others);
+    EXPECT_EQ(there.on(gpu()).down().data, there.down().data);
+    EXPECT_NE(there.on(other).down().data, there.down().data) << "a copy by way of the host";
+    EXPECT_TRUE(same_bits(gpu().to_host(kernel), other.to_host(in_other)));
+    const auto refused = [](const std::function<void()>& action) {
+        expect_parts(error_of<ValueError>(action), {"memory of another handle", "Device::to_host"});
+    };
+    refused([&] { (void)other.to_host(kernel); });
+    refused([&] { (void)other.staged(kernel); });
+    refused([&] { (void)spectrum(other, kernel); });
+    refused([&] { (void)cross_gram(others, mine); });
+    refused([&] { (void)other.ops().norm(kernel); });
+    const BitMatrix bits = gpu().zero_bits(2, 70);
+    Matrix counts = other.zeros(2, 2, DType::i32);
+    refused([&] { (void)other.to_host(bits.view()); });
+    refused([&] { other.ops().gate_gram(bits, bits, {}, counts); });
+    EXPECT_TRUE(same_bits(gpu().to_host(gram(mine)), gpu().to_host(kernel))) << "both go on";
+    EXPECT_TRUE(same_bits(other.to_host(gram(others)), gpu().to_host(kernel)));
+}
+
+/// What an application that has a stream and memory of its own does.
+TEST_F(CudaTest, TakesTheCallersMemoryByItsPlaceAndTellsItsStream) {
+    EXPECT_NE(gpu().stream(), nullptr);
+    EXPECT_EQ(host().stream(), nullptr);
+    const Matrix x = normals(5, 7, 1, DType::f32);
+    Matrix owner = gpu().to_device(x.view());
+    auto* pointer = static_cast<float*>(static_cast<void*>(owner.view().data));
+    const ConstMatrixView part(pointer + 7, 3, 4, 7, gpu().place());
+    EXPECT_TRUE(same_bits(gpu().to_host(part), Matrix::copy_of(x.view().row_block(1, 3).col_block(0, 4))));
+    owner = Matrix{};
+    gpu().release_unused();
+    gpu().synchronize();
+    host().synchronize();
 }
 
 TEST_F(CudaTest, MemoryThatCannotBeHadIsNamedAndHarmsNothing) {
-    const std::int64_t before = memory_use(Place::cuda).current;
+    const std::int64_t before = memory_use(gpu().place()).current;
     expect_parts(error_of<MemoryError>(
                      [&] { (void)gpu().zeros(std::int64_t{1} << 30, std::int64_t{1} << 12, DType::f64); }),
                  {"35184372088832 bytes", "cuda:0"});
-    EXPECT_EQ(memory_use(Place::cuda).current, before);
+    EXPECT_EQ(memory_use(gpu().place()).current, before);
     for (const Network& network : test::networks_of({9, 10, 8, 100, 1, Down::gaussian}))
         expect_agreement(network, normals(9, 10, 1, network.spec().precision));
     EXPECT_THROW((void)gpu().zeros(-1, 4, DType::f64), ValueError);

@@ -73,7 +73,7 @@ TEST_F(CudaTest, GramMatricesAreThoseOfTheCpu) {
                  {KernelOutput::trace, KernelOutput::full, KernelOutput::sum_of_logits}) {
                 SCOPED_TRACE(described(network, train) + ", " + name(output));
                 const Matrix k = gram(there, output, train);
-                EXPECT_EQ(k.place(), Place::cuda);
+                EXPECT_EQ(k.place(), gpu().place());
                 EXPECT_LT(error(k, gram(here, output, train)), tolerance(precision));
                 const Matrix symmetric = gpu().to_host(k.view());
                 for (std::int64_t i = 0; i < symmetric.rows(); ++i)
@@ -134,7 +134,7 @@ TEST_F(CudaTest, GateCountsOfBothKernelsAreEqual) {
         SCOPED_TRACE(std::to_string(rows) + " by " + std::to_string(cols) + ", " + std::to_string(used) +
                      " words");
         const auto view = [&, used = used, stride = stride](std::int64_t count) {
-            return ConstBitView{first, count, 64 * used, stride, Place::cuda};
+            return ConstBitView{first, count, 64 * used, stride, gpu().place()};
         };
         Matrix found[2];
         for (const bool allowed : {false, true}) {
@@ -346,7 +346,7 @@ TEST_F(CudaTest, TrainingTakesTheStepsOfTheCpu) {
                         options.rule = StepRule::given;
                         options.step = here.step;
                         const TrainingResult there = train(gpu(), network, x, y, options);
-                        EXPECT_EQ(there.network.place(), Place::cuda);
+                        EXPECT_EQ(there.network.place(), gpu().place());
                         ASSERT_EQ(there.history.size(), here.history.size());
                         for (std::size_t i = 0; i < here.history.size(); ++i)
                             EXPECT_NEAR(there.history[i].loss, here.history[i].loss,

@@ -90,7 +90,7 @@ TEST(SlowEstimatedSeconds, OfTrainingIsNearTheClock) {
     batches.steps = 100;
     batches.batch = 500;
     batches.momentum = 0.5;
-    searched.rule = StepRule::lambda_max;
+    searched.rule = StepRule::lambda_max, searched.step = 0;
     searched.steps = 2;
     monitored.steps = 5;
     monitored.kernel_drift = monitored.certificate = true;

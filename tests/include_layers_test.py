@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STANDS_ON = {
     "export": [],
     "error": ["export"],
+    "version": ["export"],
     "matrix": ["error"],
     "factors": ["matrix"],
     "ops": ["factors"],
@@ -43,7 +44,7 @@ STANDS_ON = {
     "plan": ["kernel"],
     "planner": ["spectrum", "limit", "plan"],
     "limit": ["network"],
-    "io": ["network"],
+    "io": ["network", "version"],
 }
 # Files of src/ whose layer is not the public header they are named after (alone, or with an underscore behind it).
 PARTS = {

@@ -200,7 +200,7 @@ TEST(Npy, RefusesAMatrixWithoutMemoryOrOfNegativeExtents) {
 TEST(Npy, RefusesAMatrixOnADevice) {
     const TempFolder folder;
     ConstMatrixView view;
-    view.place = Place::cuda;
+    view.place = Place::unique();
     expect_parts(error_of<ValueError>([&] { save_npy(folder.path("a.npy"), view); }),
                  {"copy it to the host"});
     EXPECT_EQ(folder.names(), Names{});

@@ -21,13 +21,13 @@ T* shifted(T* pointer, std::uintptr_t by) {
 /// The view as the host reads it, wherever it lies.
 template <class Byte>
 BasicMatrixView<Byte> as_host(BasicMatrixView<Byte> view) {
-    if (view.place == Place::cuda) view.data = shifted(view.data, std::uintptr_t{0} - shift);
+    if (view.place != Place::host) view.data = shifted(view.data, std::uintptr_t{0} - shift);
     view.place = Place::host;
     return view;
 }
 template <class Word>
 BasicBitView<Word> as_host(BasicBitView<Word> view) {
-    if (view.place == Place::cuda) view.words = shifted(view.words, std::uintptr_t{0} - shift);
+    if (view.place != Place::host) view.words = shifted(view.words, std::uintptr_t{0} - shift);
     view.place = Place::host;
     return view;
 }
@@ -39,7 +39,7 @@ class Arguments {
 
     template <class View>
     View operator()(View view) const {
-        if (!view.empty() && view.place != Place::cuda)
+        if (!view.empty() && view.place == Place::host)
             ADD_FAILURE() << operation_ << " is given a matrix of host memory, " << view.rows << " × "
                           << view.cols;
         return as_host(view);
@@ -77,7 +77,7 @@ class Arguments {
 detail::Buffer Remote::allocate(std::int64_t rows, std::int64_t bytes_per_row) {
     auto memory = std::make_shared<detail::Buffer>(inner_->allocate(rows, bytes_per_row));
     std::byte* const address = shifted(memory->get(), shift);
-    return detail::adopt(address, detail::extent_bytes(rows, bytes_per_row), Place::cuda,
+    return detail::adopt(address, detail::extent_bytes(rows, bytes_per_row), place_,
                          [memory](std::byte*) { memory->reset(); });
 }
 detail::Buffer Remote::allocate_unwritten(std::int64_t rows, std::int64_t bytes_per_row) {

@@ -22,7 +22,7 @@ class Remote final : public backend::Ops {
     [[nodiscard]] std::int64_t elements_to_host() const { return elements_; }
 
     [[nodiscard]] int threads() const override { return inner_->threads(); }
-    [[nodiscard]] Place place() const override { return Place::cuda; }
+    [[nodiscard]] Place place() const override { return place_; }
     [[nodiscard]] detail::Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) override;
     /// Its bytes are 0xFF, of reals NaN.
     [[nodiscard]] detail::Buffer allocate_unwritten(std::int64_t rows, std::int64_t bytes_per_row) override;
@@ -102,6 +102,7 @@ class Remote final : public backend::Ops {
 
   private:
     std::unique_ptr<backend::Ops> inner_;
+    Place place_ = Place::unique();
     std::int64_t copies_ = 0, elements_ = 0;
 };
 

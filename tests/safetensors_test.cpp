@@ -164,8 +164,8 @@ TEST(SafeTensors, RefusesLyingHeaders) {
 TEST(SafeTensors, RefusesUnknownTypes) {
     const TempFolder folder;
     const std::string path =
-        folder.write("t", with_length(R"({"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}})", "12"));
-    expect_parts(error_of<ValueError>([&] { SafeTensors file(path); }), {path, "'a'", "'BF16'", "F32"});
+        folder.write("t", with_length(R"({"a":{"dtype":"F99","shape":[1],"data_offsets":[0,2]}})", "12"));
+    expect_parts(error_of<ValueError>([&] { SafeTensors file(path); }), {path, "'a'", "'F99'"});
 }
 
 TEST(SafeTensors, RefusesToSaveWhatItCouldNotRead) {
@@ -180,7 +180,7 @@ TEST(SafeTensors, RefusesToSaveWhatItCouldNotRead) {
     };
     refusal("x", good);
     refusal("__metadata__", good);
-    refusal("y", {"F16", {2, 2}, good.data});
+    refusal("y", {"F99", {2, 2}, good.data});
     refusal("y", {"F32", {2, -2}, good.data});
     refusal("y", {"F32", {std::int64_t{1} << 40, std::int64_t{1} << 40}, good.data});
     refusal("y", {"F32", {2, 2}, nullptr});
@@ -202,7 +202,7 @@ TEST(SafeTensors, ATensorViewIsContiguousHostMemory) {
     EXPECT_EQ(tensor_view(view).dtype, "F64");
     EXPECT_EQ(tensor_view(view.row_block(0, 1).col_block(0, 2)).shape, (std::vector<std::int64_t>{1, 2}));
     expect_parts(error_of<ValueError>([&] { tensor_view(view.col_block(0, 2)); }), {"stride 3", "copy_of"});
-    view.place = Place::cuda;
+    view.place = Place::unique();
     EXPECT_THROW(tensor_view(view), ValueError);
 }
 

@@ -39,9 +39,10 @@ TEST(SlowTrainingPlan, KeepsItsPromise) {
             .precision = between(0, 1) == 0 ? DType::f32 : DType::f64};
         const Network network = Network::create(spec);
         const bool batches = between(0, 2) == 0;
+        const bool given = between(0, 2) != 0;
         const TrainingOptions options{.steps = 2,
-                                      .rule = between(0, 2) == 0 ? StepRule::lambda_max : StepRule::given,
-                                      .step = 1e-6,
+                                      .rule = given ? StepRule::given : StepRule::lambda_max,
+                                      .step = given ? 1e-6 : 0,
                                       .momentum = between(0, 1) == 0 ? 0.5 : 0,
                                       .batch = batches ? between(1, n) : 0,
                                       .kernel_drift = between(0, 2) == 0,
@@ -125,6 +126,7 @@ TEST(TrainingPlan, RefusesOptionsOutOfRange) {
         refused({.momentum = momentum}, {"momentum is", "[0, 1)"});
     for (const double step : {0.0, -1.0, HUGE_VAL, std::nan("")})
         refused({.rule = StepRule::given, .step = step}, {"step size is", "positive"});
+    refused({.step = 0.125}, {"step is 0.125", "StepRule::given"});
     for (const double known : {-2.0, HUGE_VAL, std::nan("")})
         refused({.known_lambda_min = known}, {"known_lambda_min is"});
     refused({.steps = -1}, {"steps is -1"});

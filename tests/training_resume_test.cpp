@@ -229,6 +229,10 @@ TEST_F(CheckpointTest, IsRefusedWhenItIsDamagedOrSomethingElse) {
     (void)refused<Error>(with_run("step_size", -1.0), {.steps = 4});
     (void)refused<Error>(with_run("momentum", 2.0), {.steps = 4});
     (void)refused<Error>(with_run("batch", -3), {.steps = 4});
+    expect_parts(refused<IoError>(with_run("loss", 9), {.steps = 4}), {"loss is 9", "damaged"});
+    EXPECT_THROW((void)read_checkpoint(with_run("loss", -1)), IoError);
+    const std::string no_spec = rewritten([](auto& m, auto&) { m["spec"] = "{}"; });
+    expect_parts(error_of<Error>([&] { (void)read_checkpoint(no_spec); }), {no_spec, "spec"});
 }
 
 TEST_F(CheckpointTest, IsRefusedWithTensorsOfAnotherShape) {

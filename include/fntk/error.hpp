@@ -1,5 +1,6 @@
-// Every failure is an exception derived from fntk::Error. The text of each one names the argument, its
-// value, the limit it broke and the remedy, in one line.
+// Every failure is an exception derived from fntk::Error, but for memory of the standard library's containers
+// that cannot be had (std::bad_alloc): what is large is a Matrix. The text of each one names the argument,
+// its value, the limit it broke and the remedy, in one line.
 #pragma once
 
 #include <fntk/export.hpp>
@@ -47,6 +48,13 @@ class FNTK_API IoError : public Error {
   public:
     using Error::Error;
     ~IoError() override;
+};
+
+/// A call that its `progress` ended by returning false, and that has nothing to return.
+class FNTK_API Cancelled : public Error {
+  public:
+    using Error::Error;
+    ~Cancelled() override;
 };
 
 /// A combination that has no implementation.

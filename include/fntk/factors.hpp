@@ -11,8 +11,8 @@ enum class Down : std::uint8_t {
     identity,     ///< p = d, U = √p·I, h = x: the dense baseline
     gaussian,     ///< independent N(0, 1) entries
     orthonormal,  ///< √d·Q, Q random with orthonormal rows; an isometry when p = d
-    pca,  ///< √p·B, rows of B the top p right singular vectors of the data; an isometry on it when p ≥
-          ///< rank(X)
+    pca,   ///< √p·B, rows of B the top p right singular vectors of the data, which is not centred;
+           ///< an isometry on it when p ≥ rank(X)
     srht,  ///< p random rows of H·diag(±1), H the Hadamard matrix of the next power of two ≥ d
 };
 
@@ -24,7 +24,15 @@ enum class Up : std::uint8_t {
 };
 
 /// σ. At z = 0 the piecewise linear ones take their left derivative: relu 0, leaky_relu its slope, abs −1.
-enum class Activation : std::uint8_t { relu, leaky_relu, abs, erf, gelu, tanh, softplus };
+enum class Activation : std::uint8_t {
+    relu,        ///< max(z, 0)
+    leaky_relu,  ///< z for z > 0, else slope·z
+    abs,         ///< |z|
+    erf,         ///< erf(z)
+    gelu,        ///< z·Φ(z), Φ the standard normal distribution function, by erf
+    tanh,        ///< tanh(z)
+    softplus,    ///< log(1 + e^z)
+};
 
 /// How finely float32 networks of the exact class round H to the integers ĥ (docs/contract.md).
 enum class Rounding : std::uint8_t {

@@ -22,3 +22,4 @@
 #include <fntk/spectrum_plan.hpp>
 #include <fntk/tangent.hpp>
 #include <fntk/training.hpp>
+#include <fntk/version.hpp>

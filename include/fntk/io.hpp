@@ -99,7 +99,8 @@ FNTK_API std::vector<std::string> dataset_files(const std::string& source);
 /// Labels alone, finite numbers, in float64 (unsigned bytes stand for themselves).
 FNTK_API Matrix load_labels(const std::string& path);
 
-/// A tensor in a safetensors file. dtype: "F32", "F64", "I32", "I64", "U8".
+/// A tensor in a safetensors file. dtype: as the format names it; those of matrices are "F32", "F64", "I32"
+/// and "I64".
 struct TensorView {
     std::string dtype;
     std::vector<std::int64_t> shape;
@@ -107,6 +108,7 @@ struct TensorView {
 };
 /// A matrix of contiguous host memory as a tensor of two dimensions, which points into it.
 FNTK_API TensorView tensor_view(ConstMatrixView contiguous);
+TensorView tensor_view(const Matrix&& contiguous) = delete;  // it would be gone
 
 /// Tensors in the order given, metadata as string pairs.
 FNTK_API void save_safetensors(const std::string& path, const std::map<std::string, std::string>& metadata,

@@ -57,7 +57,7 @@ class FNTK_API LinearOperator {
 
 /// K(X, X')·v without K. For down: M = G'ᵀ diag(v) X' (p × d), (K v)_i = G_iᵀ M x_i; 4npd flop, p·d
 /// workspace. For up and readout: J (J'ᵀ v), one block of the width at a time. Refers to the tangents,
-/// which must outlive it.
+/// which must outlive it and stay where they are.
 class FNTK_API KernelOperator final : public LinearOperator {
   public:
     KernelOperator(const Tangent& tangent, KernelOutput output, Train train);

@@ -45,13 +45,15 @@ class FNTK_API KernelFunction {
 };
 
 /// A batch made ready for one kernel: its tangent, or its unit rows and norms. Refers to the inputs, which
-/// must outlive it unless they had to be copied to the device.
+/// must outlive it unless they had to be copied to the device. Of one that was moved from, nothing may be
+/// asked.
 class FNTK_API KernelBatch {
   public:
     /// inputs n × dim in the kernel's precision (ValueError otherwise), in host memory or the device's.
     /// Throws ShapeError for other columns, ValueError for NaN and infinity by row and column.
     KernelBatch(const Device& device, const KernelFunction& function, ConstMatrixView inputs);
     KernelBatch(const Device&, const KernelFunction&, const Matrix&&) = delete;  // it would be gone
+    KernelBatch(const Device&, const KernelFunction&, const Staged&&) = delete;
     ~KernelBatch();
     KernelBatch(KernelBatch&&) noexcept;
     KernelBatch& operator=(KernelBatch&&) noexcept;
@@ -85,7 +87,8 @@ class FNTK_API KernelBatch {
 FNTK_API std::int64_t batch_bytes(const KernelFunction& function, std::int64_t samples);
 
 /// K(X, X')·V tile by tile, each tile made once for all columns of V; of a symmetric kernel (rows and cols
-/// one batch) one triangle only, each tile used twice. Refers to the batches, which must outlive it.
+/// one batch) one triangle only, each tile used twice. Refers to the batches, which must outlive it
+/// and stay where they are.
 class FNTK_API TiledOperator final : public LinearOperator {
   public:
     /// tile: samples a side of a tile, ≥ 1. Throws as KernelBatch::tile does.
@@ -106,7 +109,12 @@ class FNTK_API TiledOperator final : public LinearOperator {
 };
 
 /// The way to K(X, X')·V without K: the closed form (KernelOperator) where there is one, else tiles.
+/// Refers to the batches, which must outlive it and stay where they are.
 FNTK_API std::unique_ptr<LinearOperator> make_operator(const KernelBatch& rows, const KernelBatch& cols,
                                                        std::int64_t tile = 2048);
+std::unique_ptr<LinearOperator> make_operator(const KernelBatch&&, const KernelBatch&,
+                                              std::int64_t = 2048) = delete;
+std::unique_ptr<LinearOperator> make_operator(const KernelBatch&, const KernelBatch&&,
+                                              std::int64_t = 2048) = delete;
 
 }  // namespace fntk

@@ -2,8 +2,8 @@
 // inside a memory budget: (K + μI) α = Y with μ = λ·mean(diag K), f(x) = K(x, X) α.
 //     cholesky   K formed (float64), one factorisation; with a path of ridges or for the diagnostics the
 //                eigendecomposition K = Q Λ Qᵀ instead
-//     cg         conjugate gradients with a low-rank preconditioner; K stored where it fits, else never
-//     formed primal     for K = ΦΦᵀ with q = p·d features (train = down): (ΦᵀΦ + μI) w = ΦᵀY, q × q
+//     cg         conjugate gradients with a low-rank preconditioner; K stored where it fits, else never formed
+//     primal     for K = ΦΦᵀ with q = p·d features (train = down): (ΦᵀΦ + μI) w = ΦᵀY, q × q
 // For train = down the answer is kept as the moment M = Σ_j α_j G_j x_jᵀ (p × d), and f(x) = <G(x), M x>: a
 // model without its training data. The full kernel of k outputs takes targets n × k; the others any number
 // of columns.
@@ -37,7 +37,7 @@ struct FitOptions {
     int max_iterations = 500;               ///< of cg
     std::int64_t preconditioner_rank = -1;  ///< of cg; −1: chosen by the plan, 0: none
     std::uint64_t seed = 0;                 ///< of the preconditioner's pivots
-    Progress progress{};                    ///< returning false cancels: Error
+    Progress progress{};                    ///< returning false cancels: Cancelled
 };
 
 /// How a fit will be done, from extents alone.
@@ -93,7 +93,7 @@ FNTK_API KernelModel fit_kernel(const Device& device, const KernelFunction& func
 struct PredictOptions {
     bool variance = false;
     std::int64_t memory = 0;  ///< bytes that the call may take beside its arguments; 0: no limit
-    Progress progress{};      ///< after every block; returning false cancels: Error
+    Progress progress{};      ///< after every block; returning false cancels: Cancelled
 };
 
 /// How predictions will be made, from extents alone.

@@ -1,4 +1,4 @@
-// Matrices: row-major values of one of four element types. A view is five words that own nothing; a Matrix
+// Matrices: row-major values of one of four element types. A view is six fields that own nothing; a Matrix
 // owns its memory, moves, and copies only when asked. Either may lie in the memory of a device that the
 // host cannot read: place() says so, and reading an element there throws.
 #pragma once
@@ -31,11 +31,20 @@ inline constexpr DType dtype_of = std::is_same_v<T, float>          ? DType::f32
                                   : std::is_same_v<T, std::int32_t> ? DType::i32
                                                                     : DType::i64;
 
-/// Whose memory an element lives in. Only host memory is read and written by row(), at(), value() and
-/// get().
-enum class Place : std::uint8_t { host, cuda };
-/// "host", "cuda".
-FNTK_API const char* name(Place place);
+/// Whose memory an element lives in: the host's, or that of one handle of a device, Device::place(), which
+/// alone knows when it may be read. Only host memory is read and written by row(), at(), value() and get().
+class FNTK_API Place {
+  public:
+    static const Place host;
+    constexpr Place() = default;  ///< host
+    /// Of a new handle: like no other of this process.
+    static Place unique();
+    friend constexpr bool operator==(Place, Place) = default;
+
+  private:
+    std::uint32_t handle_ = 0;
+};
+inline constexpr Place Place::host{};
 
 namespace detail {
 /// Throws ValueError when a view of `have` is read as `want`.
@@ -44,15 +53,16 @@ FNTK_API void check_dtype(DType have, DType want);
 [[noreturn]] FNTK_API void refuse_read(Place place, DType have, DType want);
 [[noreturn]] FNTK_API void refuse_null(const char* argument, std::int64_t rows, std::int64_t cols);
 /// The ValueError of an `argument` that has to be in host memory.
-[[noreturn]] FNTK_API void refuse_place(Place place, const char* argument);
+[[noreturn]] FNTK_API void refuse_place(const char* argument);
 /// Throws ValueError that names `argument` unless the host can read it.
 inline void check_host(Place place, const char* argument = "matrix") {
-    if (place != Place::host) refuse_place(place, argument);
+    if (place != Place::host) refuse_place(argument);
 }
 }  // namespace detail
 
 /// rows × cols elements; element (i, j) stands at data + (i·stride + j)·size_of(dtype). Owns nothing.
-/// Byte is `std::byte` (writable) or `const std::byte`.
+/// Byte is `std::byte` (writable) or `const std::byte`. Rows and columns that are asked for are not held to
+/// the view's extents.
 template <class Byte>
 struct BasicMatrixView {
     Byte* data = nullptr;
@@ -69,15 +79,19 @@ struct BasicMatrixView {
     BasicMatrixView(Byte* data_, std::int64_t rows_, std::int64_t cols_, std::int64_t stride_, DType dtype_,
                     Place place_ = Place::host)
         : data(data_), rows(rows_), cols(cols_), stride(stride_), dtype(dtype_), place(place_) {}
+    /// Memory of T: the host's, or that of `place`; rows lie `stride` elements apart.
+    template <class T>
+    BasicMatrixView(T* values, std::int64_t rows_, std::int64_t cols_, std::int64_t stride_,
+                    Place place_ = Place::host) requires MatrixElement<std::remove_const_t<T>> &&
+        (std::is_const_v<Byte> || !std::is_const_v<T>)
+        : BasicMatrixView(reinterpret_cast<Byte*>(values), rows_, cols_, stride_,
+                          dtype_of<std::remove_const_t<T>>, place_) {}
     /// Contiguous host memory of T.
     template <class T>
     BasicMatrixView(T* values, std::int64_t rows_,
-                    std::int64_t cols_) requires MatrixElement<std::remove_const_t<T>>
-        : data(reinterpret_cast<Byte*>(values)),
-          rows(rows_),
-          cols(cols_),
-          stride(cols_),
-          dtype(dtype_of<std::remove_const_t<T>>) {}
+                    std::int64_t cols_) requires MatrixElement<std::remove_const_t<T>> &&
+        (std::is_const_v<Byte> || !std::is_const_v<T>)
+        : BasicMatrixView(values, rows_, cols_, cols_) {}
     /// A writable view is a readable one.
     template <class To>
     operator BasicMatrixView<To>() const requires std::is_same_v<To, const Byte> {
@@ -128,7 +142,8 @@ struct MemoryUse {
     std::int64_t current = 0;
     std::int64_t peak = 0;
 };
-/// What a backend takes for itself, such as workspaces on a GPU, is not in it.
+/// What a backend takes for itself, such as workspaces on a GPU, is not in it. All places but the host's are
+/// one here.
 FNTK_API MemoryUse memory_use(Place place = Place::host);
 /// Sets the peak of every place back to its current use.
 FNTK_API void reset_memory_peak();
@@ -226,7 +241,7 @@ class FNTK_API Matrix {
     DType dtype_ = DType::f32;
 };
 
-/// Element (i, j) of a floating-point or integer view as double.
+/// Element (i, j), which must be within it, of a floating-point or integer view as double.
 FNTK_API double value(ConstMatrixView view, std::int64_t i, std::int64_t j);
 /// Throws ValueError that names `argument` and the first row and column holding NaN or infinity, or when
 /// there is no memory behind its elements.

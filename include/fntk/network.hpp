@@ -92,6 +92,11 @@ class FNTK_API Network {
     /// float64 min(52, 62 − ⌈log2 p⌉).
     [[nodiscard]] int hidden_bits() const;
 
+    /// Moving copies, so that a network always is one.
+    Network(const Network&) = default;
+    Network& operator=(const Network&) = default;
+    ~Network() = default;
+
     /// Whether both have the same factors, whatever is trained of them. Networks made of one another, by
     /// on() or with_train() for example, are known to; else the stored tensors are compared in host memory.
     [[nodiscard]] bool same_weights(const Network& other) const;
@@ -104,8 +109,8 @@ class FNTK_API Network {
     /// The same weights with another set of trained factors; throws ValueError when it is empty.
     [[nodiscard]] Network with_train(Train train) const;
     /// The same network with U replaced (p × d, rounded to the precision's fixed point), or with V or A
-    /// shared by pointer instead of drawn from the seed. All of them lie at place(), or in host memory and
-    /// are copied there.
+    /// shared by pointer instead of drawn from the seed: nobody may change that matrix any more. All of them
+    /// lie at place(), or in host memory and are copied there.
     [[nodiscard]] Network with_down(ConstMatrixView down) const;
     /// The same on `device`, which does the rounding. Throws ValueError where U is not finite.
     /// known_finite: the caller sees to that, and U is not read for it; entries that are not finite all the

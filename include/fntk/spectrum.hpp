@@ -14,6 +14,7 @@ struct Spectrum {
     double residual = 0;              ///< max_i ‖K q_i − λ_i q_i‖/‖K‖₂
     double orthogonality = 0;         ///< max |QᵀQ − I|
 
+    /// Of a spectrum that was found, which has one eigenvalue at least.
     [[nodiscard]] double min() const { return eigenvalues.front(); }
     [[nodiscard]] double max() const { return eigenvalues.back(); }
     /// λ_max/λ_min; infinity when λ_min ≤ 0.

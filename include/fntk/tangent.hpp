@@ -1,7 +1,10 @@
 // The tangent of a network at a batch: the one pass over the width m, after which everything is a small
 // matrix.
-//     H = U x/√p (n × p)    D = σ'(V h) (n × m)    G^c = (1/√(p m))·(D ∘ A_cᵀ) V (n × p, one block per
-//     output c) ∂f_c/∂U at x_i = G^c_i x_iᵀ     ∂f_c/∂V = (1/√m)(D_i ∘ A_c) h_iᵀ     ∂f_c/∂A = σ(V h_i)/√m
+//     H = U x/√p (n × p)          D = σ'(V h) (n × m)
+//     G^c = (1/√(p m))·(D ∘ A_cᵀ) V (n × p, one block per output c)
+//     ∂f_c/∂U at x_i = G^c_i x_iᵀ
+//     ∂f_c/∂V at x_i = (1/√m)(D_i ∘ A_c) h_iᵀ
+//     ∂f_c/∂A at x_i = σ(V h_i)/√m, in column c
 // The pass streams over m: apart from the packed gates its memory does not depend on m.
 #pragma once
 
@@ -27,7 +30,7 @@ struct TangentOptions {
 };
 
 /// Owns H, G, f and gates, in the device's memory; refers to the inputs, which must outlive it unless they
-/// had to be copied there.
+/// had to be copied there. One that was moved from holds no samples.
 class FNTK_API Tangent {
   public:
     /// The network, its tensors in the device's memory.
@@ -61,9 +64,10 @@ class FNTK_API Tangent {
     /// is a pass over m: keep the matrix, with which views of it end.
     [[nodiscard]] Matrix open_sum() const;
 
-    Tangent(Device device, const Network& network, ConstMatrixView inputs, TangentOptions options);
-
   private:
+    friend FNTK_API Tangent tangent(const Device& device, const Network& network, ConstMatrixView inputs,
+                                    TangentOptions options);
+    Tangent(Device device, const Network& network, ConstMatrixView inputs, TangentOptions options);
     void exact_pass(TangentOptions keep);
     void floating_pass(TangentOptions keep);
 
@@ -81,7 +85,9 @@ FNTK_API Tangent tangent(const Device& device, const Network& network, ConstMatr
                          TangentOptions options = {});
 
 /// The tangent refers to its inputs, so a temporary would dangle.
-Tangent tangent(const Device& device, const Network& network, Matrix&& inputs,
+Tangent tangent(const Device& device, const Network& network, const Matrix&& inputs,
+                TangentOptions options = {}) = delete;
+Tangent tangent(const Device& device, const Network& network, const Staged&& inputs,
                 TangentOptions options = {}) = delete;
 
 /// Per-sample gradients of the trained factors, dense: row i·k + c holds ∂f_c/∂θ at x_i, θ = (U, V, A) in

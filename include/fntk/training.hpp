@@ -27,7 +27,7 @@ struct TrainingOptions {
     std::int64_t steps = 100;
     Loss loss = Loss::squared;
     StepRule rule = StepRule::lambda_max;
-    double step = 0;               ///< η when rule = given, > 0
+    double step = 0;               ///< η when rule = given, > 0; else 0
     double momentum = 0;           ///< in [0, 1)
     std::int64_t batch = 0;        ///< samples a step; 0 = all. A new order every epoch, from the seed
     std::uint64_t seed = 0;        ///< of the mini-batch order
@@ -106,7 +106,8 @@ struct CheckpointRun {
                               ///< certificate, kernel_drift, spectrum_every; others are the defaults
     std::int64_t step = 0;    ///< steps that have been taken
 };
-/// Throws IoError for a file that is no checkpoint of this version's random numbers.
+/// Throws IoError for a file that is no checkpoint of this version's random numbers, ValueError and ShapeError
+/// for content that does not fit together.
 FNTK_API CheckpointRun read_checkpoint(const std::string& path);
 /// Continues from a checkpoint to options.steps steps in all; with the same data, device and threads the
 /// result has the bits of a run that was never stopped. What read_checkpoint tells wins over `options`.

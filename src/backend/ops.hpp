@@ -65,6 +65,10 @@ class Ops {
 
     /// Whose memory the arguments of all operations lie in.
     [[nodiscard]] virtual Place place() const = 0;
+    /// Of a backend that issues its work: where to, the wait for it, and what it keeps of memory given back.
+    [[nodiscard]] virtual CUstream_st* stream() const { return nullptr; }
+    virtual void synchronize() {}
+    virtual void release_unused() {}
     /// Zeroed memory at place(), aligned to 64 bytes at least; it keeps alive what frees it and may outlive
     /// this object (detail::adopt). Throws ValueError for a negative extent, MemoryError when the memory
     /// cannot be had.

@@ -48,7 +48,7 @@ int fail(ExitCode code, const char* what) {
 int main(int argc, char** argv) try {
     fntk::cli::restart_with_better_blas(argv);
     CLI::App app("Neural tangent kernels of wide, factorised networks W = V·U", "fntk");
-    app.set_version_flag("--version", FNTK_VERSION);
+    app.set_version_flag("--version", fntk::version());
     app.require_subcommand(1);
     app.footer(footer);
     fntk::cli::Action run;

@@ -42,7 +42,7 @@ Report::Report(const std::string& command, std::string path, Files outputs, cons
     : path_(std::move(path)) {
     outputs.push_back({"--json", path_});
     check_files(outputs, inputs);
-    json_["fntk"] = FNTK_VERSION;
+    json_["fntk"] = version();
     json_["command"] = command;
 }
 

@@ -54,7 +54,7 @@ int tangent(TangentArguments& options) {
             fmt::format("--gates with activation {}: gates exist for relu, leaky_relu and abs only",
                         name(network.spec().activation.kind)));
     const Tangent at = report.phase("tangent", [&] {
-        return Tangent(device, network, dataset.train.inputs,
+        return tangent(device, network, dataset.train.inputs,
                        {.gradients = true, .gates = gates, .only_these = true});
     });
 

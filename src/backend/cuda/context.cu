@@ -4,6 +4,8 @@
 
 #include <nvtx3/nvToolsExt.h>
 
+#include <utility>
+
 namespace fntk::backend::cuda {
 
 namespace {
@@ -171,11 +173,23 @@ cudaError_t Context::of_device() {
     return is_final(code) ? code : cudaSuccess;
 }
 
-void require_argument(Place place, DType have, DType want) {
-    if (place != Place::cuda)
+namespace {
+thread_local Place g_place;  // of the operation under way
+}
+
+void require_place(Place place) {
+    if (place == Place::host)
         throw ValueError(
             "an argument of an operation on the GPU lies in host memory; copy it with "
             "Device::to_device");
+    if (place != g_place)
+        throw ValueError(
+            "an argument of an operation on the GPU lies in the memory of another handle; bring it to the "
+            "host with Device::to_host of that one");
+}
+
+void require_argument(Place place, DType have, DType want) {
+    require_place(place);
     if (have != want)
         throw ValueError(std::string("an argument of an operation on the GPU holds ") + name(have) +
                          "; it takes " + name(want));
@@ -283,11 +297,13 @@ Scope::Scope(Context& context, const char* operation) {
     cudaGetDevice(&before_);
     changed_ = before_ != context.ordinal();
     if (changed_) context.check(cudaSetDevice(context.ordinal()), "choosing the device");
+    place_before_ = std::exchange(g_place, context.place());
     nvtxRangePushA(operation);
 }
 
 Scope::~Scope() {
     nvtxRangePop();
+    g_place = place_before_;
     if (changed_) cudaSetDevice(before_);
 }
 

@@ -26,6 +26,8 @@ class Context {
     Context& operator=(const Context&) = delete;
 
     [[nodiscard]] int ordinal() const { return ordinal_; }
+    /// Of all memory that it gives.
+    [[nodiscard]] Place place() const { return place_; }
     [[nodiscard]] cudaStream_t stream() const { return stream_; }
     [[nodiscard]] const kernels::DeviceLimits& limits() const { return limits_; }
     /// Made when first asked for.
@@ -46,6 +48,8 @@ class Context {
     /// what the pool keeps goes back to the device before it has nothing. Throws MemoryError.
     std::byte* allocate(std::int64_t bytes);
     void release(std::byte* memory) noexcept;
+    /// Memory that the pool keeps and nobody uses, to the device: waits. False where that is not possible.
+    bool give_back_unused() noexcept;
     void wait();
     /// Returns when they are there.
     void copy_to_host(void* to, const void* from, std::int64_t bytes, const char* what);
@@ -98,12 +102,11 @@ class Context {
     [[nodiscard]] std::string name() const;
     /// An error that the device has met and does not recover from, if any.
     [[nodiscard]] cudaError_t of_device();
-    /// Memory that the pool keeps and nobody uses, to the device: waits. False where that is not possible.
-    bool give_back_unused() noexcept;
     /// Throws MemoryError; the next try finds what the pool has kept.
     [[noreturn]] void refuse_without_memory(const char* what, const char* library);
 
     int ordinal_;
+    Place place_ = Place::unique();
     cudaStream_t stream_ = nullptr;
     bool owns_stream_ = false;
     cudaMemPool_t pool_ = nullptr;  // null: the device has none
@@ -125,7 +128,8 @@ class TrialNumbers {
     std::uint32_t last_ = 1;
 };
 
-/// For the length of one operation: its device is the thread's current one, and a profiler sees its name.
+/// For the length of one operation: its device is the thread's current one, its arguments lie in its
+/// handle's memory (require_argument), and a profiler sees its name.
 class Scope {
   public:
     Scope(Context& context, const char* operation);
@@ -135,6 +139,7 @@ class Scope {
 
   private:
     int before_ = 0;
+    Place place_before_;
     bool changed_ = false;
 };
 
@@ -147,13 +152,16 @@ class Workspace {
     Workspace& operator=(const Workspace&) = delete;
 
     [[nodiscard]] std::byte* data() const { return memory_; }
+    [[nodiscard]] Place place() const { return context_.place(); }
 
   private:
     Context& context_;
     std::byte* memory_;
 };
 
-/// Throws ValueError unless an argument lies on the GPU and holds what is wanted.
+/// Throw ValueError unless an argument of the operation under way lies in its handle's memory, and holds
+/// what is wanted.
+void require_place(Place place);
 void require_argument(Place place, DType have, DType want);
 
 /// rows × cols elements of T for the length of one operation, not zeroed.
@@ -168,7 +176,7 @@ class Scratch {
     [[nodiscard]] kernels::Rows<const T> read() const { return {data(), rows_, cols_, cols_}; }
     /// For T of a matrix.
     [[nodiscard]] MatrixView view() const {
-        return {memory_.data(), rows_, cols_, cols_, dtype_of<T>, Place::cuda};
+        return {memory_.data(), rows_, cols_, cols_, dtype_of<T>, memory_.place()};
     }
 
   private:
@@ -176,7 +184,7 @@ class Scratch {
     std::int64_t rows_, cols_;
 };
 
-/// A view in the kernels' words. Throws ValueError for host memory and for another type.
+/// A view in the kernels' words. Throws ValueError for other memory than the handle's and for another type.
 template <class T>
 kernels::Rows<T> rows_of(MatrixView view) {
     if (view.data != nullptr) require_argument(view.place, view.dtype, dtype_of<T>);
@@ -189,9 +197,11 @@ kernels::Rows<const T> rows_of(ConstMatrixView view) {
 }
 /// The words of a bit matrix; a view without words stays without data.
 inline kernels::Rows<std::uint64_t> words_of(BitView view) {
+    if (view.words != nullptr) require_place(view.place);
     return {view.words, view.rows, (view.cols + 63) / 64, view.stride};
 }
 inline kernels::Rows<const std::uint64_t> words_of(ConstBitView view) {
+    if (view.words != nullptr) require_place(view.place);
     return {view.words, view.rows, (view.cols + 63) / 64, view.stride};
 }
 

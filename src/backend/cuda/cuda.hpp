@@ -13,7 +13,10 @@ class Cuda final : public Ops {
     [[nodiscard]] int threads() const override { return 1; }
 
     // cuda_memory.cu
-    [[nodiscard]] Place place() const override { return Place::cuda; }
+    [[nodiscard]] Place place() const override { return context_->place(); }
+    [[nodiscard]] CUstream_st* stream() const override { return context_->stream(); }
+    void synchronize() override;
+    void release_unused() override;
     [[nodiscard]] detail::Buffer allocate(std::int64_t rows, std::int64_t bytes_per_row) override;
     [[nodiscard]] detail::Buffer allocate_unwritten(std::int64_t rows, std::int64_t bytes_per_row) override;
     void copy(ConstMatrixView from, MatrixView to) override;

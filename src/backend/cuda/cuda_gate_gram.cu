@@ -53,9 +53,9 @@ bool Cuda::gate_gram_wgmma_works() {
         auto* all = reinterpret_cast<std::uint64_t*>(memory.data());
         const auto equal = [&](int multiprocessors, std::int64_t words, bool symmetric) {
             const Context::Narrowed narrowed(*context_, multiprocessors);
-            const ConstBitView rows{all, n, 64 * words, words, Place::cuda};
+            const ConstBitView rows{all, n, 64 * words, words, context_->place()};
             const ConstBitView of_cols =
-                symmetric ? rows : ConstBitView{all + words, cols, 64 * words, words, Place::cuda};
+                symmetric ? rows : ConstBitView{all + words, cols, 64 * words, words, context_->place()};
             const MatrixView out = counts.view().col_block(0, of_cols.rows);
             std::vector<std::int32_t> found[2];
             for (const bool wgmma : {false, true}) {

@@ -28,6 +28,8 @@ cudaMemcpyKind direction(Place from, Place to) {
 void copy_bytes(Context& context, const Bytes& from, std::byte* to, std::int64_t to_stride,
                 Place to_place) {
     if (from.rows == 0 || from.row_bytes == 0) return;
+    for (const Place place : {from.place, to_place})
+        if (place != Place::host) require_place(place);
     const cudaMemcpyKind kind = direction(from.place, to_place);
     const bool whole = from.contiguous() && (from.rows <= 1 || to_stride == from.row_bytes);
     constexpr std::int64_t max_pitch = 0x7FFFFFFF;  // of a strided copy
@@ -62,6 +64,15 @@ Bytes bytes_of(const View& view) {
 
 }  // namespace
 
+void Cuda::synchronize() {
+    const Scope scope(*context_, "synchronize");
+    context_->wait();
+}
+void Cuda::release_unused() {
+    const Scope scope(*context_, "release_unused");
+    context_->give_back_unused();
+}
+
 detail::Buffer Cuda::allocate(std::int64_t rows, std::int64_t bytes_per_row) {
     detail::Buffer buffer = allocate_unwritten(rows, bytes_per_row);
     const Scope scope(*context_, "allocate");
@@ -76,7 +87,7 @@ detail::Buffer Cuda::allocate(std::int64_t rows, std::int64_t bytes_per_row) {
 detail::Buffer Cuda::allocate_unwritten(std::int64_t rows, std::int64_t bytes_per_row) {
     const Scope scope(*context_, "allocate_unwritten");
     const std::int64_t bytes = detail::extent_bytes(rows, bytes_per_row);
-    return detail::adopt(context_->allocate(bytes), bytes, Place::cuda,
+    return detail::adopt(context_->allocate(bytes), bytes, context_->place(),
                          [context = context_](std::byte* block) { context->release(block); });
 }
 

@@ -119,7 +119,7 @@ void Cuda::fused(const UpFactor& up, const Readout& readout, ConstMatrixView h, 
     const Scratch<std::uint64_t> scratch(*context_, kept ? std::min(rows, h.rows) : 0, words);
     for (std::int64_t i = 0; i < h.rows; i += rows) {
         const std::int64_t n = std::min(rows, h.rows - i);
-        const BitView bits = kept ? BitView{scratch.data(), n, up.width, words, Place::cuda} : gates;
+        const BitView bits = kept ? BitView{scratch.data(), n, up.width, words, context_->place()} : gates;
         const MatrixView sums = gradients.data == nullptr ? gradients : gradients.row_block(i, n);
         const ConstMatrixView part = h.row_block(i, n);
         if (wgmma && fused_wgmma(up, readout, part, hidden_bits, bits, sums)) continue;

@@ -86,7 +86,7 @@ class RealScratch {
   public:
     RealScratch(Context& context, std::int64_t rows, std::int64_t cols, DType dtype)
         : memory_(context, rows * cols * static_cast<std::int64_t>(size_of(dtype))),
-          view_(memory_.data(), rows, cols, cols, dtype, Place::cuda) {}
+          view_(memory_.data(), rows, cols, cols, dtype, memory_.place()) {}
 
     /// The first `rows` rows; the first `cols` columns.
     [[nodiscard]] MatrixView rows(std::int64_t rows) const { return view_.row_block(0, rows); }

@@ -66,7 +66,7 @@ std::vector<std::byte> results_of(Context& context, std::int64_t p, std::int64_t
     context.check(
         cudaMemsetAsync(gradients.data(), 0, static_cast<std::size_t>(sum_bytes), context.stream()),
         "zeroing memory");
-    pass(BitView{gates.data(), samples, width, words, Place::cuda}, gradients.view());
+    pass(BitView{gates.data(), samples, width, words, context.place()}, gradients.view());
     std::vector<std::byte> bytes(static_cast<std::size_t>(gate_bytes + sum_bytes));
     context.copy_to_host(bytes.data(), gates.data(), gate_bytes, "copying gates to the host");
     context.copy_to_host(bytes.data() + gate_bytes, gradients.data(), sum_bytes,
