@@ -90,7 +90,7 @@ Matrix read_inputs(const Table& table, std::int64_t rows, bool normalize) {
         if (normalize) normalize_row(row, largest);
         if (!normalize && largest > static_cast<double>(std::numeric_limits<T>::max()))
             throw ValueError(fmt::format(
-                "{}: row {} (from 0) holds {}, beyond {}; load as float64 or with normalisation",
+                "{}: row {} (from 0) holds {}, beyond {}; take precision float64, or rows of unit length",
                 table.path, i, largest, name(dtype_of<T>)));
         std::ranges::transform(row, inputs.row<T>(i), [](double x) { return static_cast<T>(x); });
     }

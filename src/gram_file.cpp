@@ -126,14 +126,15 @@ class GramWriter {
     template <class T>
     void require_finite_kernel(ConstMatrixView block, std::int64_t row, std::int64_t col) const {
         for (std::int64_t i = 0; i < block.rows; ++i) {
+            const DType narrowest = std::min(rows_.function().precision(), block.dtype);
             const T* values = block.row<T>(i);
             const std::int64_t j = first_not_finite(values, block.cols);
             if (j < 0) continue;
-            throw ValueError(fmt::format(
-                "K is {} at row {}, column {}: it leaves the range of {}; scale the data or "
-                "normalise its rows, or "
-                "take precision float64",
-                values[j], row + i, col + j, name(std::min(rows_.function().precision(), block.dtype))));
+            throw ValueError(
+                fmt::format("K is {} at row {}, column {}: it leaves the range of {}; scale the data or "
+                            "normalise its rows{}",
+                            values[j], row + i, col + j, name(narrowest),
+                            narrowest == DType::f32 ? ", or take precision float64" : ""));
         }
     }
 

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -17,7 +18,8 @@
 namespace fntk {
 
 void FitProblem::report(double share) const {
-    if (options.progress && !options.progress(share)) throw Error("cancelled");
+    if (options.progress && !options.progress(share))
+        throw Cancelled("the fit was cancelled by its progress; nothing is kept of it");
 }
 
 bool FitProblem::singular(ConstMatrixView solution, ConstMatrixView of) const {
@@ -73,6 +75,12 @@ namespace {
 double mean_diagonal(const KernelBatch& batch) {
     double mean = 0;
     for (const double value : batch.diagonal()) mean += value / static_cast<double>(batch.rows());
+    if (!std::isfinite(mean))
+        throw ValueError(
+            fmt::format("the diagonal of K has the mean {}: it leaves the range of {}; scale the data "
+                        "down, normalise its "
+                        "rows, or take float64",
+                        mean, name(batch.function().precision())));
     return mean;
 }
 

@@ -76,10 +76,11 @@ void append_row(std::string_view line, std::int64_t line_number, const std::stri
         const std::string_view field = take(line, ',');
         const auto number = parse_number(field);
         if (!number)
-            throw IoError(
-                fmt::format("{}: line {}, column {} (both from 1): '{}' is not a number that fits float64; "
-                            "write plain decimal numbers with commas between them",
-                            path, line_number, column, printable(trim(field))));
+            throw IoError(fmt::format(
+                "{}: line {}, column {} (both from 1): '{}' is not a number that fits float64; write plain "
+                "decimal numbers with commas between them{}",
+                path, line_number, column, printable(trim(field)),
+                field.find_first_of(";\t") != std::string_view::npos ? ", no semicolons or tabs" : ""));
         values.push_back(*number);
     }
 }

@@ -73,7 +73,7 @@ class Files(ProgramCase):
                 for word in (name, *tensors):
                     self.assertIn(word, printed)
         self.assertEqual(report("info", self.network)[1]["network"]["rank"], 8)
-        self.refused(4, ["x.npy", "safetensors"], "info", self.data)
+        self.refused(4, ["x.npy", "this is a .npy file", "safetensors"], "info", self.data)
 
     def test_every_output_of_every_command_can_be_written(self):
         missing = self.out / "missing" / "file"
@@ -82,6 +82,8 @@ class Files(ProgramCase):
                 self.refused(4, [missing, "cannot be written", "folder"], command, *inputs, *out, option, missing)
             if out:
                 self.refused(4, [missing, "cannot be written"], command, *inputs, "--out", missing)
+        self.refused(3, ["--out", "standard output"], "gram", self.data, *SMALL, "--out", "-")
+        self.refused(3, ["--json", "standard output"], "info", self.network, "--json", "-")
 
     def test_no_output_is_another_ones_file(self):
         for command, (inputs, out, optional) in self.commands.items():

@@ -79,6 +79,19 @@ class Fits(ProgramCase):
             self.assertAlmostEqual(written["test_rmse"] / expected, 1, places=10)
         self.assertIn(f"test rmse {expected:.4f}", printed)
 
+    def test_rows_are_taken_as_those_of_the_fit(self):
+        for way, refused in (((), True), (("--no-normalize",), False)):
+            self.fit("--limit", *way)
+            process = run("predict", self.model, self.other, "--no-normalize", "--out", self.mean)
+            self.assertEqual(process.returncode, 3 if refused else 0, process.stderr)
+            self.assertEqual("fitted to rows of unit length" in process.stderr, refused)
+            self.assertEqual(self.predict()[1]["data"]["normalized"], refused)
+
+    def test_a_kernel_beyond_float32_is_named(self):
+        process = run("fit", self.npy("large.npy", self.x * 1e20), "--labels", self.labels, "--no-normalize")
+        self.assertEqual(process.returncode, 3)
+        self.assertIn("leaves the range of float32", process.stderr)
+
     def test_a_test_split_of_ones_own(self):
         y = self.test[:, 0] + self.test[:, 1] * self.test[:, 2]
         split = ("--test", self.other, "--test-labels", self.npy("yt.npy", y))

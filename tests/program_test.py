@@ -95,7 +95,7 @@ class RefusesBadInput(ProgramCase):
     def test_numbers_that_would_be_taken_for_others(self):
         network = ("network", self.data, "--out", self.out / "n.safetensors")
         for option, text, words in (("--seed", "010", "whole number"), ("--samples", "010", "begins with a zero"),
-                                    ("--width", "0x10", "--width"), ("--width", "", "is no number"), ("--slope", "", "is no number"),
+                                    ("--width", "0x10", "--width"), ("--width", "1e3", "'1e3' is no whole number"), ("--slope", "steep", "'steep' is no number"), ("--width", "", "is no number"), ("--slope", "", "is no number"),
                                     ("--samples", "99999999999999999999", "out of range")):
             self.refused(2, [option, words], *network, option, text)
         fntk(*network, "--seed", 2**64 - 1, "--slope", "00.5")
@@ -192,7 +192,7 @@ class RefusesBadInput(ProgramCase):
 
     def test_eigenvalues_that_cannot_be_had(self):
         self.refused(3, ["count = 49", "[1, 48]"], "spectrum", self.data, *SMALL, "--largest", ROWS + 1)
-        self.refused(3, ["probes = 1", "at least 2"], "spectrum", self.data, *SMALL, "--trace-probes", 1)
+        self.refused(2, ["--trace-probes", "at least 2"], "spectrum", self.data, *SMALL, "--trace-probes", 1)
         self.refused(3, ["--matrix-free", "--largest"], "spectrum", self.data, *SMALL, "--matrix-free")
         for option in ("--largest", "--smallest", "--trace-probes"):
             self.refused(2, [option, "0"], "spectrum", self.data, *SMALL, option, 0)

@@ -116,6 +116,38 @@ class Trains(ProgramCase):
         for steps in (("--steps", 2), ("--steps", 3, "--resume")):
             self.assertEqual(report(*bare, *steps)[1]["plan"]["kernel"], False)
 
+    def test_a_trained_network_predicts(self):
+        network, mean, other = self.out / "n.safetensors", self.out / "p.npy", self.npy("other.npy", files.sphere(1300, DIM, 7))
+        classes = np.arange(len(self.x)) % 3
+        for labels, measure in ((classes, "accuracy"), (np.column_stack([self.x[:, 0], self.x[:, 1] ** 2]), "rmse")):
+            labels = self.npy("labels.npy", labels)
+            printed, trained = report("train", self.data, "--labels", labels, *SMALL, "--steps", 5, "--out", network)
+            self.assertIn(f"train {measure} {trained['train_' + measure]:.4f}", printed)
+            predict = ("predict", network, self.data, "--labels", labels, "--out", mean)
+            printed, written = report(*predict)
+            self.assertAlmostEqual(written["test_" + measure], trained["train_" + measure], places=6)
+            f = np.load(mean)
+            self.assertEqual(f.shape, (len(self.x), written["network"]["outputs"]))
+            report("tangent", self.data, "--network", network, "--out", self.out / "t.safetensors")
+            self.assertLess(files.largest_difference(f, files.read_safetensors(self.out / "t.safetensors")[1]["f"]), 1e-6)
+            report("predict", network, other, "--out", mean)  # more rows than are taken at a time
+            report("tangent", other, "--network", network, "--out", self.out / "t.safetensors")
+            self.assertLess(files.largest_difference(np.load(mean), files.read_safetensors(self.out / "t.safetensors")[1]["f"]), 1e-6)
+            printed, written = report(*predict, "--dry-run")
+            self.assertEqual(written["plan"], {"block": len(self.x)})
+            for code, words, way in ((3, "--variance", ("--variance",)), (6, "give --memory", ("--memory", "1MiB"))):
+                process = run(*predict, *way)
+                self.assertEqual((process.returncode, process.stdout), (code, ""), process.stderr)
+                self.assertIn(words, process.stderr)
+        process = run("predict", network, self.npy("wide.npy", files.sphere(4, DIM + 1, 7)), "--out", mean)
+        self.assertEqual((process.returncode, process.stdout), (3, ""), process.stderr)
+        self.assertIn(f"DATA has {DIM + 1} columns", process.stderr)
+
+    def test_the_loss_of_a_batch_is_called_so(self):
+        train = ("train", self.data, "--labels", self.labels, *SMALL, "--steps", 2, "--no-kernel")
+        for batch, said in ((10, True), (len(self.x), False), (0, False)):
+            self.assertEqual("of one batch, times n/B" in report(*train, "--batch", batch)[0], said)
+
     def test_options_that_mean_nothing_are_refused(self):
         train = ("train", self.data, "--labels", self.labels, *SMALL, "--steps", 2)
         checkpoint = ("--checkpoint", self.out / "c.safetensors")

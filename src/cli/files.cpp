@@ -30,6 +30,9 @@ bool one_file(const NamedFile& a, const NamedFile& b) {
 void check_files(const Files& outputs, const Files& inputs) {
     for (auto output = outputs.begin(); output != outputs.end(); ++output) {
         if (output->path.empty()) continue;
+        if (output->path == "-")
+            throw ValueError(fmt::format("{} is -, and nothing is written to standard output; name a file",
+                                         output->name));
         for (const NamedFile& input : inputs)
             if (!input.path.empty() && one_file(*output, input))
                 throw ValueError(

@@ -101,12 +101,14 @@ int run_fit(FitCommand& options) {
                        of_model = bytes_of_model(function, samples, columns, options.variance);
     const bool tested = !dataset.test.inputs.empty() && !dataset.test.labels.empty();
     PredictOptions scoring{.progress = progress_bar("predict")};
-    const FitPlan plan = options.memory.within([&](std::int64_t bytes) {
-        options.fit.memory = bytes;
-        scoring.memory = left_of(bytes, of_model);
-        if (tested) (void)plan_predict(function, samples, columns, dataset.test.inputs.rows(), scoring);
-        return plan_fit(function, samples, columns, options.fit, options.variance);
-    });
+    const FitPlan plan = options.memory.within(
+        [&](std::int64_t bytes) {
+            options.fit.memory = bytes;
+            scoring.memory = left_of(bytes, of_model);
+            if (tested) (void)plan_predict(function, samples, columns, dataset.test.inputs.rows(), scoring);
+            return plan_fit(function, samples, columns, options.fit, options.variance);
+        },
+        options.fit.ridges.size() > 1 ? "one --ridge, or use fewer --samples" : "use fewer --samples");
     if (options.dry_run) {
         const FitEstimate estimate = report.phase("estimate", [&] {
             return estimate_fit(device, function, dataset.train.inputs, columns, plan);

@@ -28,7 +28,10 @@ void print_file(const std::string& path, Report& report) {
     const SafeTensors file(path);
     Json metadata = Json::object(), tensors = Json::array();
     for (const auto& [key, text] : file.metadata()) metadata[key] = parsed(text);
-    fmt::print("{}\n", metadata.dump(2));
+    Json shown = metadata;
+    if (shown.contains("history") && shown["history"].is_array())
+        shown["history"] = fmt::format("{} records", shown["history"].size());
+    fmt::print("{}\n", shown.dump(2));
     for (const auto& [name, tensor] : file.tensors()) {
         fmt::print("  {:<16} {} {}\n", name, tensor.dtype, fmt::join(tensor.shape, " × "));
         tensors.push_back({{"name", name}, {"dtype", tensor.dtype}, {"shape", tensor.shape}});
@@ -58,7 +61,7 @@ void add_info(CLI::App& app, Action& run) {
                 report.finish();
                 return 0;
             }
-            fmt::print("fntk {}, random-number scheme {}\n", FNTK_VERSION, random_scheme);
+            fmt::print("fntk {}, random-number scheme {}\n", version(), random_scheme);
             print_machine(report);
             fmt::print("chosen: {} with {} threads\n", device.name(), device.threads());
             if (const std::string core = better_blas_core(); !core.empty())

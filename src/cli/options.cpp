@@ -26,7 +26,7 @@ void RunOptions::add(CLI::App& app) {
 void DataOptions::add(CLI::App& app, bool with_labels) {
     app.add_option(
            "DATA", source,
-           "inputs, a row each: .npy (float32 or float64), .csv, .idx, .idx.gz, or the name fashion-mnist")
+           "inputs, a row each: .npy (numbers of any type), .csv, .idx, .idx.gz, or the name fashion-mnist")
         ->required();
     if (with_labels)
         app.add_option("--labels", labels,
@@ -39,8 +39,10 @@ void DataOptions::add(CLI::App& app, bool with_labels) {
 void DataOptions::add_targets(CLI::App& app) {
     app.add_option(
            "--targets", targets,
-           "what labels are: classes (one-hot columns), values (numbers, of one column or several), or "
-           "auto: classes when they are one column of whole numbers from 0 to 4095")
+           "what labels are: classes 0 to the largest label (a column each, 1 - 1/k where it is the class, "
+           "-1/k elsewhere; two classes: one column of 1/2 and -1/2; cross-entropy: 1 and 0), values "
+           "(numbers, of one column or several), or auto: classes when they are one column of whole "
+           "numbers from 0 to 4095")
         ->capture_default_str();
     app.add_option("--test", test, "a file with rows to test on, as DATA; fashion-mnist has its own");
     app.add_option("--test-labels", test_labels, "their labels, as --labels");
@@ -159,7 +161,17 @@ void refuse_other_numbers(CLI::App& command) {
     const auto given = [](const std::string& text) -> std::string {
         return text.empty() ? "'' is no number; give one, or leave the option out" : "";
     };
+    const auto real = [](const std::string& text) -> std::string {
+        double value = 0;
+        const char *begin = text.data() + (text.starts_with('+') ? 1 : 0), *end = text.data() + text.size();
+        const auto [stop, error] = std::from_chars(begin, end, value);
+        if (!text.empty() && (error == std::errc::invalid_argument || stop != end))
+            return fmt::format("'{}' is no number; give one, as 0.01 or 1e-2", text);
+        return "";
+    };
     const auto whole = [](const std::string& text) -> std::string {
+        if (text.find_first_not_of("+-0123456789") != std::string::npos)
+            return fmt::format("'{}' is no whole number; write it in digits", text);
         const std::string_view digits =
             std::string_view(text).substr(text.starts_with('-') || text.starts_with('+') ? 1 : 0);
         if (digits.size() > 1 && digits.front() == '0')
@@ -176,6 +188,7 @@ void refuse_other_numbers(CLI::App& command) {
         const bool integer = type.starts_with("INT"), natural = type.starts_with("UINT");
         if (integer || natural || type.starts_with("FLOAT")) option->check(given);
         if (integer) option->check(whole);
+        if (type.starts_with("FLOAT")) option->check(real);
     }
 }
 

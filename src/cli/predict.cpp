@@ -1,8 +1,9 @@
-// fntk predict: what a fitted model says of other data inside a memory budget, scored where they are
-// labelled.
+// fntk predict: what a fitted model, or a network, says of other data inside a memory budget, scored where
+// they are labelled.
 #include "options.hpp"
 #include "plans.hpp"
 #include "targets.hpp"
+#include "values.hpp"
 
 #include <fmt/format.h>
 
@@ -28,6 +29,68 @@ std::string variance_beside(const std::string& mean) {
     return std::filesystem::path(path).replace_filename(name).string();
 }
 
+/// The rows to predict: the test split where there is one. Of fashion-mnist no more is loaded.
+struct Rows {
+    Dataset dataset;
+    bool split = false;
+
+    Rows(Report& report, PredictArguments& options, DType precision) {
+        if (options.data.source == "fashion-mnist") {
+            options.data.test_samples = options.data.samples;
+            options.data.samples = 1;
+        }
+        dataset = report.phase("load", [&] { return options.data.load(precision); });
+        report["data"] = DataOptions::describe(dataset);
+        split = !dataset.test.inputs.empty();
+    }
+    [[nodiscard]] const Samples& samples() const { return split ? dataset.test : dataset.train; }
+};
+
+void tell(Report& report, const PredictArguments& options, const Rows& rows, ConstMatrixView mean) {
+    report["rows"] = mean.rows;
+    report["targets"] = mean.cols;
+    fmt::print("{}: {} × {} predictions{}\n", options.out, mean.rows, mean.cols,
+               rows.split ? " of the test split" : "");
+}
+
+/// f(x) of a network that fntk train or fntk network wrote.
+int predict_by_network(Report& report, const Device& device, PredictArguments& options) {
+    if (!options.variance.empty())
+        throw ValueError(fmt::format(
+            "--variance is for what fntk fit wrote; {} is a network, whose f has none", options.model));
+    const Network network = report.phase("model", [&] { return load_network(options.model).on(device); });
+    report.network(network);
+    const Rows rows(report, options, network.spec().precision);
+    const Samples& samples = rows.samples();
+    if (samples.inputs.cols() != network.spec().dim)
+        throw ShapeError(fmt::format("DATA has {} columns, {} was made for {}; give DATA of as many",
+                                     samples.inputs.cols(), options.model, network.spec().dim));
+    std::optional<Targets> known;
+    if (!samples.labels.empty()) known.emplace(rows.dataset, network.spec().outputs);
+    const std::int64_t block = options.memory.within(
+        [&](std::int64_t bytes) { return values_block(network, samples.inputs.rows(), bytes); });
+    report["plan"] = {{"block", block}};
+    if (options.dry_run) {
+        fmt::print("plan: f of {} rows, {} at a time\n", samples.inputs.rows(), block);
+        report.finish();
+        return 0;
+    }
+    std::optional<FileReservation> room(std::in_place, options.out,
+                                        samples.inputs.rows() * network.spec().outputs *
+                                            static_cast<std::int64_t>(size_of(network.spec().precision)));
+    const Matrix values = report.phase("predict", [&] {
+        return values_of(device, network, samples.inputs, block, progress_bar("predict"));
+    });
+    report.phase_to_end("write", [&] {
+        room.reset();
+        save_npy(options.out, values);
+    });
+    tell(report, options, rows, values);
+    if (known) report_score(report, "test", *known, values, samples);
+    report.finish();
+    return 0;
+}
+
 int run_predict(PredictArguments& options) {
     Files inputs = options.data.files();
     inputs.push_back({"MODEL", options.model});
@@ -35,6 +98,10 @@ int run_predict(PredictArguments& options) {
                   inputs);
     const Device device = options.run.open();
     report.device(device);
+    const auto metadata = SafeTensors(options.model).metadata();
+    if (const auto format = metadata.find("format");
+        format != metadata.end() && format->second == "fntk-network")
+        return predict_by_network(report, device, options);
     const KernelModel model = report.phase("model", [&] { return load_model(options.model); });
     const auto note = [&](const char* key) {
         const auto found = model.notes.find(key);
@@ -42,20 +109,25 @@ int run_predict(PredictArguments& options) {
     };
     const std::string classes = note("classes");
     const std::int64_t fitted = classes.empty() ? 0 : std::stoll(classes);
+    if (options.data.no_normalize && note("normalize") == "yes")
+        throw ValueError(
+            fmt::format("--no-normalize: {} was fitted to rows of unit length, as which it takes those of "
+                        "DATA; leave it "
+                        "out",
+                        options.model));
     options.data.no_normalize |= note("normalize") == "no";
     options.data.targets = fitted > 0 ? "classes" : "values";
-    if (options.data.source == "fashion-mnist") {  // its test split, and as little as can be of the other
-        options.data.test_samples = options.data.samples;
-        options.data.samples = 1;
-    }
-    Dataset dataset = report.phase("load", [&] { return options.data.load(model.function.precision()); });
-    report["data"] = DataOptions::describe(dataset);
+    Rows rows(report, options, model.function.precision());
+    report["data"]["normalized"] = !options.data.no_normalize;
+    Dataset& dataset = rows.dataset;
     if (dataset.classes > fitted)
         throw ValueError(
             fmt::format("the labels have {} classes, the model was fitted to {}; give labels in [0, {})",
                         dataset.classes, fitted, fitted));
-    const bool split = !dataset.test.inputs.empty();  // what the model has not been fitted to
-    const Samples& samples = split ? dataset.test : dataset.train;
+    const Samples& samples = rows.samples();
+    if (samples.inputs.cols() != model.function.dim())
+        throw ShapeError(fmt::format("DATA has {} columns, {} was fitted to {}; give DATA of as many",
+                                     samples.inputs.cols(), options.model, model.function.dim()));
     if (fitted == 0 && !samples.labels.empty() && samples.labels.cols() != model.targets)
         throw ShapeError(fmt::format("the labels have {} columns, the model was fitted to {}; give as many",
                                      samples.labels.cols(), model.targets));
@@ -93,10 +165,7 @@ int run_predict(PredictArguments& options) {
         save_npy(options.out, prediction.mean);
         if (!options.variance.empty()) save_npy(options.variance, prediction.variance);
     });
-    report["rows"] = prediction.mean.rows();
-    report["targets"] = prediction.mean.cols();
-    fmt::print("{}: {} × {} predictions{}\n", options.out, prediction.mean.rows(), prediction.mean.cols(),
-               split ? " of the test split" : "");
+    tell(report, options, rows, prediction.mean);
     if (known) report_score(report, "test", *known, prediction.mean, samples);
     report.finish();
     return 0;
@@ -105,13 +174,17 @@ int run_predict(PredictArguments& options) {
 }  // namespace
 
 void add_predict(CLI::App& app, Action& run) {
-    auto* command =
-        app.add_subcommand("predict", "predictions of a fitted model for DATA, or for its test split");
+    auto* command = app.add_subcommand(
+        "predict", "predictions of a model or a network for DATA, or for its test split");
     auto options = std::make_shared<PredictArguments>();
-    command->add_option("MODEL", options->model, "what fntk fit --out wrote")->required();
+    command
+        ->add_option("MODEL", options->model,
+                     "what fntk fit --out wrote, or a network: of fntk train --out")
+        ->required();
     options->data.add(*command, true);
     options->run.add(*command);
-    command->add_option("--out", options->out, "the .npy file of the means, n × targets")->required();
+    command->add_option("--out", options->out, "the .npy file of the means, n × targets, or of f, n × k")
+        ->required();
     auto* variance = command
                          ->add_option("--variance", options->variance,
                                       "write the variances too, to this .npy file or to P_variance.npy "

@@ -144,9 +144,10 @@ int run_spectrum(SpectrumArguments& options) {
         products = std::make_unique<KernelOperator>(*at, output);
         if (wanted.dense()) kernel = report.phase("gram", [&] { return gram(*at, output); });
     }
+    // Rounding moves eigenvalues by up to the precision times λ_max: those of K as it is held are shown.
     const std::string title =
-        fmt::format("the {} kernel of {}", options.limit ? "infinite-width" : name(output),
-                    to_string(network.spec().train));
+        fmt::format("the {} kernel of {} in {}", options.limit ? "infinite-width" : name(output),
+                    to_string(network.spec().train), name(function.precision()));
 
     room.reset();
     if (wanted.all()) all_eigenvalues(report, options, device, kernel, title);
@@ -186,14 +187,19 @@ void add_spectrum(CLI::App& app, Action& run) {
     auto* file = command->add_option("--eigenvalues", options->eigenvalues,
                                      "write all of them, ascending, to this .npy file");
     command->add_flag("--limit", options->limit, "of the infinite-width kernel instead");
-    const auto number = [&](const char* name, std::int64_t& variable, const char* text) {
-        return command->add_option(name, variable, text)->check(at_least(1))->excludes(file);
+    const auto number = [&](const char* name, std::int64_t& variable, const char* text,
+                            std::int64_t least = 1) {
+        return command->add_option(name, variable, text)->check(at_least(least))->excludes(file);
     };
-    number("--largest", options->wanted.largest, "instead, the K largest ones as certified intervals");
+    number(
+        "--largest", options->wanted.largest,
+        "instead, the K largest ones as intervals that hold those of the kernel as rounded to --precision, "
+        "certified");
     number("--smallest", options->wanted.smallest, "the K smallest ones, in the same way");
     number("--trace-probes", options->wanted.probes,
            "estimate trace, squared norm and effective rank by N products, at least 2; needs no kernel in "
-           "memory");
+           "memory",
+           2);
     command->add_flag("--matrix-free", options->wanted.matrix_free,
                       "--largest and --smallest by products, without the kernel: not certified");
     command->add_option("--probe-seed", options->probe_seed, "of Lanczos and the probes")

@@ -2,6 +2,7 @@
 #include "options.hpp"
 #include "plans.hpp"
 #include "targets.hpp"
+#include "values.hpp"
 
 #include <fmt/format.h>
 
@@ -104,20 +105,6 @@ Json history_json(const std::vector<TrainingRecord>& history) {
 
 /// Rows that are scored at a time: about as many as a step has, so that they take no more than it.
 std::int64_t scored(const TrainingPlan& plan) { return std::clamp<std::int64_t>(plan.batch, 128, 1024); }
-
-/// f of all rows, n × k, block by block.
-Matrix values_of(const Device& device, const Network& network, ConstMatrixView inputs, std::int64_t block) {
-    Matrix result(inputs.rows, network.spec().outputs, network.spec().precision);
-    for (std::int64_t i = 0; i < inputs.rows; i += block) {
-        const std::int64_t count = std::min(block, inputs.rows - i);
-        const Tangent at = tangent(device, network, inputs.row_block(i, count), {.only_these = true});
-        const Staged values = device.on_host(at.values());
-        for (std::int64_t r = 0; r < count; ++r)
-            std::copy_n(values.view().row_block(r, 1).data, result.bytes() / inputs.rows,
-                        result.view().row_block(i + r, 1).data);
-    }
-    return result;
-}
 
 /// What takes less memory.
 const char* remedy(const TrainingOptions& training, const Network& network, std::int64_t samples) {
@@ -236,14 +223,18 @@ int run_train(const CLI::App& command, TrainArguments& options) {
     const auto score = [&](const Samples& labelled) {
         return targets.score(values_of(device, result.network, labelled.inputs, scored(plan)), labelled);
     };
-    report["train_accuracy"] = targets.classification() ? Json(score(dataset.train)) : Json(nullptr);
-    report["train_rmse"] = targets.classification() ? Json(nullptr) : Json(score(dataset.train));
-    const bool tested = !dataset.test.inputs.empty() && !dataset.test.labels.empty();
-    if (tested) report[targets.classification() ? "test_accuracy" : "test_rmse"] = score(dataset.test);
+    const double of_training = score(dataset.train);
+    report["train_accuracy"] = targets.classification() ? Json(of_training) : Json(nullptr);
+    report["train_rmse"] = targets.classification() ? Json(nullptr) : Json(of_training);
+    std::optional<double> of_test;
+    if (!dataset.test.inputs.empty() && !dataset.test.labels.empty()) of_test = score(dataset.test);
+    if (of_test) report[targets.classification() ? "test_accuracy" : "test_rmse"] = *of_test;
 
     const TrainingRecord& last = result.history.back();
-    fmt::print("step {}: loss {:.6g} (from {:.6g}), step size {:.4g}, {:.4f} s a step\n", last.step,
-               last.loss, result.history.front().loss, result.step, result.seconds_per_step);
+    const bool whole = training.batch == 0 || training.batch >= samples;
+    fmt::print("step {}: loss {:.6g} (from {:.6g}){}, step size {:.4g}, {:.4f} s a step\n", last.step,
+               last.loss, result.history.front().loss, whole ? "" : " of one batch, times n/B", result.step,
+               result.seconds_per_step);
     if (last.drift >= 0)
         fmt::print("kernel drift {:.4g}, gates flipped {:.4g}\n", last.drift, std::max(last.flips, 0.0));
     if (result.certificate_checked)
@@ -251,8 +242,9 @@ int run_train(const CLI::App& command, TrainArguments& options) {
                    result.lambda_min, result.certificate_held ? "held at every step" : "violated");
     else if (training.certificate)
         fmt::print("no certificate: {}\n", reason);
-    if (tested)
-        fmt::print("test {} {:.4f}\n", targets.classification() ? "accuracy" : "rmse", score(dataset.test));
+    const char* measure = targets.classification() ? "accuracy" : "rmse";
+    fmt::print("train {} {:.4f}\n", measure, of_training);
+    if (of_test) fmt::print("test {} {:.4f}\n", measure, *of_test);
     report.finish();
     if (failure) std::rethrow_exception(failure);
     if (!result.cancelled) return 0;
