@@ -3,6 +3,8 @@
 #pragma once
 
 #include "byte_counts.hpp"
+#include "limit_check.hpp"
+#include "limit_hermite.hpp"
 
 #include <fntk/kernel_function.hpp>
 
@@ -19,7 +21,8 @@ struct KernelExtents {
     Train train{};
     KernelOutput output = KernelOutput::trace;
     bool limit = false, moments = false;
-    bool on_host = false;   // a limit that is made on the host: that of erf
+    bool on_host = false;   // a limit that is made on the host: that of smooth activations
+    double series = 0;      // bytes of a row's coefficients in it
     bool by_units = false;  // summed over the width in blocks of units: readout, and up without gates
     bool weighted = false;  // up without gates: a weight for every unit
     bool exact = false;     // ĥ and Ĝ are kept beside H and G
@@ -45,6 +48,8 @@ inline KernelExtents kernel_extents(const KernelFunction& function) {
                     .moments = function.has_moments()};
     if (x.limit) {
         x.on_host = !function.activation().homogeneous();
+        if (is_series(function.activation()))
+            x.series = 8.0 * hermite_terms * ((x.train.down || x.train.up) + x.train.readout);
         return x;
     }
     const NetworkSpec& spec = function.network().spec();
@@ -89,7 +94,8 @@ inline double making_bytes(const KernelExtents& x, double n) {
 inline double tile_bytes(const KernelExtents& x, double rows, double cols) {
     if (x.limit)  // on the host in blocks of 512 unit vectors of each side, in double
         return rows * cols * x.bytes * (x.on_host ? 2 : 1) +
-               (x.on_host ? (std::min(rows, 512.0) + std::min(cols, 512.0)) * 8 * x.d : 0);
+               (x.on_host ? (std::min(rows, 512.0) + std::min(cols, 512.0)) * 8 * x.d : 0) +
+               (rows + cols) * x.series;
     const double arrays = (x.full() ? 2 * x.bytes : 0) + (x.train.up ? x.bytes + 4 : 0) +
                           (x.train.up && x.summed() ? x.bytes : 0) + (x.factors() > 1 ? x.bytes : 0);
     const double gradients = x.train.down && x.summed() ? (rows + cols) * (x.p + 2 * x.k) * x.bytes : 0;

@@ -5,9 +5,11 @@
 //     E σ'σ' = (4/π)·cc'/√N             E σσ = (2/π)·atan2(ττ' cos θ, √N)
 // Invariants. Angles and norms are those of limit_pairs.hpp, sound for any rows; the formulas add no
 // cancellation: N = 1 − (ττ' cos θ)² is taken as a sum of squares, and a kernel overflows only where its
-// value does. The first two, at h = x of ordinary scale, are the backend's (limit_arc.hpp).
+// value does. The first two, at h = x of ordinary scale, are the backend's (limit_arc.hpp). gelu, tanh and
+// softplus are series (limit_hermite.hpp).
 #include "limit_arc.hpp"
 #include "limit_check.hpp"
+#include "limit_hermite.hpp"
 #include "limit_pairs.hpp"
 #include "matrix_real.hpp"
 
@@ -20,6 +22,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <optional>
 
 namespace fntk {
 namespace {
@@ -96,9 +99,15 @@ Matrix kernel_matrix(const Device& device, const ActivationSpec& activation, Tra
         return kernel;
     const Side rows = make_side(device, inputs, u),
                cols = symmetric ? Side{} : make_side(device, others, u);
+    std::optional<HermiteSeries> series;
+    if (is_series(activation)) {
+        const std::vector<Norm> of_cols = symmetric ? std::vector<Norm>{} : hidden_norms(cols);
+        series.emplace(device, activation, train, hidden_norms(rows), symmetric ? nullptr : &of_cols);
+    }
     for_pairs(device, rows, symmetric ? nullptr : &cols,
               [&](std::int64_t i, std::int64_t j, const Pair& pair) {
-                  const double value = kernel_of(activation, train, pair);
+                  const double value =
+                      series ? series->kernel(train, i, j, pair) : kernel_of(activation, train, pair);
                   store(kernel, i, j, value);
                   if (symmetric) store(kernel, j, i, value);
               });
@@ -108,11 +117,6 @@ Matrix kernel_matrix(const Device& device, const ActivationSpec& activation, Tra
 }  // namespace
 
 void require_limit(const ActivationSpec& activation, Train train) {
-    if (!activation.homogeneous() && activation.kind != Activation::erf)
-        throw NotSupported(fmt::format(
-            "activation = {}: its infinite-width kernel has no closed form here (relu, leaky_relu, "
-            "abs and erf have); use the Gram matrix of a wide network",
-            name(activation.kind)));
     if (!std::isfinite(activation.closed_slope()))
         throw ValueError(
             fmt::format("activation.slope = {}: it must be finite; 0.01 is usual", activation.slope));

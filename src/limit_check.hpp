@@ -1,12 +1,16 @@
-// Which kernels have a limit here.
+// Which kernels have a limit, and which way they go to it.
 #pragma once
 
 #include <fntk/limit.hpp>
 
 namespace fntk {
 
-/// Throws as limit_kernel does for an activation without a closed form or with an infinite slope, and where
-/// no factor is trained.
+/// Throws as limit_kernel does for an infinite slope, and where no factor is trained.
 void require_limit(const ActivationSpec& activation, Train train);
+
+/// Whether it has no closed form here.
+inline bool is_series(const ActivationSpec& activation) {
+    return !activation.homogeneous() && activation.kind != Activation::erf;
+}
 
 }  // namespace fntk

@@ -62,6 +62,9 @@ Angle angle_from_rows(const double* u, const double* v, std::int64_t cols) {
     return angle;
 }
 
+/// |h| = |x|·|U u|/√p.
+Norm product(const Norm& a, const Norm& b) { return {a.value * b.value, a.exponent + b.exponent}; }
+
 struct Block {
     Polar x, projected;
     bool h_is_x = true;
@@ -83,10 +86,8 @@ Block block_of(const Device& device, const Side& side, bool h_is_x, std::int64_t
         return block;
     }
     block.projected = polar_form(side.projected.view().row_block(first, count));
-    for (std::size_t i = 0; i < block.x.norm.size(); ++i) {  // |h| = |x|·|U u|/√p
-        block.projected.norm[i].value *= block.x.norm[i].value;
-        block.projected.norm[i].exponent += block.x.norm[i].exponent;
-    }
+    for (std::size_t i = 0; i < block.x.norm.size(); ++i)
+        block.projected.norm[i] = product(block.x.norm[i], block.projected.norm[i]);
     block.stage(device);
     return block;
 }
@@ -122,6 +123,14 @@ std::vector<Norm> row_norms(ConstMatrixView rows) {
         const Polar block = polar_form(rows.row_block(i, std::min(block_rows, rows.rows - i)));
         norms.insert(norms.end(), block.norm.begin(), block.norm.end());
     }
+    return norms;
+}
+
+std::vector<Norm> hidden_norms(const Side& side) {
+    std::vector<Norm> norms = row_norms(side.inputs);
+    if (side.projected.cols() == 0) return norms;
+    const std::vector<Norm> projected = row_norms(side.projected);
+    for (std::size_t i = 0; i < norms.size(); ++i) norms[i] = product(norms[i], projected[i]);
     return norms;
 }
 

@@ -54,6 +54,8 @@ Side make_side(const Device& device, ConstMatrixView inputs, ConstMatrixView u);
 
 /// The norm of every row.
 std::vector<Norm> row_norms(ConstMatrixView rows);
+/// |h| of every row of a batch.
+std::vector<Norm> hidden_norms(const Side& side);
 
 /// Calls visit(i, j, pair) for every pair of rows, block by block; with `cols` null for those of one batch,
 /// j ≤ i only. Both sides are projected, or neither. Takes a few blocks of 512 rows and columns in double.

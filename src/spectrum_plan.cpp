@@ -26,7 +26,7 @@ constexpr double product_tile = 2048;  // of make_operator
 /// K in one piece; that of a limit in blocks of 1024 rows, unit vectors and norms in double.
 double kernel_bytes(const KernelExtents& x, double n) {
     if (!x.limit) return tile_bytes(x, n, n) + (x.by_units ? 2 * unit_block(x, n) : 0);
-    if (x.on_host) return tile_bytes(x, n, n) - n * n * x.bytes + 64 * n;
+    if (x.on_host) return tile_bytes(x, n, n) - n * n * x.bytes + (64 - x.series) * n;
     const double block = std::min(n, 1024.0);
     return n * n * x.bytes + 8 * block * (block + 2 * (x.d + 4)) + 64 * n;
 }

@@ -231,7 +231,8 @@ class RefusesBadInput(ProgramCase):
         if not available["cuda"]:
             self.tangent_refused(5, ["'cuda'", "not available", "use cpu"], self.data, "--device", "cuda")
         self.tangent_refused(5, ["--gates", "erf", "relu"], self.data, "--activation", "erf", "--gates")
-        self.refused(5, ["gelu", "relu"], "gram", self.data, "--activation", "gelu", "--limit", "--out", self.out / "k.npy")
+        self.refused(3, ["inputs: row", "tanh", "scale the rows down"], "gram", self.npy("long.npy", 9 * self.x), "--no-normalize",
+                     "--activation", "tanh", "--limit", "--out", self.out / "k.npy")
 
 
 class ReportsAndOutput(ProgramCase):

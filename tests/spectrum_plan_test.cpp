@@ -66,7 +66,9 @@ TEST(SlowSpectrumPlan, OfABatchKeepsItsPromise) {
             .down = (factors & 1) != 0, .up = (factors & 2) != 0, .readout = (factors & 4) != 0};
         const auto output = static_cast<KernelOutput>(between(0, 2));
         const DType precision = between(0, 1) == 0 ? DType::f32 : DType::f64;
-        const Activation activation = between(0, 2) == 0 ? Activation::erf : Activation::relu;
+        constexpr Activation kinds[] = {Activation::erf, Activation::softplus, Activation::relu,
+                                        Activation::relu};
+        const Activation activation = kinds[between(0, 3)];
         const bool limit = between(0, 3) == 0;
         const Network network = Network::create({.dim = d,
                                                  .width = 64 * between(1, 64),
@@ -89,7 +91,7 @@ TEST(SlowSpectrumPlan, OfABatchKeepsItsPromise) {
         SCOPED_TRACE(std::to_string(run) + ": n " + std::to_string(n) + ", d " + std::to_string(d) +
                      (limit ? ", limit" : "") + ", " + name(activation) + ", " + to_string(train) + ", " +
                      name(output) + ", " + name(precision) + ": " + plan.reason);
-        const Matrix x = normals(n, d, 1, precision);
+        const Matrix x = test::on_sphere(n, d, 1, precision);
         const std::int64_t taken = taken_by([&] {
             std::optional<Tangent> at;
             std::optional<KernelBatch> batch;

@@ -15,7 +15,7 @@ class FNTK_API KernelFunction {
     /// The kernel of the network's trained factors, in its precision.
     static KernelFunction of_network(Network network, KernelOutput output = KernelOutput::trace);
     /// The limit of that kernel as p and m grow, for inputs of `dim` columns, in float32 or float64. Throws
-    /// NotSupported and ValueError as limit_kernel does, ValueError for another precision or dim < 1.
+    /// ValueError as limit_kernel does, and for another precision or dim < 1.
     static KernelFunction limit(ActivationSpec activation, Train train, std::int64_t dim,
                                 DType precision = DType::f32);
 

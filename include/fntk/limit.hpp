@@ -3,6 +3,7 @@
 //     leaky_relu  α + (1 − α)²κ0,  αρ + (1 − α)²κ1     abs: the same with α = −1
 //     erf         E σ'σ' = (4/π)/√((1 + 2|x|²)(1 + 2|x'|²) − 4ρ²),
 //                 E σσ = (2/π) asin(2ρ/√((1 + 2|x|²)(1 + 2|x'|²)))              (Williams 1997)
+//     gelu, tanh, softplus   Hermite series in cos θ to double precision, for rows of length up to 2
 //     K_down, K_up → ρ·E σ'σ'      K_readout → E σσ (the NNGP kernel)
 // Angles come from |u − v| and |u + v| of the unit vectors where the cosine is ill-conditioned, so that
 // equal, opposite and nearly collinear rows are exact; a row of zeros has kernel 0. Norms meet last: rows
@@ -19,8 +20,9 @@ namespace fntk {
 /// result in `inputs`' element type, f32 or f64. The outputs decouple: the full kernel is this ⊗ I_k, the
 /// trace kernel and the sum-of-logits kernel are this. `others` 0 × 0 means `inputs` again, and an exactly
 /// symmetric result; 0 × d is a batch without rows. Memory beside the result: O(1024·(d + 1024)) doubles.
-/// Throws NotSupported for gelu, tanh and softplus, ShapeError when the columns differ, ValueError when
-/// `train` is empty, for NaN and infinity (by row and column) and for a matrix of integers.
+/// gelu, tanh and softplus take up to 8 KiB a row more, 16 with readout beside another factor. Throws ShapeError when the columns differ, ValueError when `train` is empty, for
+/// NaN and infinity (by row and column), for a matrix of integers, and for a row whose length takes gelu,
+/// tanh or softplus more than 1024 terms: of tanh 2.2, of gelu 5, of softplus 5.3.
 FNTK_API Matrix limit_kernel(const Device& device, ActivationSpec activation, Train train,
                              ConstMatrixView inputs, ConstMatrixView others = {});
 
