@@ -85,7 +85,8 @@ class FNTK_API Device {
     static Device open(std::string_view name = "auto", int threads = 0);
     /// The GPU `ordinal`, as open("cuda") and open("cuda:1") do, on a stream of the caller's
     /// (cudaStream_t), which has to belong to that GPU and to outlive the handle and its matrices; null: on
-    /// one of its own. Work is issued in the order of that stream; the host waits only where a number or a
+    /// one of its own, which no default stream waits for: an application that uses that gives
+    /// cudaStreamLegacy. Work is issued in the order of that stream; the host waits only where a number or a
     /// matrix comes back to it. Throws DeviceError for a GPU, a driver or a stream that cannot be used, and
     /// says why.
     static Device cuda(int ordinal = 0, CUstream_st* stream = nullptr);

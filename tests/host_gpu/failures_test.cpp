@@ -76,7 +76,14 @@ TEST(GpuMachine, OfAnotherCapabilityIsRefusedByItsNumber) {
     gpu::machine().compute_capability = 75;
     expect_parts(error_of<DeviceError>([] { (void)Device::open("cuda"); }),
                  {"compute capability 7.5", "8.0 or later is needed"});
+    gpu::machine().of_second = 86;
+    EXPECT_EQ(Device::open("cuda:1").name(), "cuda:1") << "whatever the first GPU is";
     gpu::machine().compute_capability = 86;
+    gpu::machine().of_second = 75;
+    expect_parts(error_of<DeviceError>([] { (void)Device::open("cuda:1"); }),
+                 {"'cuda:1' is not available", "compute capability 7.5"});
+    EXPECT_EQ(Device::open("cuda").name(), "cuda");
+    gpu::machine().of_second = 0;
     gpu::machine().has_code = false;
     const Device device = Device::open("cuda");
     const Matrix x = normals(3, 8, 1, DType::f32);
@@ -99,6 +106,8 @@ TEST(GpuMachine, TakesItsStreamFromTheCallerIfItIsOfTheDevice) {
             error_of<DeviceError>([&] { (void)Device::cuda(ordinal, stream); }),
             {"the stream given for device 'cuda:" + std::to_string(ordinal) + "'", "cannot be used there"});
     }
+    expect_parts(error_of<DeviceError>([] { (void)Device::cuda(0, cudaStreamPerThread); }),
+                 {"cudaStreamPerThread", "cudaStreamLegacy"});
     {
         const Device zero = Device::cuda(0, first), one = Device::cuda(1, second);
         const Network network = Network::create({.dim = 8, .width = 64, .rank = 8});

@@ -25,6 +25,7 @@ struct Machine {
     int driver = CUDART_VERSION;  // 0: none
     int gpus = 2;
     int compute_capability = 90;
+    int of_second = 0;  // the second GPU's; 0: the same
     int multiprocessors = 3;
     std::int64_t memory = std::int64_t{1} << 30;  // of all GPUs
     bool has_pools = true;                        // of memory

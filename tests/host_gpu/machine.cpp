@@ -96,19 +96,25 @@ cudaError_t cudaGetDeviceCount(int* count) {
     *count = machine().gpus;
     return cudaSuccess;
 }
+namespace {
+int capability_of(int device) {
+    return device == 1 && machine().of_second != 0 ? machine().of_second : machine().compute_capability;
+}
+}  // namespace
+
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     return call(Can::nothing, [&] {
         if (device < 0 || device >= machine().gpus) return cudaErrorInvalidDevice;
         std::snprintf(properties->name, sizeof(properties->name), "a GPU of the tests");
-        properties->major = machine().compute_capability / 10;
-        properties->minor = machine().compute_capability % 10;
+        properties->major = capability_of(device) / 10;
+        properties->minor = capability_of(device) % 10;
         return cudaSuccess;
     });
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
     return call(Can::nothing, [&] {
         if (device < 0 || device >= machine().gpus) return cudaErrorInvalidDevice;
-        const int capability = machine().compute_capability;
+        const int capability = capability_of(device);
         switch (attribute) {
             case cudaDevAttrMultiProcessorCount:
                 *value = machine().multiprocessors;

@@ -11,6 +11,7 @@
 
 struct CUstream_st {
     int device = 0;
+    unsigned flags = 0;
     std::vector<fntk::test::Work> work;  // issued and not begun
     CUgraph_st* capture = nullptr;
     bool capture_is_valid = true;

@@ -85,11 +85,12 @@ using namespace fntk::test::gpu;
 using fntk::test::DeviceCode;
 using fntk::test::HostOptions;
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
     return call(Can::run_out_of_memory, [&] {
         state().streams.push_back(std::make_unique<CUstream_st>());
         *stream = state().streams.back().get();
         (*stream)->device = state().device;
+        (*stream)->flags = flags;
         ++state().alive.streams;
         return cudaSuccess;
     });
@@ -143,6 +144,9 @@ cudaError_t cudaFuncSetAttribute(const void* entry, cudaFuncAttribute /*attribut
         cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, state().device);
         if (value < 0 || value > most)
             return against_the_rules("a kernel may not have so much shared memory");
+        if (const auto before = state().shared_bytes.find(entry);
+            before != state().shared_bytes.end() && value < before->second)
+            return against_the_rules("another handle's launch may have asked for more");
         state().shared_bytes[entry] = value;
         return cudaSuccess;
     });
@@ -187,6 +191,13 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode /*
         stream->capture = new CUgraph_st;
         stream->capture_is_valid = true;
         ++state().alive.graphs;
+        return cudaSuccess;
+    });
+}
+cudaError_t cudaStreamGetFlags(cudaStream_t stream, unsigned* flags) {
+    return call(Can::nothing, [&] {
+        if (const cudaError_t code = known(stream); code != cudaSuccess) return code;
+        *flags = stream->flags;
         return cudaSuccess;
     });
 }

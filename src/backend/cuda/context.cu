@@ -79,6 +79,10 @@ Context::Context(int ordinal, cudaStream_t stream) : ordinal_(ordinal) {
             check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
             owns_stream_ = true;
         } else {
+            if (stream == cudaStreamPerThread)
+                throw DeviceError("the stream given for " + name() +
+                                  " is cudaStreamPerThread, another one in every thread; make one, or give "
+                                  "cudaStreamLegacy");
             // An event and a stream of different devices do not go together: that is how one tells.
             cudaEvent_t probe = nullptr;
             check(cudaEventCreateWithFlags(&probe, cudaEventDisableTiming), "making an event");
@@ -198,7 +202,9 @@ void require_argument(Place place, DType have, DType want) {
 cublasHandle_t Context::blas() {
     if (blas_ != nullptr) return blas_;
     cublasHandle_t made = nullptr;
-    check(cublasCreate(&made), "making a cuBLAS handle");  // never while the stream is recorded
+    cublasStatus_t code = cublasCreate(&made);  // never while the stream is recorded
+    if (code != CUBLAS_STATUS_SUCCESS && give_back_unused()) code = cublasCreate(&made);
+    check(code, "making a cuBLAS handle");
     try {
         check(cublasSetStream(made, stream_), "setting cuBLAS's stream");
         // Its own workspace would be memory of each graph, and another one than outside of graphs.
@@ -214,7 +220,9 @@ cublasHandle_t Context::blas() {
 cusolverDnHandle_t Context::solver() {
     if (solver_ != nullptr) return solver_;
     cusolverDnHandle_t made = nullptr;
-    check(cusolverDnCreate(&made), "making a cuSOLVER handle");
+    cusolverStatus_t code = cusolverDnCreate(&made);
+    if (code != CUSOLVER_STATUS_SUCCESS && give_back_unused()) code = cusolverDnCreate(&made);
+    check(code, "making a cuSOLVER handle");
     try {
         check(cusolverDnSetStream(made, stream_), "setting cuSOLVER's stream");
     } catch (...) {
@@ -239,8 +247,7 @@ std::byte* Context::allocate(std::int64_t bytes) {
         return pool_ == nullptr ? cudaMalloc(&memory, size)
                                 : cudaMallocFromPoolAsync(&memory, size, pool_, stream_);
     };
-    cudaError_t code = take();
-    if (code == cudaErrorMemoryAllocation && give_back_unused()) code = take();
+    const cudaError_t code = again_with_memory(take);
     if (code == cudaErrorMemoryAllocation) {
         cudaGetLastError();
         std::size_t free = 0, total = 0;
@@ -262,14 +269,19 @@ void Context::release(std::byte* memory) noexcept {
 
 bool Context::give_back_unused() noexcept {
     cudaGetLastError();
-    cudaStreamCaptureStatus capture{};
-    if (pool_ == nullptr || cudaStreamIsCapturing(stream_, &capture) != cudaSuccess ||
-        capture != cudaStreamCaptureStatusNone)
-        return false;
-    const bool done =
-        cudaStreamSynchronize(stream_) == cudaSuccess && cudaMemPoolTrimTo(pool_, 0) == cudaSuccess;
+    if (pool_ == nullptr || is_recorded()) return false;
+    const bool done = cudaStreamSynchronize(stream_) == cudaSuccess &&
+                      cudaMemPoolTrimTo(pool_, 0) == cudaSuccess &&
+                      cudaDeviceGraphMemTrim(ordinal_) == cudaSuccess;
     cudaGetLastError();
     return done;
+}
+
+bool Context::is_recorded() const {
+    cudaStreamCaptureStatus status{};
+    const bool known = cudaStreamIsCapturing(stream_, &status) == cudaSuccess;
+    if (!known) cudaGetLastError();
+    return !known || status != cudaStreamCaptureStatusNone;
 }
 
 void Context::wait() { check(cudaStreamSynchronize(stream_), "waiting for the device"); }
@@ -287,8 +299,10 @@ void Context::prepare(const void* entry, const kernels::Launch& launch) {
                            " has " + std::to_string(limits_.shared_bytes_per_block) +
                            " a block: use a smaller rank, or device cpu");
     if (launch.shared_bytes > default_shared_bytes)
-        check(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   static_cast<int>(launch.shared_bytes)),
+        check(again_with_memory([&] {
+                  return cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                              static_cast<int>(limits_.shared_bytes_per_block));
+              }),
               "asking for shared memory");
 }
 

@@ -48,8 +48,18 @@ class Context {
     /// what the pool keeps goes back to the device before it has nothing. Throws MemoryError.
     std::byte* allocate(std::int64_t bytes);
     void release(std::byte* memory) noexcept;
-    /// Memory that the pool keeps and nobody uses, to the device: waits. False where that is not possible.
+    /// Memory that the pool and graphs keep and nobody uses, to the device: waits. False where that is not
+    /// possible.
     bool give_back_unused() noexcept;
+    /// call() once more where it found no memory and some could be given back: a kernel's first launch takes
+    /// some, as its code is loaded then.
+    template <class Call>
+    cudaError_t again_with_memory(const Call& call) {
+        const cudaError_t code = call();
+        return code == cudaErrorMemoryAllocation && give_back_unused() ? call() : code;
+    }
+    /// Whether the stream is being recorded as a graph: by the handle, or by the caller whose it is.
+    [[nodiscard]] bool is_recorded() const;
     void wait();
     /// Returns when they are there.
     void copy_to_host(void* to, const void* from, std::int64_t bytes, const char* what);
@@ -66,9 +76,11 @@ class Context {
         if (launch.blocks == 0) return;
         prepare(entry, launch);
         void* arguments[] = {const_cast<Kernel*>(&kernel)};
-        check(cudaLaunchKernel(entry, dim3(static_cast<unsigned>(launch.blocks)),
-                               dim3(static_cast<unsigned>(launch.threads)), arguments,
-                               static_cast<std::size_t>(launch.shared_bytes), stream_),
+        check(again_with_memory([&] {
+                  return cudaLaunchKernel(entry, dim3(static_cast<unsigned>(launch.blocks)),
+                                          dim3(static_cast<unsigned>(launch.threads)), arguments,
+                                          static_cast<std::size_t>(launch.shared_bytes), stream_);
+              }),
               "a kernel's launch");
     }
 
@@ -97,7 +109,8 @@ class Context {
           moments_wgmma = Trial::open;
 
   private:
-    /// Throws NotSupported for a launch beyond the device, and asks for shared memory beyond 48 KiB.
+    /// Throws NotSupported for a launch beyond the device, and asks for shared memory beyond 48 KiB: for all
+    /// that a block may have, since what is asked for holds for every handle of the process.
     void prepare(const void* entry, const kernels::Launch& launch);
     [[nodiscard]] std::string name() const;
     /// An error that the device has met and does not recover from, if any.

@@ -28,14 +28,14 @@ std::string obstacle(int& count) {
 
 }  // namespace
 
-CudaStatus cuda_status() {
-    int count = 0;
-    const std::string why_not = obstacle(count);
-    if (!why_not.empty()) return {false, why_not};
+namespace {
+
+/// Of the GPU `ordinal`, which is there; usable or not.
+CudaStatus status_of(int ordinal, int count) {
     cudaDeviceProp properties{};
-    if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess) {
+    if (cudaGetDeviceProperties(&properties, ordinal) != cudaSuccess) {
         cudaGetLastError();
-        return {false, "the first GPU does not answer; see nvidia-smi"};
+        return {false, "the GPU does not answer; see nvidia-smi"};
     }
     const std::string what = std::string(properties.name) + ", compute capability " +
                              std::to_string(properties.major) + "." + std::to_string(properties.minor);
@@ -47,14 +47,25 @@ CudaStatus cuda_status() {
                                 : " (not verified on a GPU of this capability; see docs/cuda.md)")};
 }
 
-std::unique_ptr<Ops> make_cuda(int ordinal, CUstream_st* stream) {
-    const CudaStatus status = cuda_status();
-    if (!status.available) throw DeviceError("device 'cuda' is not available: " + status.description);
+}  // namespace
+
+CudaStatus cuda_status() {
     int count = 0;
-    cudaGetDeviceCount(&count);
+    const std::string why_not = obstacle(count);
+    return why_not.empty() ? status_of(0, count) : CudaStatus{false, why_not};
+}
+
+std::unique_ptr<Ops> make_cuda(int ordinal, CUstream_st* stream) {
+    int count = 0;
+    const std::string why_not = obstacle(count),
+                      name = ordinal == 0 ? "cuda" : "cuda:" + std::to_string(ordinal);
+    if (!why_not.empty()) throw DeviceError("device '" + name + "' is not available: " + why_not);
     if (ordinal < 0 || ordinal >= count)
-        throw DeviceError("device 'cuda:" + std::to_string(ordinal) +
+        throw DeviceError("device '" + name +
                           "' does not exist; this machine has cuda:0 to cuda:" + std::to_string(count - 1));
+    const CudaStatus status = status_of(ordinal, count);
+    if (!status.available)
+        throw DeviceError("device '" + name + "' is not available: " + status.description);
     return std::make_unique<cuda::Cuda>(std::make_shared<cuda::Context>(ordinal, stream));
 }
 

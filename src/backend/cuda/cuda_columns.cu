@@ -48,6 +48,12 @@ class Recorded final : public Repeated {
     }
     void record() {
         const cudaStream_t stream = context_->stream();
+        // While one that waits for the legacy stream is recorded, no thread may use that.
+        unsigned flags = 0;
+        if (cudaStreamGetFlags(stream, &flags) != cudaSuccess || (flags & cudaStreamNonBlocking) == 0) {
+            cudaGetLastError();
+            return;
+        }
         if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
             cudaGetLastError();  // a stream of the caller's that cannot be captured, or is being captured
             return;

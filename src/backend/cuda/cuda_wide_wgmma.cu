@@ -150,7 +150,8 @@ bool Cuda::uses_wgmma() {
 bool Cuda::works(Context::Trial& trial, const std::function<bool()>& agrees) {
     if (!may_try(trial)) return false;
     if (trial == Context::Trial::passed) return true;
-    trial = Context::Trial::failed;  // so that what is compared with takes the portable kernel
+    if (context_->is_recorded()) return false;  // a caller's graph, which has no room for a comparison
+    trial = Context::Trial::failed;             // so that what is compared with takes the portable kernel
     try {
         if (agrees()) trial = Context::Trial::passed;
     } catch (const MemoryError&) {  // says nothing of the kernel
