@@ -3,6 +3,7 @@
 #include "temp_folder.hpp"
 
 #include <fntk/error.hpp>
+#include <fntk/spectrum.hpp>
 
 #include <backend/ops.hpp>
 
