@@ -4,7 +4,6 @@
 
 #include "byte_counts.hpp"
 #include "limit_check.hpp"
-#include "limit_hermite.hpp"
 
 #include <fntk/kernel_function.hpp>
 

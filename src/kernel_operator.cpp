@@ -93,10 +93,10 @@ void KernelOperator::apply_down(ConstMatrixView v, MatrixView out) const {
     along_moment(rows, sum, out);
 }
 
-DenseOperator::DenseOperator(Device device, ConstMatrixView matrix)
-    : device_(std::move(device)), matrix_(device_.staged(matrix)) {}
-DenseOperator::DenseOperator(Device device, Matrix&& matrix)
-    : device_(std::move(device)), matrix_(device_.to_device(std::move(matrix))) {}
+DenseOperator::DenseOperator(const Device& device, ConstMatrixView matrix)
+    : device_(device), matrix_(device_.staged(matrix)) {}
+DenseOperator::DenseOperator(const Device& device, Matrix&& matrix)
+    : device_(device), matrix_(device_.to_device(std::move(matrix))) {}
 
 void DenseOperator::apply(ConstMatrixView v, MatrixView out) const {
     check_product(*this, v, out);

@@ -12,5 +12,7 @@ void require_limit(const ActivationSpec& activation, Train train);
 inline bool is_series(const ActivationSpec& activation) {
     return !activation.homogeneous() && activation.kind != Activation::erf;
 }
+/// Of its series, at most.
+inline constexpr std::int64_t hermite_terms = 1024;
 
 }  // namespace fntk

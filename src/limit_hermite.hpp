@@ -6,6 +6,7 @@
 // (s²/(1 + s²))^(k/2): for rows of unit length 60 do, for tanh 230, and they grow with s².
 #pragma once
 
+#include "limit_check.hpp"
 #include "limit_pairs.hpp"
 
 #include <fntk/network.hpp>
@@ -13,8 +14,6 @@
 #include <vector>
 
 namespace fntk {
-
-inline constexpr std::int64_t hermite_terms = 1024;  // at most
 
 /// The coefficients of two batches, as many of all rows.
 class HermiteSeries {

@@ -146,8 +146,8 @@ Matrix pivoted_cholesky(const KernelBatch& batch, std::int64_t rank, std::uint64
     return shorter;
 }
 
-LowRankPreconditioner::LowRankPreconditioner(Device device, Matrix factor, double shift)
-    : device_(std::move(device)), basis_(std::move(factor)) {
+LowRankPreconditioner::LowRankPreconditioner(const Device& device, Matrix factor, double shift)
+    : device_(device), basis_(std::move(factor)) {
     if (!(shift > 0) || !std::isfinite(shift))
         throw ValueError(
             fmt::format("shift = {}: a preconditioner needs a positive one; use a ridge above 0", shift));

@@ -20,8 +20,9 @@ double inverse_root(std::int64_t n) { return 1.0 / std::sqrt(static_cast<double>
 
 }  // namespace
 
-Tangent::Tangent(Device device, const Network& network, ConstMatrixView inputs, TangentOptions options)
-    : device_(std::move(device)), network_(network.on(device_)) {
+Tangent::Tangent(const Device& device, const Network& network, ConstMatrixView inputs,
+                 TangentOptions options)
+    : device_(device), network_(network.on(device_)) {
     const NetworkSpec& spec = network_.spec();
     if (inputs.cols != spec.dim)
         throw ShapeError(fmt::format(

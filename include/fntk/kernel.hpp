@@ -94,8 +94,8 @@ class FNTK_API KernelOperator final : public LinearOperator {
 /// A matrix as an operator; refers to it unless it had to be copied to the device, or keeps it.
 class FNTK_API DenseOperator final : public LinearOperator {
   public:
-    DenseOperator(Device device, ConstMatrixView matrix);
-    DenseOperator(Device device, Matrix&& matrix);
+    DenseOperator(const Device& device, ConstMatrixView matrix);
+    DenseOperator(const Device& device, Matrix&& matrix);
     [[nodiscard]] std::int64_t rows() const override { return matrix_.view().rows; }
     [[nodiscard]] std::int64_t cols() const override { return matrix_.view().cols; }
     [[nodiscard]] DType dtype() const override { return matrix_.view().dtype; }

@@ -34,7 +34,7 @@ class FNTK_API LowRankPreconditioner final : public Preconditioner {
   public:
     /// factor: F, n × q, in the device's memory, whose columns are replaced by U. shift: μ > 0
     /// (ValueError).
-    LowRankPreconditioner(Device device, Matrix factor, double shift);
+    LowRankPreconditioner(const Device& device, Matrix factor, double shift);
     void apply(ConstMatrixView r, MatrixView out) const override;
     [[nodiscard]] bool only_issues() const override { return true; }
     /// Λ, descending.

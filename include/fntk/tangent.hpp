@@ -67,7 +67,7 @@ class FNTK_API Tangent {
   private:
     friend FNTK_API Tangent tangent(const Device& device, const Network& network, ConstMatrixView inputs,
                                     TangentOptions options);
-    Tangent(Device device, const Network& network, ConstMatrixView inputs, TangentOptions options);
+    Tangent(const Device& device, const Network& network, ConstMatrixView inputs, TangentOptions options);
     void exact_pass(TangentOptions keep);
     void floating_pass(TangentOptions keep);
 

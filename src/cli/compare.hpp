@@ -40,7 +40,8 @@ struct KernelFindings {
 /// What every row is measured against.
 class Comparison {
   public:
-    Comparison(Device device, const Dataset& dataset, ActivationSpec activation, CompareOptions options);
+    Comparison(const Device& device, const Dataset& dataset, ActivationSpec activation,
+               CompareOptions options);
 
     /// Throws MemoryError where ridge regression on the network's kernel does not fit into the memory.
     void check_memory(const Network& network) const;

@@ -42,9 +42,9 @@ Json mean(const std::vector<Json>& rows) {
 
 }  // namespace
 
-Comparison::Comparison(Device device, const Dataset& dataset, ActivationSpec activation,
+Comparison::Comparison(const Device& device, const Dataset& dataset, ActivationSpec activation,
                        CompareOptions options)
-    : device_(std::move(device)),
+    : device_(device),
       dataset_(dataset),
       activation_(activation),
       options_(options),

@@ -323,7 +323,7 @@ Setup set_up(Report& report, CommandOptions& options) {
     report["data"] = DataOptions::describe(dataset);
     Network network = report.phase("network", [&] { return options.network.make(dataset.train.inputs); });
     report.network(network);
-    return {std::move(device), std::move(dataset), std::move(network)};
+    return {device, std::move(dataset), network};
 }
 
 }  // namespace fntk::cli
