@@ -125,8 +125,8 @@ class GramWriter {
     /// Throws ValueError that names the place in K of an entry that overflowed.
     template <class T>
     void require_finite_kernel(ConstMatrixView block, std::int64_t row, std::int64_t col) const {
+        const DType narrowest = std::min(rows_.function().precision(), block.dtype);
         for (std::int64_t i = 0; i < block.rows; ++i) {
-            const DType narrowest = std::min(rows_.function().precision(), block.dtype);
             const T* values = block.row<T>(i);
             const std::int64_t j = first_not_finite(values, block.cols);
             if (j < 0) continue;

@@ -102,8 +102,7 @@ HermiteSeries::HermiteSeries(const Device& device, const ActivationSpec& activat
         return std::max_element(norms.begin(), norms.end(),
                                 [](const Norm& a, const Norm& b) { return length(a) < length(b); });
     };
-    const Matrix all = weights(hermite_terms);
-    const Matrix there = device.to_device(all.view());
+    const Matrix there = device.to_device(weights(hermite_terms));
     terms_ = stride;
     for (const std::vector<Norm>* norms : {&rows, cols}) {
         if (norms == nullptr || norms->empty()) continue;
