@@ -122,7 +122,10 @@ inline double pair_flops(const KernelExtents& x) {
 /// it is made of tiles, those of a limit.
 inline double product_bytes(const KernelExtents& x, double n, double tile, double moment_rows) {
     const double vectors = 3 * n * x.effective * x.bytes;
-    if (x.limit) return vectors + tile_bytes(x, std::min(n, tile), std::min(n, tile));
+    if (x.limit) {  // a tile that is all of K has one side's coefficients
+        const double side = std::min(n, tile);
+        return vectors + tile_bytes(x, side, side) - (n <= tile ? side * x.series : 0);
+    }
     const double down = x.train.down ? (std::min(n, moment_rows) + x.d) * x.gradients() * x.bytes : 0,
                  wide = x.train.up || x.train.readout
                             ? 3 * unit_block(x, n) + 2 * std::min(x.m, 4096.0) * (x.p + x.k) * x.bytes
