@@ -40,8 +40,11 @@ void take_row(const unsigned char* tile, const Descriptor& d, int row, std::int8
 
 /// Bits that both rows of 32 bytes have.
 std::int32_t common_bits(const std::int8_t* x, const std::int8_t* y) {
+    std::uint64_t of_x[4], of_y[4];
+    std::memcpy(of_x, x, 32);
+    std::memcpy(of_y, y, 32);
     std::int32_t count = 0;
-    for (int l = 0; l < 32; ++l) count += std::popcount(static_cast<std::uint8_t>(x[l] & y[l]));
+    for (int l = 0; l < 4; ++l) count += std::popcount(of_x[l] & of_y[l]);
     return count;
 }
 

@@ -204,24 +204,30 @@ TEST(KernelsHadamardGram, TilesOfABlockFollowEachOther) {
     }
 }
 
-/// Tiles that are written beside the first products of the next, be they many, few or none: those inside of
-/// a K whose rows begin at pairs.
-TEST(KernelsHadamardGram, TilesAreWrittenWhateverTheNextOneHasToDo) {
+/// Tiles that are written beside the first products of the next, of which d columns make few or many: those
+/// inside of a K whose rows begin at pairs.
+void expect_written(std::int64_t d, int multiprocessors) {
     const std::int64_t n = 301, n_cols = 257, p = 5;
-    Padded<float> g(test::normals(n, p, 2)), g_cols(test::normals(n_cols, p, 4));
-    for (const std::int64_t d : {0, 5, 545}) {
-        Padded<float> x(test::normals(n, d, 1)), x_cols(test::normals(n_cols, d, 3));
-        Padded<float> k(n, n_cols), square(n, n), expected(n, n_cols), expected_square(n, n);
-        ASSERT_EQ(k.rows().stride % 2 + square.rows().stride % 2, 0);
-        reference().ops().hadamard_gram(x, x_cols, g, g_cols, 2, expected);
-        run_gram(x.rows_in(), x_cols.rows_in(), g.rows_in(), g_cols.rows_in(), 2, k.rows(), false,
-                 d == 5 ? 100 : 2);
-        EXPECT_TRUE(test::near_values(k, expected, 1e-5)) << d;
-        reference().ops().hadamard_gram(x, x, g, g, 2, expected_square);
-        run_gram(x.rows_in(), x.rows_in(), g.rows_in(), g.rows_in(), 2, square.rows(), true);
-        EXPECT_TRUE(test::near_values(square, expected_square, 1e-5)) << d;
-        EXPECT_TRUE(k.intact() && square.intact());
-    }
+    Padded<float> x(test::normals(n, d, 1)), x_cols(test::normals(n_cols, d, 3)), g(test::normals(n, p, 2)),
+        g_cols(test::normals(n_cols, p, 4)), k(n, n_cols), square(n, n), expected(n, n_cols),
+        expected_square(n, n);
+    ASSERT_EQ(k.rows().stride % 2 + square.rows().stride % 2, 0);
+    reference().ops().hadamard_gram(x, x_cols, g, g_cols, 2, expected);
+    run_gram(x.rows_in(), x_cols.rows_in(), g.rows_in(), g_cols.rows_in(), 2, k.rows(), false,
+             multiprocessors);
+    EXPECT_TRUE(test::near_values(k, expected, 1e-5));
+    reference().ops().hadamard_gram(x, x, g, g, 2, expected_square);
+    run_gram(x.rows_in(), x.rows_in(), g.rows_in(), g.rows_in(), 2, square.rows(), true);
+    EXPECT_TRUE(test::near_values(square, expected_square, 1e-5));
+    EXPECT_TRUE(k.intact() && square.intact());
+}
+
+TEST(KernelsHadamardGram, TilesAreWrittenBesideFewProducts) { expect_written(5, 2); }
+
+TEST(KernelsHadamardGram, TilesAreWrittenWhateverTheNextOneHasToDo) {
+    expect_written(0, 2);
+    expect_written(5, 100);
+    expect_written(545, 2);
 }
 
 /// Rows whose units leave the range of one float factor, beside others and zeros.

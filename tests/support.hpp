@@ -81,9 +81,15 @@ inline double relative_error(ConstMatrixView a, ConstMatrixView b) {
 
 /// a (n × q) times the transpose of b (l × q), by a plain loop in double.
 inline Matrix times_transposed(ConstMatrixView a, ConstMatrixView b) {
+    const auto in_double = [](ConstMatrixView of) {
+        return filled(of.rows, of.cols, DType::f64,
+                      [&](std::int64_t i, std::int64_t q) { return value(of, i, q); });
+    };
+    const Matrix rows = in_double(a), cols = in_double(b);
     return filled(a.rows, b.rows, DType::f64, [&](std::int64_t i, std::int64_t j) {
+        const double *x = rows.view().row<double>(i), *y = cols.view().row<double>(j);
         double sum = 0;
-        for (std::int64_t q = 0; q < a.cols; ++q) sum += value(a, i, q) * value(b, j, q);
+        for (std::int64_t q = 0; q < a.cols; ++q) sum += x[q] * y[q];
         return sum;
     });
 }
