@@ -9,13 +9,10 @@
 #include <fntk/eigenvalues.hpp>
 #include <fntk/error.hpp>
 #include <fntk/regression.hpp>
-#include <fntk/solver.hpp>
 #include <fntk/spectrum.hpp>
 
-#include <backend/cuda/wide_way.hpp>
 #include <backend/ops.hpp>
 
-#include <algorithm>
 #include <cmath>
 
 namespace fntk {
@@ -83,127 +80,6 @@ TEST_F(CudaTest, GramMatricesAreThoseOfTheCpu) {
                                 cross_gram(here, here_cols, output, train)),
                           tolerance(precision));
             }
-    }
-}
-
-/// The kernels for compute capability 9.0 and the portable ones: more tiles than multiprocessors, whole and
-/// ragged ones, rows whose scales leave the range of float factors, and strides that part pairs of floats.
-TEST_F(CudaTest, GramMatricesOfBothKernelsHaveTheSameBits) {
-    backend::Ops& ops = gpu().ops();
-    const std::int64_t n = test::extent(2200, 140), n_cols = test::extent(1111, 70), d = 300, p = 70;
-    Matrix x = normals(n, d, 1, DType::f32);
-    const Matrix g = normals(n, p, 2, DType::f32);
-    for (std::int64_t i = 0; i < n; i += 97)
-        for (std::int64_t j = 0; j < d; ++j)
-            x.at<float>(i, j) = std::ldexp(x.at<float>(i, j), i % 2 == 0 ? 45 : -70);
-    const Matrix there = gpu().to_device(x), g_there = gpu().to_device(g);
-    for (const std::int64_t cols : {n, n_cols, n_cols + 1})
-        for (const std::int64_t stride : {cols + cols % 2, cols + 1 - cols % 2}) {
-            SCOPED_TRACE(std::to_string(cols) + " columns, stride " + std::to_string(stride));
-            Matrix found[2];
-            for (const bool allowed : {false, true}) {
-                backend::cuda::allow_wgmma(ops, allowed);
-                Matrix k = gpu().zeros(n, stride, DType::f32);
-                ops.hadamard_gram(there, there.view().row_block(0, cols), g_there,
-                                  g_there.view().row_block(0, cols), 0.5, k.view().col_block(0, cols));
-                found[allowed] = gpu().to_host(k);
-            }
-            EXPECT_TRUE(test::same_bits(found[0], found[1]));
-        }
-    backend::cuda::allow_wgmma(ops, true);
-}
-
-/// Of bits, the same: more tiles than multiprocessors, whole and ragged ones, rows that are aligned to 16
-/// bytes, and not; and few rows (which overlap), whose width goes in slices.
-TEST_F(CudaTest, GateCountsOfBothKernelsAreEqual) {
-    backend::Ops& ops = gpu().ops();
-    const std::int64_t n = test::extent(3000, 200), n_cols = test::extent(1300, 150), words = 36;
-    Matrix bits(n, 2 * words, DType::i32);
-    std::mt19937 engine(5);
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = 0; j < 2 * words; ++j)
-            bits.at<std::int32_t>(i, j) = static_cast<std::int32_t>(engine());
-    const Matrix there = gpu().to_device(bits);
-    auto* first = static_cast<const std::uint64_t*>(static_cast<const void*>(there.view().data));
-    struct Case {
-        std::int64_t rows, cols, used, stride;
-    };
-    for (const auto& [rows, cols, used, stride] :
-         {Case{n, n, words, words}, Case{n, n, words - 1, words - 1}, Case{n, n_cols, words, words},
-          Case{n_cols, n, words - 1, words - 1}, Case{140, 140, 270, words}, Case{70, 135, 270, words}}) {
-        SCOPED_TRACE(std::to_string(rows) + " by " + std::to_string(cols) + ", " + std::to_string(used) +
-                     " words");
-        const auto view = [&, used = used, stride = stride](std::int64_t count) {
-            return ConstBitView{first, count, 64 * used, stride, gpu().place()};
-        };
-        Matrix found[2];
-        for (const bool allowed : {false, true}) {
-            backend::cuda::allow_wgmma(ops, allowed);
-            Matrix counts = gpu().zeros(rows, cols, DType::i32);
-            ops.gate_gram(view(rows), view(cols), {}, counts);
-            found[allowed] = gpu().to_host(counts);
-        }
-        EXPECT_TRUE(test::same_bits(found[0], found[1]));
-    }
-    backend::cuda::allow_wgmma(ops, true);
-}
-
-/// By digits where the GPU has compute capability 9.0, and by cuBLAS: columns of a wider X, whose rows are
-/// not aligned, several outputs. A term's error is relative to the largest of a column: of normals, and of
-/// products of two, that is 5 and 15 times the root of their mean square.
-TEST_F(CudaTest, MomentsAreThoseOfTheReference) {
-    const Device reference = Device::open("reference");
-    const std::int64_t n = test::extent(600, 150), p = test::extent(300, 40), d = test::extent(401, 45),
-                       k = 2;
-    const Matrix a = normals(n, k * p, 1, DType::f32), v = normals(n, k, 2, DType::f32),
-                 x = normals(n, d + 3, 3, DType::f32), m = normals(p, d, 4, DType::f32);
-    const auto some = [&](const Matrix& all) { return all.view().col_block(1, d); };
-    Matrix sum(p, d, DType::f64), along(n, k, DType::f64);
-    const Matrix a64 = Matrix::converted(a, DType::f64), x64 = Matrix::converted(x, DType::f64);
-    reference.ops().moment(a64, Matrix::converted(v, DType::f64), some(x64), {}, 0.5, sum);
-    reference.ops().along_moment(a64, some(x64), {}, Matrix::converted(m, DType::f64), along);
-    backend::Ops& ops = gpu().ops();
-    backend::cuda::take_digits_from(ops, 0);
-    const Matrix a_there = gpu().to_device(a), v_there = gpu().to_device(v), x_there = gpu().to_device(x),
-                 m_there = gpu().to_device(m), scales = ops.moment_scales(some(x_there), p);
-    EXPECT_EQ(scales.empty(), !backend::cuda::uses_wgmma(ops));
-    Matrix sum_there = gpu().zeros(p, d, DType::f32), along_there = gpu().zeros(n, k, DType::f32);
-    for (const ConstMatrixView with : {ConstMatrixView(), scales.view()}) {
-        ops.moment(a_there, v_there, some(x_there), with, 0.5, sum_there);
-        ops.along_moment(a_there, some(x_there), with, m_there, along_there);
-        EXPECT_LT(error(sum_there, sum), 5e-6);
-        EXPECT_LT(error(along_there, along), 2e-6);
-    }
-}
-
-/// As they are issued, and recorded in an iteration of conjugate gradients; of a kernel of a tangent with
-/// itself and with another.
-TEST_F(CudaTest, ProductsByDigitsAreThoseOfTheGram) {
-    backend::cuda::take_digits_from(gpu().ops(), 0);
-    const Network network = Network::create({.dim = 40,
-                                             .width = 203,
-                                             .rank = 33,
-                                             .outputs = 2,
-                                             .down = Down::gaussian,
-                                             .up = Up::rademacher,
-                                             .seed = 5});
-    const Matrix x = normals(test::extent(150, 50), 40, 1, DType::f32), y = normals(20, 40, 2, DType::f32);
-    const Tangent rows = tangent(gpu(), network, x, keep_all), cols = tangent(gpu(), network, y, keep_all);
-    for (const KernelOutput output :
-         {KernelOutput::trace, KernelOutput::full, KernelOutput::sum_of_logits}) {
-        SCOPED_TRACE(name(output));
-        const KernelOperator k(rows, output, {.down = true});
-        EXPECT_LT(
-            relative_error(gpu().on_host(to_dense(k)), gpu().on_host(gram(rows, output, {.down = true}))),
-            1e-5);
-        EXPECT_LT(
-            relative_error(gpu().on_host(to_dense(KernelOperator(rows, cols, output, {.down = true}))),
-                           gpu().on_host(cross_gram(rows, cols, output, {.down = true}))),
-            1e-5);
-        const Matrix b = normals(k.rows(), 2, 3, DType::f32);
-        const CgResult solved = conjugate_gradient(k, 1, gpu().to_device(b), nullptr, {.tolerance = 1e-4});
-        EXPECT_TRUE(solved.converged);
-        EXPECT_LT(*std::max_element(solved.residuals.begin(), solved.residuals.end()), 1e-4);
     }
 }
 
