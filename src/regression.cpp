@@ -75,15 +75,23 @@ RidgeModel fit_ridge(const Device& device, ConstMatrixView given_kernel, ConstMa
 }
 
 Matrix predict(const Device& device, const RidgeModel& model, ConstMatrixView cross_kernel) {
-    if (cross_kernel.cols != model.dual.rows())
+    return predict(device, model.dual, cross_kernel);
+}
+
+Matrix predict(const Device& device, ConstMatrixView given_dual, ConstMatrixView cross_kernel) {
+    if (cross_kernel.cols != given_dual.rows)
         throw ShapeError(fmt::format(
             "cross_kernel has {} columns, the model was fitted to {} samples: pass K(X', X) with one "
             "column for each sample",
-            cross_kernel.cols, model.dual.rows()));
+            cross_kernel.cols, given_dual.rows));
+    if (given_dual.dtype != DType::f64)
+        throw ValueError(
+            fmt::format("dual is {}: it must be float64, as fit_ridge and KernelDescent make it",
+                        name(given_dual.dtype)));
     require_real(device, cross_kernel, "cross_kernel");
     constexpr std::int64_t block = 512;
-    const Staged dual = device.staged(model.dual);
-    Matrix prediction = device.zeros(cross_kernel.rows, model.dual.cols(), DType::f64);
+    const Staged dual = device.staged(given_dual);
+    Matrix prediction = device.zeros(cross_kernel.rows, given_dual.cols, DType::f64);
     for (std::int64_t i = 0; i < cross_kernel.rows; i += block) {
         const std::int64_t count = std::min(block, cross_kernel.rows - i);
         const Staged rows = device.staged(cross_kernel.row_block(i, count));

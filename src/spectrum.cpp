@@ -4,6 +4,7 @@
 // K is scaled by a power of two before the eigensolver sees it, so that any scale is legal.
 #include "byte_counts.hpp"
 #include "device_memory.hpp"
+#include "spectrum_dense.hpp"
 #include "spectrum_krylov.hpp"
 #include "spectrum_scaled.hpp"
 
@@ -105,6 +106,11 @@ SpectrumPlan plan_spectrum(std::int64_t order, std::int64_t memory) {
 }
 
 Spectrum spectrum(const Device& device, ConstMatrixView kernel, std::int64_t memory) {
+    Matrix vectors;
+    return eigenpairs(device, kernel, memory, vectors);
+}
+
+Spectrum eigenpairs(const Device& device, ConstMatrixView kernel, std::int64_t memory, Matrix& vectors) {
     const std::int64_t n = kernel.rows;
     if (memory != 0) (void)plan_spectrum(n, memory);
     backend::Ops& ops = device.ops();
@@ -114,7 +120,7 @@ Spectrum spectrum(const Device& device, ConstMatrixView kernel, std::int64_t mem
         require_symmetric(host, "kernel");
         return device.to_device(scaled_symmetric(host, exponent));
     }();
-    Matrix vectors = device.zeros(n, n, DType::f64);
+    vectors = device.zeros(n, n, DType::f64);
     Spectrum result;
     if (!ops.eigh(k, result.eigenvalues, vectors))
         throw Error(fmt::format(

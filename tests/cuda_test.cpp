@@ -8,6 +8,7 @@
 
 #include <fntk/eigenvalues.hpp>
 #include <fntk/error.hpp>
+#include <fntk/kernel_descent.hpp>
 #include <fntk/regression.hpp>
 #include <fntk/spectrum.hpp>
 
@@ -200,6 +201,24 @@ TEST_F(CudaTest, RidgeRegressionIsThatOfTheCpu) {
 }
 
 // --- training
+
+TEST_F(CudaTest, DescentUnderAKernelIsThatOfTheCpu) {
+    const std::int64_t n = test::extent(700, 40);
+    const Matrix features = normals(n, 9, 1), fresh = normals(30, 9, 2), y = normals(n, 2, 3),
+                 f0 = normals(n, 2, 4);
+    const Matrix kernel = test::times_transposed(features, features),
+                 cross = test::times_transposed(fresh, features);
+    const KernelDescent here(host(), kernel, y, f0),
+        there(gpu(), gpu().to_device(kernel), gpu().to_device(y), gpu().to_device(f0));
+    EXPECT_NEAR(there.step_limit() / here.step_limit(), 1, 1e-12);
+    const DescentState found = there.after(30, 0.4 * here.step_limit()),
+                       expected = here.after(30, 0.4 * here.step_limit());
+    EXPECT_LT(relative_error(found.outputs, expected.outputs), 1e-11);
+    EXPECT_LT(relative_error(predict(gpu(), found.dual, gpu().to_device(cross)),
+                             predict(host(), expected.dual, cross)),
+              1e-11);
+    EXPECT_LT(relative_error(there.at(0.1).outputs, here.at(0.1).outputs), 1e-11);
+}
 
 TEST_F(CudaTest, TrainingTakesTheStepsOfTheCpu) {
     const Matrix x = normals(13, 5, 1);

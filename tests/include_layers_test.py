@@ -39,6 +39,7 @@ STANDS_ON = {
     "spectrum": ["kernel"],
     "eigenvalues": ["spectrum"],
     "spectrum_plan": ["eigenvalues", "kernel_function"],
+    "kernel_descent": ["spectrum"],
     "regression": ["spectrum"],
     "training": ["spectrum", "io", "plan", "kernel_function"],
     "plan": ["kernel"],

@@ -9,6 +9,7 @@
 #include <fntk/gram_file.hpp>
 #include <fntk/io.hpp>
 #include <fntk/kernel.hpp>
+#include <fntk/kernel_descent.hpp>
 #include <fntk/kernel_function.hpp>
 #include <fntk/kernel_model.hpp>
 #include <fntk/limit.hpp>

@@ -25,6 +25,8 @@ FNTK_API RidgeModel fit_ridge(const Device& device, ConstMatrixView kernel, Cons
 /// K(X', X) α: n' × k, float64. Throws ShapeError unless cross_kernel (f32 or f64) has n columns,
 /// ValueError for NaN and infinity.
 FNTK_API Matrix predict(const Device& device, const RidgeModel& model, ConstMatrixView cross_kernel);
+/// Of α alone, n × k in double, in host memory or the device's.
+FNTK_API Matrix predict(const Device& device, ConstMatrixView dual, ConstMatrixView cross_kernel);
 
 /// One-hot targets n × k of class indices, float64: 1 − 1/k in the column of the class, −1/k elsewhere.
 /// k = 1 (two classes): +1/2 for class 1, −1/2 for class 0. Throws ValueError for k < 1 and for a class
