@@ -143,6 +143,55 @@ class Trains(ProgramCase):
         self.assertEqual((process.returncode, process.stdout), (3, ""), process.stderr)
         self.assertIn(f"DATA has {DIM + 1} columns", process.stderr)
 
+    def test_the_kernel_foretells_the_run(self):
+        network, trained, kernel = (self.out / name for name in ("n.safetensors", "t.safetensors", "K.npy"))
+        y = np.column_stack([self.x[:, 0], self.x[:, 1] ** 2])
+        labels = self.npy("values.npy", y)
+        for train in ("down", "up+readout", "readout"):
+            report("network", self.data, "--outputs", 2, *SMALL, "--train", train, "--out", network)
+            run_of = ("train", self.data, "--labels", labels, "--network", network, "--steps", 20, "--out", trained)
+            printed, written = report(*run_of, "--foretell")
+            report("gram", self.data, "--network", network, "--kernel", "full", "--out", kernel)
+            k, f = np.load(kernel).astype(float), self.values(network)
+            start = f.copy()
+            for _ in range(20):  # rows of K: i·k + c
+                f = f - written["step_size"] * (k @ (f - y).reshape(-1)).reshape(y.shape)
+            found, distance = written["foretold"], np.linalg.norm(self.values(trained) - f) / np.linalg.norm(f - start)
+            self.assertEqual(set(found), {"step_limit", "loss", "distance", "train_rmse"})
+            self.assertAlmostEqual(found["step_limit"] * np.linalg.eigvalsh(k)[-1], 2, places=4)
+            self.assertAlmostEqual(found["loss"] / (0.5 * ((f - y) ** 2).sum()), 1, places=5)
+            self.assertAlmostEqual(found["train_rmse"], np.sqrt(((f - y) ** 2).mean()), places=6)
+            self.assertAlmostEqual(found["distance"], distance, places=5)
+            self.assertIn(f"foretold by the kernel of the start: loss {found['loss']:.6g}, train rmse", printed)
+            if train == "readout":  # f is linear in A
+                self.assertLess(found["distance"], 1e-5)
+                self.assertAlmostEqual(found["loss"] / written["history"][-1]["loss"], 1, places=5)
+        printed, written = report(*run_of, "--foretell", "--step-size", 2 * written["foretold"]["step_limit"])
+        self.assertEqual(set(written["foretold"]), {"step_limit"})
+        self.assertIn("foretells no end", printed)
+        for way in (("--batch", 10), ("--momentum", 0.5)):
+            process = run(*run_of, "--foretell", *way)
+            self.assertEqual((process.returncode, process.stdout), (3, ""), process.stderr)
+            self.assertIn("--foretell is for the squared loss, full batches and no momentum", process.stderr)
+
+    def values(self, network):
+        out = self.out / "f.npy"
+        report("predict", network, self.data, "--out", out)
+        return np.load(out).astype(float)
+
+    def test_foretelling_stays_inside_the_budget(self):
+        self.needs_exact_budgets()
+        data, labels = self.npy("some.npy", files.sphere(700, DIM, 5)), self.npy("y.npy", np.arange(700) % 3)
+        train = ("train", data, "--labels", labels, *SMALL, "--steps", 2, "--no-kernel", "--foretell", "--memory")
+        process = run(*train, "1MiB")
+        self.assertEqual((process.returncode, process.stdout), (6, ""), process.stderr)
+        self.assertIn("or leave out --foretell", process.stderr)
+        resident, named = map(int, re.search(r"take (\d+) MiB, the work \d+ MiB at least; give --memory (\d+)MiB", process.stderr).groups())
+        self.assertEqual(run(*train, f"{named - 5}MiB").returncode, 6)
+        written, peak = self.peak_of_process(*train, f"{named}MiB")
+        self.assertLessEqual(peak, named << 20)
+        self.assertGreater(2 * peak, written["plan"]["peak_bytes"] + (resident << 20) - WORKSPACES)
+
     def test_the_loss_of_a_batch_is_called_so(self):
         train = ("train", self.data, "--labels", self.labels, *SMALL, "--steps", 2, "--no-kernel")
         for batch, said in ((10, True), (len(self.x), False), (0, False)):

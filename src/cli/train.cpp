@@ -1,4 +1,5 @@
 // fntk train: gradient descent on DATA, with its history, checkpoints and resuming.
+#include "foretell.hpp"
 #include "options.hpp"
 #include "plans.hpp"
 #include "targets.hpp"
@@ -21,7 +22,7 @@ struct TrainArguments : CommandOptions {
     TrainingOptions training;
     std::string step_size = "auto", loss = "squared", out;
     MemoryOption memory;
-    bool resume = false, dry_run = false;
+    bool resume = false, dry_run = false, foretell = false;
 };
 
 void parse_step(const std::string& text, TrainingOptions& training) {
@@ -107,7 +108,9 @@ Json history_json(const std::vector<TrainingRecord>& history) {
 std::int64_t scored(const TrainingPlan& plan) { return std::clamp<std::int64_t>(plan.batch, 128, 1024); }
 
 /// What takes less memory.
-const char* remedy(const TrainingOptions& training, const Network& network, std::int64_t samples) {
+const char* remedy(const TrainingOptions& training, bool foretell, const Network& network,
+                   std::int64_t samples) {
+    if (foretell) return "leave out --foretell, or use fewer --samples";
     if (plan_training(network, samples, training).kernel) return "--no-kernel, or use fewer --samples";
     return training.rule != StepRule::given ? "a --step-size of your own, or use fewer --samples"
                                             : "a smaller --batch, or use fewer --samples";
@@ -121,6 +124,28 @@ std::string why_no_certificate(const TrainingOptions& training, const TrainingRe
     if (result.lambda_min == 0) return "the run that is resumed was begun without it";
     return fmt::format("lambda_min of the kernel at the start is not positive beyond rounding: {:.4g}",
                        result.lambda_min);
+}
+
+/// Beside what came of the run, to the report and to people.
+void tell(Report& report, const Foretold& foretold, const Targets& targets, const Samples& samples,
+          double step) {
+    Json& json = report["foretold"] = {{"step_limit", finite_or_null(foretold.step_limit)}};
+    if (!foretold.converges) {
+        fmt::print(
+            "the kernel of the start foretells no end: steps of {:.4g} are not below 2/lambda_max = "
+            "{:.4g}\n",
+            step, foretold.step_limit);
+        return;
+    }
+    const bool classes = targets.classification();
+    const double score = targets.score(foretold.outputs, samples);
+    json["loss"] = foretold.loss;
+    json["distance"] = finite_or_null(foretold.distance);
+    json[classes ? "train_accuracy" : "train_rmse"] = score;
+    fmt::print(
+        "foretold by the kernel of the start: loss {:.6g}, train {} {:.4f}; outputs {:.2g} of their way "
+        "apart\n",
+        foretold.loss, classes ? "accuracy" : "rmse", score, foretold.distance);
 }
 
 int run_train(const CLI::App& command, TrainArguments& options) {
@@ -166,18 +191,29 @@ int run_train(const CLI::App& command, TrainArguments& options) {
     training.seed = start.spec().seed;
     training.progress = progress_bar("training");
     const bool plain = training.momentum == 0 && training.batch == 0 && training.loss == Loss::squared;
+    if (options.foretell && !plain)
+        throw ValueError(
+            "--foretell is for the squared loss, full batches and no momentum; drop it, or --loss, --batch "
+            "and --momentum");
     if (!begun) training.certificate = training.kernel_drift && plain;
     const std::int64_t samples = dataset.train.inputs.rows();
     std::error_code none;
     const auto in_file = options.resume ? std::filesystem::file_size(training.checkpoint, none) : 0;
     const std::int64_t of_checkpoint =
         none ? 0 : 2 * static_cast<std::int64_t>(in_file);  // read, and its network
+    const std::int64_t trained = trained_bytes(start.spec(), samples);
     const TrainingPlan plan = options.memory.within(
         [&](std::int64_t bytes) {
             training.memory = left_of(bytes, of_checkpoint);
-            return plan_training(start, samples, training);
+            TrainingPlan found = plan_training(start, samples, training);
+            if (options.foretell) {  // when the run is over, of which the trained factors are left
+                const SpectrumPlan later = plan_foretold(start, samples, left_of(training.memory, trained));
+                found.peak_bytes = std::max(found.peak_bytes, trained + later.peak_bytes);
+                found.reason += "; then " + later.reason;
+            }
+            return found;
         },
-        remedy(training, start, samples));
+        remedy(training, options.foretell, start, samples));
     report["plan"] = describe(plan);
     if (options.dry_run) {
         const TrainingEstimate seconds = report.phase("estimate", [&] {
@@ -188,7 +224,6 @@ int run_train(const CLI::App& command, TrainArguments& options) {
         report.finish();
         return 0;
     }
-    const std::int64_t trained = trained_bytes(start.spec(), samples);
     std::optional<FileReservation> room;
     if (!options.out.empty()) room.emplace(options.out, trained);
     if (!training.checkpoint.empty())  // known before the work, and not kept: steps write it
@@ -220,14 +255,16 @@ int run_train(const CLI::App& command, TrainArguments& options) {
     report["seconds_per_step"] = result.seconds_per_step;
     report["cancelled"] = result.cancelled;
     report["history"] = history_json(result.history);
-    const auto score = [&](const Samples& labelled) {
-        return targets.score(values_of(device, result.network, labelled.inputs, scored(plan)), labelled);
+    const auto values = [&](const Network& of, const Samples& labelled) {
+        return values_of(device, of, labelled.inputs, scored(plan));
     };
-    const double of_training = score(dataset.train);
+    const Matrix of_samples = values(result.network, dataset.train);
+    const double of_training = targets.score(of_samples, dataset.train);
     report["train_accuracy"] = targets.classification() ? Json(of_training) : Json(nullptr);
     report["train_rmse"] = targets.classification() ? Json(nullptr) : Json(of_training);
     std::optional<double> of_test;
-    if (!dataset.test.inputs.empty() && !dataset.test.labels.empty()) of_test = score(dataset.test);
+    if (!dataset.test.inputs.empty() && !dataset.test.labels.empty())
+        of_test = targets.score(values(result.network, dataset.test), dataset.test);
     if (of_test) report[targets.classification() ? "test_accuracy" : "test_rmse"] = *of_test;
 
     const TrainingRecord& last = result.history.back();
@@ -245,6 +282,13 @@ int run_train(const CLI::App& command, TrainArguments& options) {
     const char* measure = targets.classification() ? "accuracy" : "rmse";
     fmt::print("train {} {:.4f}\n", measure, of_training);
     if (of_test) fmt::print("test {} {:.4f}\n", measure, *of_test);
+    if (options.foretell) {
+        const Foretold foretold = report.phase("foretell", [&] {
+            return foretell(device, start, dataset.train.inputs, targets.matrix(), last.step, result.step,
+                            values(start, dataset.train), of_samples);
+        });
+        tell(report, foretold, targets, dataset.train, result.step);
+    }
     report.finish();
     if (failure) std::rethrow_exception(failure);
     if (!result.cancelled) return 0;
@@ -279,6 +323,9 @@ void add_train(CLI::App& app, Action& run) {
         ->capture_default_str();
     command->add_flag("!--no-kernel", training.kernel_drift,
                       "form no n × n kernel: leaves out the certificate, drift and flips");
+    command->add_flag("--foretell", options->foretell,
+                      "say beside the result what the kernel of the start foretells: takes all eigenvalues "
+                      "of the full kernel, n·k rows");
     auto* checkpoint =
         command->add_option("--checkpoint", training.checkpoint,
                             "a .safetensors file, written at the end, on Ctrl-C and every N steps");
