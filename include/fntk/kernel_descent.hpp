@@ -14,18 +14,18 @@ namespace fntk {
 
 /// Training up to one time.
 struct DescentState {
-    Matrix outputs;   ///< f_t at the training data, N × t, f64, host
-    Matrix dual;      ///< α_t, N × t, f64, host; predict(device, dual, K(X', X)) + f₀(X') is f_t(X')
+    Matrix outputs;   ///< f_t at the training data, N × c, f64, host
+    Matrix dual;      ///< α_t, N × c, f64, host; predict(device, dual, K(X', X)) + f₀(X') is f_t(X')
     double loss = 0;  ///< ½‖f_t − Y‖²
 };
 
 class KernelDescent {
   public:
-    /// kernel N × N, targets N × t, initial f₀ N × t, or empty: 0; each f32 or f64, in host memory or the
+    /// kernel N × N, targets N × c, initial f₀ N × c, or empty: 0; each f32 or f64, in host memory or the
     /// device's. N = n for the trace kernel and one output, whose columns train on their own; n·k for the
     /// full kernel, whose targets and initial are single columns in the order of its rows, i·k + c. One
     /// eigendecomposition, as spectrum() does and checks it; N² doubles of the device's memory are kept.
-    /// memory: bytes that the call may take beside its arguments and N × t numbers, 0 for no limit; as
+    /// memory: bytes that the call may take beside its arguments and numbers N × c, 0 for no limit; as
     /// plan_spectrum says. Throws what spectrum() throws, ShapeError for other extents, and ValueError for
     /// NaN, infinity and a kernel with a negative eigenvalue beyond the rounding of its type.
     FNTK_API KernelDescent(const Device& device, ConstMatrixView kernel, ConstMatrixView targets,
@@ -36,10 +36,10 @@ class KernelDescent {
     /// 2/λ_max, the step size from which on descent no longer converges; infinity for K = 0.
     [[nodiscard]] FNTK_API double step_limit() const;
 
-    /// After so many steps of size η, 4N²t flop. Throws ValueError for steps < 0 and η outside of
+    /// After so many steps of size η, 4N²c flop. Throws ValueError for steps < 0 and η outside of
     /// (0, step_limit()).
     [[nodiscard]] FNTK_API DescentState after(std::int64_t steps, double step) const;
-    /// Of gradient flow at this time, 4N²t flop. Throws ValueError for a time that is negative or not
+    /// Of gradient flow at this time, 4N²c flop. Throws ValueError for a time that is negative or not
     /// finite.
     [[nodiscard]] FNTK_API DescentState at(double time) const;
 

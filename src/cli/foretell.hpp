@@ -6,8 +6,8 @@
 
 namespace fntk::cli {
 
-/// Of foretell(): the full kernel, n·k rows, and all its eigenvalues. Throws MemoryError
-/// that names the least budget which works.
+/// Of foretell(): the full kernel, n·k rows, and all its eigenvalues. Throws MemoryError that names the least
+/// budget which works.
 SpectrumPlan plan_foretold(const Network& start, std::int64_t samples, std::int64_t memory);
 
 struct Foretold {
