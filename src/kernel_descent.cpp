@@ -1,9 +1,10 @@
 // Gradient descent under a kernel that stays. With r = Qᵀ(Y − f₀), and by each eigenvalue λ what is left of r
 // and how much of it α holds,
 //     left     (1 − ηλ)^T                   e^(−λt)
-//     held     (1 − (1 − ηλ)^T)/λ           (1 − e^(−λt))/λ          → ηT and t as λ → 0
+//     held     (1 − (1 − ηλ)^T)/λ           (1 − e^(−λt))/λ          0 where λ = 0
 //     f_t = Y − Q (left ∘ r)      α_t = Q (held ∘ r)      loss ½‖left ∘ r‖²
-// Both by expm1 and log1p, so that nothing cancels where λt is small.
+// Both by expm1 and log1p, so that nothing cancels where λt is small. Where λ is 0 but for rounding r stays, and
+// what α would hold of it is seen by no kernel K(x, X), whose rows lie in K's range: it holds nothing.
 #include "device_memory.hpp"
 #include "spectrum_dense.hpp"
 
@@ -26,9 +27,9 @@ struct Factor {
     double left = 0, held = 0;
 };
 
-/// For left = e^exponent; held = `small` where λ = 0.
-Factor factor_of(double exponent, double eigenvalue, double small) {
-    return {std::exp(exponent), eigenvalue > 0 ? -std::expm1(exponent) / eigenvalue : small};
+/// For left = e^exponent.
+Factor factor_of(double exponent, double eigenvalue) {
+    return {std::exp(exponent), eigenvalue > 0 ? -std::expm1(exponent) / eigenvalue : 0};
 }
 
 void require_shape(ConstMatrixView matrix, const char* argument, std::int64_t rows, std::int64_t cols) {
@@ -51,15 +52,16 @@ KernelDescent::KernelDescent(const Device& device, ConstMatrixView kernel, Const
         require_real(device, initial, "initial");
     }
     eigenvalues_ = eigenpairs(device, kernel, memory, vectors_).eigenvalues;
-    const double epsilon = kernel.dtype == DType::f32 ? std::numeric_limits<float>::epsilon()
-                                                      : std::numeric_limits<double>::epsilon(),
-                 rounding = static_cast<double>(n) * epsilon * std::abs(eigenvalues_.back());
+    const double solver = static_cast<double>(n) * std::numeric_limits<double>::epsilon() *
+                          std::abs(eigenvalues_.back()),
+                 rounding = kernel.dtype == DType::f32 ? 0x1p29 * solver : solver;
     if (eigenvalues_.front() < -rounding)
         throw ValueError(fmt::format(
             "kernel has the eigenvalue {:.6g}, of which rounding explains {:.3g}: descent needs "
             "a kernel that is positive semidefinite; pass a Gram matrix",
             eigenvalues_.front(), -rounding));
-    for (double& eigenvalue : eigenvalues_) eigenvalue = std::max(eigenvalue, 0.0);
+    for (double& eigenvalue : eigenvalues_)
+        if (eigenvalue <= solver) eigenvalue = 0;
 
     Matrix missing = as_double(device, targets);
     targets_ = Matrix::copy_of(device.on_host(missing));
@@ -109,7 +111,7 @@ DescentState KernelDescent::after(std::int64_t steps, double step) const {
     const double count = static_cast<double>(steps);
     return state([&](double eigenvalue) -> Factor {
         const double kept = 1 - step * eigenvalue;
-        if (kept > 0) return factor_of(count * std::log1p(-step * eigenvalue), eigenvalue, step * count);
+        if (kept > 0) return factor_of(count * std::log1p(-step * eigenvalue), eigenvalue);
         const double left = std::pow(kept, count);
         return {left, (1 - left) / eigenvalue};
     });
@@ -121,7 +123,7 @@ DescentState KernelDescent::at(double time) const {
             fmt::format("time = {}: it must be finite and not negative; for the end of "
                         "training take fit_ridge with a ridge of 0",
                         time));
-    return state([&](double eigenvalue) { return factor_of(-eigenvalue * time, eigenvalue, time); });
+    return state([&](double eigenvalue) { return factor_of(-eigenvalue * time, eigenvalue); });
 }
 
 }  // namespace fntk

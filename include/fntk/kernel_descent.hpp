@@ -4,8 +4,8 @@
 //     T steps of size η     f_T = Y + (I − ηK)^T (f₀ − Y)
 //     gradient flow         f_t = Y + e^(−tK) (f₀ − Y), the limit of small steps, t = ηT
 //     at other inputs       f_t(x) = f₀(x) + K(x, X) α_t,    α_T = K⁻¹ (I − (I − ηK)^T) (Y − f₀)
-// An eigenvalue of 0 needs no inverse: (1 − (1 − ηλ)^T)/λ → ηT. As t grows α_t goes to the solution without
-// a ridge; stopping early is a ridge of about 1/t. In double.
+// Where an eigenvalue is 0 nothing is learned, and α has no part there, which K(x, X) would not see: kernels
+// short of full rank are legal at any time. Stopping early is a ridge of about 1/t. In double.
 #pragma once
 
 #include <fntk/spectrum.hpp>
@@ -31,7 +31,7 @@ class KernelDescent {
     FNTK_API KernelDescent(const Device& device, ConstMatrixView kernel, ConstMatrixView targets,
                            ConstMatrixView initial = {}, std::int64_t memory = 0);
 
-    /// Ascending, none negative: what is negative by rounding is 0.
+    /// Ascending, none negative: 0 up to the eigensolver's rounding, N·ε·λ_max with the ε of double.
     [[nodiscard]] const std::vector<double>& eigenvalues() const { return eigenvalues_; }
     /// 2/λ_max, the step size from which on descent no longer converges; infinity for K = 0.
     [[nodiscard]] FNTK_API double step_limit() const;
