@@ -52,16 +52,22 @@ KernelDescent::KernelDescent(const Device& device, ConstMatrixView kernel, Const
         require_real(device, initial, "initial");
     }
     eigenvalues_ = eigenpairs(device, kernel, memory, vectors_).eigenvalues;
-    const double solver = static_cast<double>(n) * std::numeric_limits<double>::epsilon() *
-                          std::abs(eigenvalues_.back()),
+    const double largest = eigenvalues_.back(), least = eigenvalues_.front();
+    if (!std::isfinite(largest))
+        throw ValueError("kernel has an eigenvalue beyond the range of double; scale the kernel down");
+    // Of the eigensolver, and of K's entries, which of few rows is the larger.
+    const double solver = static_cast<double>(std::max<std::int64_t>(n, 64)) *
+                          std::numeric_limits<double>::epsilon() * std::abs(largest),
                  rounding = kernel.dtype == DType::f32 ? 0x1p29 * solver : solver;
-    if (eigenvalues_.front() < -rounding)
+    if (least < -rounding)
         throw ValueError(fmt::format(
             "kernel has the eigenvalue {:.6g}, of which rounding explains {:.3g}: descent needs "
             "a kernel that is positive semidefinite; pass a Gram matrix",
-            eigenvalues_.front(), -rounding));
+            least, -rounding));
+    // What rounding made negative it made positive as well.
+    const double noise = std::max(solver, -2 * least);
     for (double& eigenvalue : eigenvalues_)
-        if (eigenvalue <= solver) eigenvalue = 0;
+        if (eigenvalue <= noise) eigenvalue = 0;
 
     Matrix missing = as_double(device, targets);
     targets_ = Matrix::copy_of(device.on_host(missing));

@@ -31,7 +31,8 @@ class KernelDescent {
     FNTK_API KernelDescent(const Device& device, ConstMatrixView kernel, ConstMatrixView targets,
                            ConstMatrixView initial = {}, std::int64_t memory = 0);
 
-    /// Ascending, none negative: 0 up to the eigensolver's rounding, N·ε·λ_max with the ε of double.
+    /// Ascending, none negative: 0 up to rounding, max(N, 64)·ε·λ_max with the ε of double, or twice what
+    /// the least is below 0.
     [[nodiscard]] const std::vector<double>& eigenvalues() const { return eigenvalues_; }
     /// 2/λ_max, the step size from which on descent no longer converges; infinity for K = 0.
     [[nodiscard]] FNTK_API double step_limit() const;

@@ -282,13 +282,15 @@ int run_train(const CLI::App& command, TrainArguments& options) {
     const char* measure = targets.classification() ? "accuracy" : "rmse";
     fmt::print("train {} {:.4f}\n", measure, of_training);
     if (of_test) fmt::print("test {} {:.4f}\n", measure, *of_test);
-    if (options.foretell) {
-        const Foretold foretold = report.phase("foretell", [&] {
-            return foretell(device, start, dataset.train.inputs, targets.matrix(), last.step, result.step,
-                            values(start, dataset.train), of_samples);
-        });
-        tell(report, foretold, targets, dataset.train, result.step);
-    }
+    if (options.foretell && !result.cancelled) try {
+            const Foretold foretold = report.phase_to_end("foretell", [&] {
+                return foretell(device, start, dataset.train.inputs, targets.matrix(), last.step,
+                                result.step, values(start, dataset.train), of_samples);
+            });
+            tell(report, foretold, targets, dataset.train, result.step);
+        } catch (const Error&) {
+            if (!failure) failure = std::current_exception();
+        }
     report.finish();
     if (failure) std::rethrow_exception(failure);
     if (!result.cancelled) return 0;
