@@ -3,7 +3,7 @@
 //     left     (1 − ηλ)^T                   e^(−λt)
 //     held     (1 − (1 − ηλ)^T)/λ           (1 − e^(−λt))/λ          0 where λ = 0
 //     f_t = Y − Q (left ∘ r)      α_t = Q (held ∘ r)      loss ½‖left ∘ r‖²
-// Both by expm1 and log1p, so that nothing cancels where λt is small. Where λ is 0 but for rounding r stays, and
+// `held` by expm1 and log1p, so that nothing cancels in α where λt is small. Where λ is 0 but for rounding r stays, and
 // what α would hold of it is seen by no kernel K(x, X), whose rows lie in K's range: it holds nothing.
 #include "device_memory.hpp"
 #include "spectrum_dense.hpp"

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <utility>
 
 namespace fntk {
 namespace {
@@ -128,7 +129,7 @@ TEST_F(CudaTest, MomentsAreThoseOfTheReference) {
     }
 }
 
-/// Rows q or columns j times 2^exponent(i, j).
+/// Each element times 2^exponent(i, j).
 template <class Exponent>
 Matrix scaled(const Matrix& matrix, const Exponent& exponent) {
     return test::filled(matrix.rows(), matrix.cols(), DType::f32, [&](std::int64_t i, std::int64_t j) {

@@ -359,7 +359,7 @@ class Trains(ProgramCase):
 
     def test_an_interrupted_run_goes_on_to_the_same_bytes(self):
         checkpoint, steps = self.out / "c.safetensors", 2000
-        for extra, sent in (((), signal.SIGINT), (("--train", "down+up", "--batch", 32, "--momentum", 0.5), signal.SIGTERM)):
+        for extra, sent in ((("--foretell",), signal.SIGINT), (("--train", "down+up", "--batch", 32, "--momentum", 0.5), signal.SIGTERM)):
             with self.subTest(extra=extra):
                 command = ["train", self.data, "--labels", self.labels, "--width", 512, "--rank", 8, "--steps", steps, "--no-kernel",
                            "--step-size", 0.01, *extra]

@@ -27,7 +27,8 @@ class KernelDescent {
     /// eigendecomposition, as spectrum() does and checks it; N² doubles of the device's memory are kept.
     /// memory: bytes that the call may take beside its arguments and numbers N × c, 0 for no limit; as
     /// plan_spectrum says. Throws what spectrum() throws, ShapeError for other extents, and ValueError for
-    /// NaN, infinity and a kernel with a negative eigenvalue beyond the rounding of its type.
+    /// NaN, infinity, an eigenvalue beyond the range of double and one that is negative beyond the rounding
+    /// of the kernel's type, max(N, 64)·ε·λ_max: entries that were summed less carefully may be refused.
     FNTK_API KernelDescent(const Device& device, ConstMatrixView kernel, ConstMatrixView targets,
                            ConstMatrixView initial = {}, std::int64_t memory = 0);
 

@@ -25,7 +25,8 @@ FNTK_API RidgeModel fit_ridge(const Device& device, ConstMatrixView kernel, Cons
 /// K(X', X) α: n' × k, float64. Throws ShapeError unless cross_kernel (f32 or f64) has n columns,
 /// ValueError for NaN and infinity.
 FNTK_API Matrix predict(const Device& device, const RidgeModel& model, ConstMatrixView cross_kernel);
-/// Of α alone, n × k in double, in host memory or the device's.
+/// Of α alone, n × k in double, in host memory or the device's. Throws the same, and ValueError for an α of
+/// another type.
 FNTK_API Matrix predict(const Device& device, ConstMatrixView dual, ConstMatrixView cross_kernel);
 
 /// One-hot targets n × k of class indices, float64: 1 − 1/k in the column of the class, −1/k elsewhere.

@@ -6,10 +6,9 @@ namespace fntk::cli {
 
 namespace {
 
-/// n × k values as one column, in the order of the full kernel's rows.
-Matrix as_column(ConstMatrixView values) {
-    const Matrix rows = Matrix::converted(values, DType::f64);
-    return Matrix::copy_of(ConstMatrixView(rows.row<double>(0), values.rows * values.cols, 1));
+/// n × k values in double as one column, in the order of the full kernel's rows.
+ConstMatrixView as_column(const Matrix& values) {
+    return {values.row<double>(0), values.rows() * values.cols(), 1};
 }
 
 KernelFunction kernel_of(const Network& start) {
@@ -25,26 +24,29 @@ SpectrumPlan plan_foretold(const Network& start, std::int64_t samples, std::int6
 Foretold foretell(const Device& device, const Network& start, ConstMatrixView inputs,
                   ConstMatrixView targets, std::int64_t steps, double step, ConstMatrixView begun,
                   ConstMatrixView trained) {
-    const Matrix first = as_column(begun), last = as_column(trained);
+    const Matrix y = Matrix::converted(targets, DType::f64), first = Matrix::converted(begun, DType::f64),
+                 last = Matrix::converted(trained, DType::f64);
     const KernelDescent descent = [&] {
         const KernelBatch batch(device, kernel_of(start), inputs);
-        return KernelDescent(device, gram(batch.tangent(), KernelOutput::full), as_column(targets), first);
+        return KernelDescent(device, gram(batch.tangent(), KernelOutput::full), as_column(y),
+                             as_column(first));
     }();
     Foretold result;
     result.step_limit = descent.step_limit();
     result.converges = step < result.step_limit;
     if (!result.converges) return result;
-    DescentState state = descent.after(steps, step);
+    const DescentState state = descent.after(steps, step);
     result.loss = state.loss;
-    double apart = 0, moved = 0;
-    for (std::int64_t i = 0; i < last.rows(); ++i) {
-        const double f = state.outputs.at<double>(i, 0);
-        apart += std::pow(last.at<double>(i, 0) - f, 2);
-        moved += std::pow(f - first.at<double>(i, 0), 2);
-    }
-    result.distance = apart > 0 ? std::sqrt(apart / moved) : 0;
     result.outputs =
         Matrix::copy_of(ConstMatrixView(state.outputs.row<double>(0), targets.rows, targets.cols));
+    double apart = 0, moved = 0;
+    for (std::int64_t i = 0; i < targets.rows; ++i)
+        for (std::int64_t c = 0; c < targets.cols; ++c) {
+            const double f = result.outputs.at<double>(i, c);
+            apart += std::pow(last.at<double>(i, c) - f, 2);
+            moved += std::pow(f - first.at<double>(i, c), 2);
+        }
+    result.distance = apart > 0 ? std::sqrt(apart / moved) : 0;
     return result;
 }
 

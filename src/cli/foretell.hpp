@@ -15,7 +15,8 @@ struct Foretold {
     bool converges = false;  ///< whether the step is below it: else nothing more is known
     Matrix outputs;          ///< f_T, n × k, f64, host
     double loss = 0;         ///< ½‖f_T − y‖²
-    double distance = 0;  ///< ‖f − f_T‖/‖f_T − f₀‖, f the trained network's; 0 where f_T = f₀ = f
+    /// ‖f − f_T‖/‖f_T − f₀‖, f the trained network's; of rounding alone where f_T has hardly left f₀.
+    double distance = 0;
 };
 /// After so many steps of full-batch descent on the squared loss. inputs n × d; targets, and f of the
 /// network at the start and at the end, n × k; all in host memory.
